@@ -1,0 +1,1 @@
+"""ann2snn: turns a trained network into a spiking network, and proves that it is the same network."""
