@@ -69,7 +69,9 @@ class Graph:
                 raise InvalidGraph(f"two nodes are called {node.name!r}", where=node.source)
             missing = [name for name in node.inputs if name not in seen]
             if missing:
-                raise InvalidGraph(f"{node.name!r} reads {missing}, defined nowhere before it", where=node.source)
+                raise InvalidGraph(
+                    f"{node.name!r} reads {missing}, defined nowhere before it", where=node.source
+                )
             seen[node.name] = node
         if unknown := [name for name in self.outputs if name not in seen]:
             raise InvalidGraph(f"the outputs {unknown} are no nodes")
@@ -140,7 +142,9 @@ class Graph:
         return tuple(self.by_name[name] for name in node.inputs)
 
 
-def sweep(graph: Graph, compute: Callable[[Node, list[torch.Tensor]], torch.Tensor]) -> dict[str, torch.Tensor]:
+def sweep(
+    graph: Graph, compute: Callable[[Node, list[torch.Tensor]], torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """Visit the nodes in order, handing each the values of its inputs, and return the outputs' values.
 
     A value is dropped after its last use, so memory follows the width of the network, not its depth.

@@ -175,7 +175,9 @@ def _synapse(graph: Graph, node: Node, op: _Synapse, units: list[Tensor]) -> tup
     step = step.to(torch.float64)
     assert op.bits is not None
     codes = to_grid(weight, _steps_by_weight(op, step), op.bits)
-    return replace(op, weight=codes, step=None), per_channel(step, op, len(node.shape)) if step.numel() > 1 else step
+    return replace(op, weight=codes, step=None), per_channel(
+        step, op, len(node.shape)
+    ) if step.numel() > 1 else step
 
 
 # Units that travel ---------------------------------------------------------------------------------

@@ -213,9 +213,7 @@ def real(node: Node, xs: list[Tensor]) -> Tensor:
     return _REAL[type(node.op)](node, node.op, xs)
 
 
-def run(
-    graph: Graph, x: Inputs, watch: Callable[[Node, Tensor], None] | None = None
-) -> tuple[Tensor, ...]:
+def run(graph: Graph, x: Inputs, watch: Callable[[Node, Tensor], None] | None = None) -> tuple[Tensor, ...]:
     """Evaluate a graph below SPIKING in real numbers; `watch` is shown every node's value."""
     given = bind_inputs(graph, x)
 
@@ -253,9 +251,7 @@ def total(op: Integrate, drive: Tensor, timesteps: int) -> Tensor:
 
 def means(graph: Graph, node: Node, xs: list[Tensor], steps: int) -> list[Tensor]:
     """The real values that sums over so many steps stand for."""
-    return [
-        x * feeder.worth.to(x.dtype) / steps for feeder, x in zip(graph.fed_by(node), xs, strict=True)
-    ]
+    return [x * feeder.worth.to(x.dtype) / steps for feeder, x in zip(graph.fed_by(node), xs, strict=True)]
 
 
 def count_node(graph: Graph, node: Node, xs: list[Tensor]) -> Tensor:

@@ -56,7 +56,9 @@ def trace(network: nn.Module, input_shapes: Sequence[Shape]) -> Graph:
 def _export(network: nn.Module, input_shapes: Sequence[Shape]) -> ExportedProgram:
     was_training = network.training
     parameter = next(network.parameters(), torch.zeros(()))
-    samples = tuple(torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device) for shape in input_shapes)
+    samples = tuple(
+        torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device) for shape in input_shapes
+    )
     network.eval()
     try:
         with warnings.catch_warnings():
@@ -171,7 +173,9 @@ class _Reader:
                 self.constants[call] = _state(self.program, table[call.name])
                 return
         if call.name in signature.inputs_to_lifted_tensor_constants:
-            self.constants[call] = self.program.constants[signature.inputs_to_lifted_tensor_constants[call.name]]
+            self.constants[call] = self.program.constants[
+                signature.inputs_to_lifted_tensor_constants[call.name]
+            ]
             return
         self.names[call] = self._add(Input(), (), _shape(call), call.name, call.name)
 
@@ -233,7 +237,9 @@ class _Reader:
         own = call.target is operator.getitem and not isinstance(op, Gather)
         base = str(call.args[0].name) if own and isinstance(call.args[0], FxNode) else call.name
         name = source.leaf or ".".join(filter(None, (source.path, re.sub(r"_\d+$", "", base))))
-        self.names[call] = self._add(op, tuple(self.names[item] for item in inputs), _shape(call), name, source.label)
+        self.names[call] = self._add(
+            op, tuple(self.names[item] for item in inputs), _shape(call), name, source.label
+        )
 
     def _add(self, op: Op, inputs: tuple[str, ...], shape: Shape, name: str, source: str) -> str:
         unique, again = name, 2
@@ -444,7 +450,11 @@ def _div(reader: _Reader, call: FxNode) -> _Reading:
 def _affine(reader: _Reader, call: FxNode, value: Any, weight: Any, bias: Any) -> _Reading:
     """w·x + b with constants that broadcast to one sample: a `Scale`."""
     same_shape = reader.is_value(value) and value.meta["val"].shape == call.meta["val"].shape
-    if not same_shape or not _keeps_batch(call) or any(isinstance(item, FxNode | Batch) for item in (weight, bias)):
+    if (
+        not same_shape
+        or not _keeps_batch(call)
+        or any(isinstance(item, FxNode | Batch) for item in (weight, bias))
+    ):
         return _opaque(reader, call)
     shape = _shape(call)
     terms = [torch.as_tensor(term, dtype=torch.get_default_dtype()) for term in (weight, bias)]
@@ -493,7 +503,11 @@ def _mean(reader: _Reader, call: FxNode) -> _Reading:
     shape = a["self"].meta["val"].shape
     axes = sorted(axis % len(shape) for axis in a["dim"] or ())
     if axes != list(range(2, len(shape))) or len(shape) not in (3, 4, 5) or not a["keepdim"]:
-        return _opaque(reader, call) if a["keepdim"] or axes != list(range(2, len(shape))) else _mean_dropped(reader, call)
+        return (
+            _opaque(reader, call)
+            if a["keepdim"] or axes != list(range(2, len(shape)))
+            else _mean_dropped(reader, call)
+        )
     kernel = tuple(int(size) for size in shape[2:])
     return AvgPool(kernel, kernel, (0,) * len(kernel)), (a["self"],)
 
@@ -520,7 +534,14 @@ def _mean_dropped(reader: _Reader, call: FxNode) -> _Reading:
 
 def _max_pool(reader: _Reader, call: FxNode, index: int = 0) -> _Reading:
     a = reader.arguments(call)
-    rank = len(call.meta["val"][0].shape if isinstance(call.meta["val"], tuple | list) else call.meta["val"].shape) - 2
+    rank = (
+        len(
+            call.meta["val"][0].shape
+            if isinstance(call.meta["val"], tuple | list)
+            else call.meta["val"].shape
+        )
+        - 2
+    )
     kernel = _ints(a["kernel_size"], rank)
     stride = _ints(a["stride"], rank) if a["stride"] else kernel
     op = MaxPool(kernel, stride, _ints(a["padding"], rank), _ints(a["dilation"], rank), bool(a["ceil_mode"]))
@@ -571,7 +592,9 @@ def _move(reader: _Reader, call: FxNode) -> _Reading:
     shape = _shape(source)
     places = torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).reshape(1, *shape)  # 0 marks padding
     target: Callable[..., Tensor] = call.target  # type: ignore[assignment]
-    moved = target(places, *reader.value(call.args[1:]), **{k: reader.value(v) for k, v in call.kwargs.items()})
+    moved = target(
+        places, *reader.value(call.args[1:]), **{k: reader.value(v) for k, v in call.kwargs.items()}
+    )
     if tuple(moved.shape) != (1, *_shape(call)):
         return _opaque(reader, call)
     index = moved[0].to(torch.int64) - 1
@@ -670,17 +693,23 @@ _READERS: dict[str, Callable[[_Reader, FxNode], _Reading]] = {
     **dict.fromkeys(["aten.squeeze.dim", "aten.squeeze.dims", "aten.squeeze.default"], _reshape),
     "aten.unsqueeze.default": _reshape,
     **dict.fromkeys(["aten.permute.default", "aten.transpose.int"], _permute),
-    **dict.fromkeys(["aten.slice.Tensor", "aten.select.int", "aten.flip.default", "aten.roll.default"], _move),
+    **dict.fromkeys(
+        ["aten.slice.Tensor", "aten.select.int", "aten.flip.default", "aten.roll.default"], _move
+    ),
     **dict.fromkeys(["aten.expand.default", "aten.repeat.default", "aten.narrow.int"], _move),
     **dict.fromkeys(["aten.pixel_shuffle.default", "aten.pixel_unshuffle.default"], _move),
     **dict.fromkeys(["aten.channel_shuffle.default", "aten.upsample_nearest2d.vec"], _move),
     **dict.fromkeys(["aten.upsample_nearest1d.vec", "aten.upsample_nearest3d.vec"], _move),
-    **dict.fromkeys([f"aten.{kind}_pad{n}d.default" for kind in ("reflection", "replication") for n in (1, 2, 3)], _move),
+    **dict.fromkeys(
+        [f"aten.{kind}_pad{n}d.default" for kind in ("reflection", "replication") for n in (1, 2, 3)], _move
+    ),
     **dict.fromkeys(["aten.constant_pad_nd.default", "aten.pad.default"], _pad),
     **dict.fromkeys(["aten.clone.default", "aten.contiguous.default", "aten.alias.default"], _same),
     **dict.fromkeys(["aten.lift_fresh_copy.default", "aten.detach.default", "aten.identity.default"], _same),
     **dict.fromkeys(["aten._to_copy.default", "aten.to.dtype", "aten.type_as.default"], _cast),
-    **dict.fromkeys(["aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default"], _dropout),
+    **dict.fromkeys(
+        ["aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default"], _dropout
+    ),
 }
 
 # Calls that give a tuple, of which the network takes items.
