@@ -41,6 +41,7 @@ from ann2snn_cli.ir.ops import (
     Scale,
     per_channel,
 )
+from ann2snn_cli.ir.spikes import real_valued
 
 FLOAT_BITS = 32  # weight_bitwidth 32: no quantization, the same network in floats
 COARSE_THRESHOLD = 32  # below this θ is too coarse: fraction bits refine it ...
@@ -368,16 +369,6 @@ def integers(graph: Graph, visit: Callable[[Graph, Node, list[Tensor]], Node] | 
         units[node.name] = unit
         nodes.append(replace(node, op=op, unit=unit))
     return graph.with_nodes(nodes, level=Level.SPIKING)
-
-
-def real_valued(graph: Graph) -> frozenset[str]:
-    """The nodes whose values are real numbers, not integers: opaque ones and what they feed, up to a population."""
-    found: set[str] = set()
-    for node in graph.nodes:
-        fires = isinstance(node.op, Relu | IntegrateFire)
-        if isinstance(node.op, Opaque) or (not fires and any(name in found for name in node.inputs)):
-            found.add(node.name)
-    return frozenset(found)
 
 
 def _is_float(graph: Graph) -> bool:

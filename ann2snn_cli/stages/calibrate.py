@@ -1,0 +1,211 @@
+"""Calibrate: FOLDED -> CALIBRATED. Every population learns its clip A, the input its unit (SPEC 3, 4).
+
+The statistics are integer histograms over the whole calibration set. They do not depend on the order of
+the samples, on the batch size or on how many processes counted, and need the same memory for any set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.errors import BadData, BadWeights, UsageError
+from ann2snn_cli.ir.graph import Graph, Level, Node
+from ann2snn_cli.ir.ops import Input, Op, Relu
+from ann2snn_cli.ir.run import run
+
+Batches = Iterable[Tensor]
+
+BINS = 1 << 14  # at least half of them are in use, so a clip is right to 1/8192 of the largest activation
+
+
+class Histogram:
+    """How often values occur: equal bins over [0, 2^k), where k grows with the largest value.
+
+    When a value does not fit, neighbouring bins merge in pairs. Edges nest, so the result is the same as if
+    the final range had been known from the start.
+    """
+
+    def __init__(self) -> None:
+        self.counts = torch.zeros(BINS, dtype=torch.int64)
+        self.exponent: int | None = None  # none until a positive value is seen
+        self.zeros = 0
+        self.largest = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Count values that are not negative."""
+        values = values.detach().flatten().double()
+        self.zeros += int((values == 0).sum())
+        values = values[values > 0]
+        if values.numel() == 0:
+            return
+        largest = float(values.max().float())  # a sum's last bits may follow the batch size, these do not
+        self.largest = max(self.largest, largest)
+        self._widen(_exponent(largest))
+        assert self.exponent is not None
+        width = 2.0**self.exponent / BINS
+        bins = torch.clamp((values / width).long(), max=BINS - 1)
+        self.counts += torch.bincount(bins, minlength=BINS).cpu()
+
+    def merge(self, other: Histogram) -> None:
+        """Add the counts of another histogram (of another process, say): exact."""
+        self.zeros += other.zeros
+        self.largest = max(self.largest, other.largest)
+        if other.exponent is not None:
+            self._widen(other.exponent)
+            copy = Histogram()
+            copy.counts, copy.exponent = other.counts, other.exponent
+            assert self.exponent is not None
+            copy._widen(self.exponent)
+            self.counts = self.counts + copy.counts
+
+    def _widen(self, exponent: int) -> None:
+        if self.exponent is None:
+            self.exponent = exponent
+        while self.exponent < exponent:
+            pairs = self.counts.reshape(-1, 2).sum(dim=1)
+            self.counts = torch.cat([pairs, torch.zeros(BINS // 2, dtype=torch.int64)])
+            self.exponent += 1
+
+    @property
+    def edges(self) -> Tensor:
+        """The upper edge of each bin."""
+        exponent = self.exponent if self.exponent is not None else 0
+        return torch.arange(1, BINS + 1, dtype=torch.float64) * 2.0**exponent / BINS
+
+    def percentile(self, percent: float) -> float:
+        """The value that `percent` of all values, zeros included, do not exceed (to one bin)."""
+        total = self.zeros + int(self.counts.sum())
+        rank = percent / 100 * total
+        if self.zeros >= rank:
+            return 0.0
+        reached = self.zeros + self.counts.cumsum(0)
+        first = int((reached >= rank).to(torch.int8).argmax())
+        return min(float(self.edges[first]), self.largest)
+
+
+def _exponent(largest: float) -> int:
+    """The smallest k with largest < 2^k."""
+    return int(torch.frexp(torch.tensor(largest, dtype=torch.float64)).exponent)
+
+
+# Choices of the clip -------------------------------------------------------------------------------
+
+
+def parse_mode(mode: str) -> Callable[[Histogram, int], float]:
+    """`99.9%` (any percentile), `max`, `mse`, or a factor of the max such as `0.5`."""
+    if mode == "max":
+        return lambda histogram, timesteps: histogram.largest
+    if mode == "mse":
+        return _least_error_clip
+    try:
+        if mode.endswith("%") and 0 < float(mode[:-1]) <= 100:
+            percent = float(mode[:-1])
+            return lambda histogram, timesteps: histogram.percentile(percent)
+        if not mode.endswith("%") and 0 < float(mode) <= 1:
+            factor = float(mode)
+            return lambda histogram, timesteps: factor * histogram.largest
+    except ValueError:
+        pass
+    raise UsageError(
+        f"--mode {mode!r} is no way to choose a clip", remedy="use 99.9% (any percentile), max, mse, or a factor in (0, 1]"
+    )
+
+
+def _least_error_clip(histogram: Histogram, timesteps: int) -> float:
+    """argmin_A Σ (a − Q(a; A, T))², Q(a; A, T) = (A/T)·clip(⌊a·T/A + ½⌋, 0, T), over 256 fractions of the max."""
+    values = histogram.edges - histogram.edges[0] / 2
+    weights = histogram.counts.double()
+    clips = histogram.largest * torch.arange(1, 257, dtype=torch.float64) / 256
+    errors = [
+        (weights * (values - clip / timesteps * torch.clamp((values * timesteps / clip + 0.5).floor(), 0, timesteps)) ** 2).sum()
+        for clip in clips
+    ]
+    return float(clips[int(torch.stack(errors).argmin())])
+
+
+# The stage -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the calibration set showed, by node."""
+
+    activations: dict[str, Histogram]
+    inputs: dict[str, InputRange]
+
+
+@dataclass
+class InputRange:
+    """The extent of the samples, and whether they are whole numbers already."""
+
+    lowest: float = 0.0
+    highest: float = 0.0
+    whole: bool = True
+
+    def add(self, x: Tensor) -> None:
+        """Widen the range by a batch."""
+        self.lowest = min(self.lowest, float(x.min()))
+        self.highest = max(self.highest, float(x.max()))
+        self.whole = self.whole and bool((x == x.round()).all())
+
+    def encoding(self, op: Input) -> Input:
+        """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay as they are."""
+        extent = max(self.highest, -self.lowest)
+        if extent == 0:
+            raise BadData("every calibration sample is zero", remedy="check the dataset")
+        low, high = (0, 255) if self.lowest >= 0 else (-127, 127)
+        unit = 1.0 if self.whole and extent <= high else extent / high
+        return replace(op, unit=unit, low=low, high=high)
+
+
+def calibrate(graph: Graph, batches: Batches, *, mode: str = "99.9%", timesteps: int = 16) -> Graph:
+    """Needs FOLDED; gives CALIBRATED: every population has its clip, every input its unit."""
+    choose = parse_mode(mode)
+    statistics = observe(graph, batches)
+    ops: dict[str, Op] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Input):
+            ops[node.name] = statistics.inputs[node.name].encoding(node.op)
+        elif isinstance(node.op, Relu) and not node.op.relays:
+            clip = _clip(node.op, statistics.activations[node.name], choose, timesteps)
+            ops[node.name] = replace(node.op, clip=torch.tensor(clip, dtype=torch.float64))
+    return graph.with_ops(ops, level=Level.CALIBRATED)
+
+
+def _clip(op: Relu, histogram: Histogram, choose: Callable[[Histogram, int], float], timesteps: int) -> float:
+    clip = choose(histogram, timesteps) if histogram.largest > 0 else 0.0
+    clip = clip if clip > 0 else histogram.largest  # so few values are positive that the percentile is zero
+    clip = clip if clip > 0 else 1.0  # the population was silent: any clip represents its zeros
+    return clip if op.limit is None else min(clip, op.limit)
+
+
+def observe(graph: Graph, batches: Batches) -> Statistics:
+    """Run the calibration set through the real-valued network, in float64, and count its activations."""
+    statistics = Statistics(
+        {node.name: Histogram() for node in graph.of(Relu)}, {node.name: InputRange() for node in graph.inputs}
+    )
+
+    def watch(node: Node, value: Tensor) -> None:
+        if isinstance(node.op, Input):
+            statistics.inputs[node.name].add(value)
+        elif isinstance(node.op, Relu):
+            if not bool(torch.isfinite(value).all()):
+                raise BadWeights(
+                    "an activation is not a finite number",
+                    where=node.source or node.name,
+                    remedy="check the network's weights and the dataset for NaN, Inf and extreme values",
+                )
+            statistics.activations[node.name].add(value)
+
+    seen = 0
+    with torch.no_grad():
+        for x in batches:
+            run(graph, x.double(), watch)
+            seen += len(x)
+    if seen == 0:
+        raise BadData("the calibration set is empty", remedy="raise --calibration_samples or check the dataset")
+    return statistics
