@@ -171,7 +171,7 @@ def _synapse(graph: Graph, node: Node, op: _Synapse, units: list[Tensor]) -> tup
     (feeder,) = graph.fed_by(node)
     weight = absorb(node, op, units[0], feeder.shape)
     if op.bits == FLOAT_BITS:
-        return replace(op, weight=weight, step=None), torch.ones((), dtype=torch.float64)
+        return replace(op, weight=weight, step=None), _constant(graph, 1.0)
     step = op.step if op.step is not None else synapse_step(node, op, weight, channel_wise=False)
     step = step.to(torch.float64)
     assert op.bits is not None
@@ -205,7 +205,7 @@ def _compress(unit: Tensor) -> Tensor:
 def _input(graph: Graph, node: Node, op: Input, units: list[Tensor]) -> tuple[Op, Tensor]:
     if op.unit is None:
         raise InvalidGraph(f"the input {node.name!r} has no unit yet")
-    return op, torch.tensor(op.unit, dtype=torch.float64)
+    return op, _constant(graph, op.unit)
 
 
 def _reshape(graph: Graph, node: Node, op: Reshape, units: list[Tensor]) -> tuple[Op, Tensor]:
@@ -249,13 +249,13 @@ def _spatially_constant(graph: Graph, node: Node, unit: Tensor) -> Tensor:
 
 
 def _opaque(graph: Graph, node: Node, op: Opaque, units: list[Tensor]) -> tuple[Op, Tensor]:
-    return op, torch.ones((), dtype=torch.float64)
+    return op, _constant(graph, 1.0)
 
 
 def _add(graph: Graph, node: Node, op: Add, units: list[Tensor]) -> tuple[Op, Tensor]:
     """Integer weights m_i = round(unit_i/α) on identity synapses, α the finest unit, refined where m_i is small."""
     if node.name in real_valued(graph) or _is_float(graph):
-        return replace(op, weights=tuple(units)), torch.ones((), dtype=torch.float64)
+        return replace(op, weights=tuple(units)), _constant(graph, 1.0)
     finest = units[0]
     for unit in units[1:]:
         finest = torch.minimum(finest, unit)
@@ -365,10 +365,21 @@ def integers(graph: Graph, visit: Callable[[Graph, Node, list[Tensor]], Node] | 
         given = [units[name] for name in node.inputs]
         if visit is not None:
             node = visit(graph, node, given)
-        op, unit = _RULES[type(node.op)](graph, node, node.op, given)
+        op, unit = integer_node(graph, node, given)
         units[node.name] = unit
         nodes.append(replace(node, op=op, unit=unit))
     return graph.with_nodes(nodes, level=Level.SPIKING)
+
+
+def integer_node(graph: Graph, node: Node, units: list[Tensor]) -> tuple[Op, Tensor]:
+    """One node's integer op and the unit of what it passes on, given the units of its inputs."""
+    return _RULES[type(node.op)](graph, node, node.op, units)
+
+
+def _constant(graph: Graph, value: float) -> Tensor:
+    """A unit of one number, where the graph's tensors are."""
+    device = next((node.op.weight.device for node in graph.nodes if isinstance(node.op, SYNAPSES)), None)
+    return torch.tensor(value, dtype=torch.float64, device=device)
 
 
 def _is_float(graph: Graph) -> bool:

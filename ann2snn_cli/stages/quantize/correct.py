@@ -1,0 +1,87 @@
+"""Correct biases where there is no training: b_c += E[a_float − a_quantized]_c, layer by layer (SPEC 8).
+
+The quantized activations are those of real spikes in the schedule that will be used, below layers that are
+corrected already, so the errors of timing are mended as well as those of rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.ir.bounds import exact_dtype
+from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.integers import integer_node, integers
+from ann2snn_cli.ir.ops import Input, Integrate, Linear, Relu
+from ann2snn_cli.ir.run import bind_inputs, real
+from ann2snn_cli.ir.trains import Trains, plain_arithmetic
+
+TRAIN_ELEMENTS = 1 << 26  # all samples are held at once: as many as keep the widest spike train below this
+SAMPLES = 256
+
+
+def correct_biases(graph: Graph, x: Tensor, schedule: str) -> Graph:
+    """Needs QUANTIZED; gives QUANTIZED with biases that undo the mean error on the samples `x`.
+
+    The float network is the same graph: its weights are the master copy.
+    """
+    with torch.no_grad(), plain_arithmetic():
+        return _Correction(graph, x[: _affordable(graph)], schedule).run()
+
+
+def _affordable(graph: Graph) -> int:
+    widest = max(math.prod(node.shape) for node in graph.nodes)
+    return max(1, min(SAMPLES, TRAIN_ELEMENTS // (widest * graph.timing.timesteps)))
+
+
+class _Correction:
+    """The float and the spiking network, walked side by side."""
+
+    def __init__(self, graph: Graph, x: Tensor, schedule: str) -> None:
+        self.graph = graph
+        self.spiking = integers(graph)
+        self.rules = Trains(self.spiking, schedule, exact_dtype(self.spiking))
+        self.given = bind_inputs(graph, x.double())
+
+    def run(self) -> Graph:
+        values: dict[str, Tensor] = {}
+        trains: dict[str, Tensor] = {}
+        corrected: dict[str, Node] = {}
+        for node in self.graph.nodes:
+            if isinstance(node.op, Input):
+                values[node.name] = self.given[node.name]
+                trains[node.name] = self.rules.present(node.op, values[node.name])
+            else:
+                values[node.name] = real(node, [values[name] for name in node.inputs])
+                corrected[node.name], trains[node.name] = self._node(
+                    node, [trains[name] for name in node.inputs], values[node.name]
+                )
+            for name in {*node.inputs, node.name}:
+                if self.graph.last_use[name] == node.name:
+                    del values[name], trains[name]
+        return self.graph.with_nodes(corrected.get(node.name, node) for node in self.graph.nodes)
+
+    def _node(self, node: Node, trains: list[Tensor], wanted: Tensor) -> tuple[Node, Tensor]:
+        spiking = self.spiking[node.name]
+        train = self.rules.compute(spiking, trains).train
+        if not isinstance(node.op, Relu | Integrate) or (isinstance(node.op, Relu) and node.op.relays):
+            return node, train
+        got = train.mean(0) * spiking.worth
+        error = _by_channel(wanted - got, features_last=self._reads_linear(node))
+        bias = error if node.op.bias is None else node.op.bias.double() + error
+        better = replace(node, op=replace(node.op, bias=bias))
+        op, unit = integer_node(self.graph, better, [self.spiking[name].worth for name in node.inputs])
+        return better, self.rules.compute(replace(spiking, op=op, unit=unit), trains).train
+
+    def _reads_linear(self, node: Node) -> bool:
+        return any(isinstance(feeder.op, Linear) for feeder in self.graph.fed_by(node))
+
+
+def _by_channel(error: Tensor, *, features_last: bool) -> Tensor:
+    """The mean over the batch and all axes but the channels, laid so that it broadcasts to the node's shape."""
+    channel = error.dim() - 1 if features_last else 1
+    mean: Tensor = error.mean([axis for axis in range(error.dim()) if axis != channel], keepdim=True)
+    return mean[0]

@@ -1,0 +1,183 @@
+"""Train with the integer arithmetic in the loop (SPEC 8).
+
+The forward pass is `ir/integers.py` and the closed form of `ir/run.py`: the very network that is exported,
+with gradients passed straight through every rounding. What is learned: the float master weights, the
+biases, every step α and every clip A. Steps and clips are learned by their logarithm, so that they stay
+positive, with LSQ's scale on their gradients (Esser et al. 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ann2snn_cli.errors import BadFile, BadWeights
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.integers import integers, largest_code
+from ann2snn_cli.ir.ops import Conv, Integrate, Linear, Op, Relu, Scale
+from ann2snn_cli.ir.run import run_counts
+from ann2snn_cli.ir.trains import plain_arithmetic
+
+Epoch = Iterable[tuple[Tensor, Tensor]]
+Loss = Callable[[tuple[Tensor, ...], Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """How one epoch went, on the training set."""
+
+    epoch: int  # from 1
+    epochs: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """The recipe: SGD with momentum, the learning rate times 0.1 at 50 % and 75 % of the epochs."""
+
+    epochs: int = 5
+    lr: float = 0.005
+    momentum: float = 0.9
+    wd: float = 5e-4
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        return self.lr * 0.1 ** sum(epoch >= math.floor(share * self.epochs) for share in (0.5, 0.75) if self.epochs > 1)
+
+
+def cross_entropy(outputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
+    """The loss of a classifier; of several outputs, the sum."""
+    return torch.stack([F.cross_entropy(output, target) for output in outputs]).sum()
+
+
+def finetune(
+    graph: Graph,
+    batches: Callable[[int], Epoch],
+    recipe: Finetuning,
+    *,
+    loss: Loss = cross_entropy,
+    report: Callable[[EpochReport], None] | None = None,
+    tick: Callable[[], None] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
+    resume: dict[str, Any] | None = None,
+) -> Graph:
+    """Needs QUANTIZED; gives QUANTIZED with trained weights, biases, steps and clips.
+
+    `batches(epoch)` gives an epoch's samples on the graph's device. `save` is handed the whole state after
+    every epoch; given back as `resume`, training goes on from there as if it had not stopped.
+    """
+    training = _Training(graph, recipe)
+    start = training.restore(resume) if resume else 0
+    for epoch in range(start, recipe.epochs):
+        outcome = training.epoch(epoch, batches(epoch), loss, tick)
+        if report is not None:
+            report(outcome)
+        if save is not None:
+            save(training.state(epoch + 1))
+    return training.graph()
+
+
+class _Training:
+    """The leaves that are learned, by node and field, and their optimizer."""
+
+    def __init__(self, graph: Graph, recipe: Finetuning) -> None:
+        self.start = graph
+        self.recipe = recipe
+        self.leaves: dict[str, Tensor] = {}
+        self.rates: dict[str, float] = {}  # of a logarithm: √(LSQ's gradient scale)
+        for node in graph.nodes:
+            for name, value, rate in _learned(node.op, math.prod(node.shape), graph.timing.timesteps):
+                key = f"{node.name}.{name}"
+                leaf = torch.zeros_like(value) if rate is not None else value.detach().clone()
+                self.leaves[key] = leaf.requires_grad_()
+                if rate is not None:
+                    self.rates[key] = rate
+        decayed = [leaf for key, leaf in self.leaves.items() if key.endswith(".weight")]
+        others = [leaf for key, leaf in self.leaves.items() if not key.endswith(".weight")]
+        groups = [{"params": decayed, "weight_decay": recipe.wd}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=recipe.lr, momentum=recipe.momentum)
+
+    def graph(self, *, detach: bool = True) -> Graph:
+        """The QUANTIZED graph with the leaves' present values."""
+        ops: dict[str, Op] = {}
+        for node in self.start.nodes:
+            changes: dict[str, Tensor] = {}
+            for name, value, rate in _learned(node.op, 1, 1):
+                leaf = self.leaves[f"{node.name}.{name}"]
+                if rate is not None:
+                    leaf = value * torch.exp(self.rates[f"{node.name}.{name}"] * leaf)
+                changes[name] = leaf.detach().clone() if detach else leaf
+            if changes:
+                ops[node.name] = replace(node.op, **changes)
+        return self.start.with_ops(ops)
+
+    def epoch(
+        self, epoch: int, batches: Epoch, loss: Loss, tick: Callable[[], None] | None
+    ) -> EpochReport:
+        """One pass over the training set."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr_at(epoch)
+        total, right, seen = 0.0, 0, 0
+        for x, target in batches:
+            with plain_arithmetic():
+                outputs = run_counts(integers(self.graph(detach=False)), x.float())
+                value = loss(outputs, target)
+                if not bool(torch.isfinite(value)):
+                    raise BadWeights(
+                        f"finetuning diverged: the loss is {float(value)}",
+                        where=f"epoch {epoch + 1}",
+                        remedy=f"lower --finetune_lr (it is {self.recipe.lr:g})",
+                    )
+                self.optimizer.zero_grad()
+                value.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total += float(value.detach()) * len(x)
+            right += int((outputs[0].argmax(1) == target).sum()) if outputs[0].dim() == 2 else 0
+            seen += len(x)
+            if tick is not None:
+                tick()
+        return EpochReport(epoch + 1, self.recipe.epochs, total / max(1, seen), right / max(1, seen))
+
+    def state(self, epochs_done: int) -> dict[str, Any]:
+        """All that going on needs, in tensors and plain values."""
+        return {
+            "epochs_done": epochs_done,
+            "leaves": {key: leaf.detach().clone() for key, leaf in self.leaves.items()},
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Take up a saved state; gives how many epochs it has behind it."""
+        if set(state["leaves"]) != set(self.leaves):
+            raise BadFile(
+                "the saved finetuning belongs to another network", remedy="start it anew, without --resume"
+            )
+        with torch.no_grad():
+            for key, leaf in self.leaves.items():
+                leaf.copy_(state["leaves"][key])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return int(state["epochs_done"])
+
+
+def _learned(op: Op, neurons: int, timesteps: int) -> list[tuple[str, Tensor, float | None]]:
+    """What of an op is learned: (field, value, rate of its logarithm or None)."""
+    found: list[tuple[str, Tensor, float | None]] = []
+    if isinstance(op, Conv | Linear | Scale):
+        found.append(("weight", op.weight, None))
+        if op.step is not None:
+            top = largest_code(op.bits or 1)
+            found.append(("step", op.step, (op.weight.numel() / op.step.numel() * top) ** -0.25))
+    if isinstance(op, Relu | Integrate) and op.bias is not None:
+        found.append(("bias", op.bias, None))
+    if isinstance(op, Relu) and op.clip is not None:
+        found.append(("clip", op.clip, (max(1, neurons) * timesteps) ** -0.25))
+    return found
+
+

@@ -1,0 +1,163 @@
+"""What a node of a SPIKING graph makes of spike trains, in either schedule: SPEC 1, 4, 5 and 6, step by step.
+
+A train is a tensor [timesteps, batch, channels, ...]. The schedules differ in what neurons, max pooling and
+opaque nodes do (`_STEPWISE`, `_LAYERWISE`). Integers are carried in a floating type that holds them exactly
+(`ir/bounds.py` proves it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.ir import neuron
+from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.ops import Input, Integrate, IntegrateFire, MaxPool, Op, Opaque
+from ann2snn_cli.ir.run import encode, is_linear, linear, means, opaque, pool_geometry
+from ann2snn_cli.ir.spikes import spiking_nodes
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """What a node passed on, and for neurons their potentials, [timesteps, batch, ...].
+
+    Potentials are those after the reset; in the layerwise schedule, of the firing steps.
+    """
+
+    train: Tensor
+    potentials: Tensor | None = None
+
+
+class Trains:
+    """Computes node after node of one SPIKING graph in one schedule."""
+
+    def __init__(self, graph: Graph, schedule: str, dtype: torch.dtype) -> None:
+        self.graph = graph
+        self.steps = graph.timing.timesteps
+        self.reset_mode = graph.timing.reset_mode
+        self.dtype = dtype
+        self.binary = spiking_nodes(graph)
+        self.rules = _STEPWISE if schedule == "stepwise" else _LAYERWISE
+
+    def present(self, op: Input, x: Tensor) -> Tensor:
+        """The sample, encoded once and shown at every step."""
+        now = encode(op, x).to(self.dtype)
+        return now.expand(self.steps, *now.shape)
+
+    def compute(self, node: Node, trains: list[Tensor]) -> Activity:
+        """What `node` makes of the trains of its inputs."""
+        if is_linear(node.op):
+            return Activity(self._linear(node, trains))
+        return self.rules[type(node.op)](self, node, node.op, trains)
+
+    def _linear(self, node: Node, trains: list[Tensor]) -> Tensor:
+        """A linear op acts on every step alike, so the steps may lie in the batch."""
+        flat = linear(node, [train.flatten(0, 1) for train in trains])
+        if self.dtype == torch.float32:
+            flat = flat.round()  # on some devices a float32 convolution is a sum of products only almost
+        return flat.unflatten(0, (self.steps, -1))
+
+
+def plain_arithmetic() -> AbstractContextManager[None]:
+    """No TF32 in convolutions: it keeps 10 bits of a factor."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(allow_tf32=False)
+    return context
+
+
+# Neurons -------------------------------------------------------------------------------------------
+
+
+def _start(of: Trains, op: IntegrateFire, train: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(currents, potential, bias, threshold) before the first step."""
+    initial, bias, threshold = (value.to(of.dtype) for value in (op.initial, op.bias, op.threshold))
+    return train * 2**op.fraction_bits, torch.zeros_like(train[0]) + initial, bias, threshold
+
+
+def _fire_stepwise(of: Trains, node: Node, op: IntegrateFire, trains: list[Tensor]) -> Activity:
+    """At every step: integrate, compare, reset."""
+    currents, potential, bias, threshold = _start(of, op, trains[0])
+    spikes, potentials = [], []
+    for current in currents:
+        fired, potential = neuron.step(current, potential, bias, threshold, of.reset_mode)
+        spikes.append(fired)
+        potentials.append(potential)
+    return Activity(torch.stack(spikes), torch.stack(potentials))
+
+
+def _fire_layerwise(of: Trains, node: Node, op: IntegrateFire, trains: list[Tensor]) -> Activity:
+    """Integrate the whole train with firing gated off, then fire for T steps."""
+    currents, potential, bias, threshold = _start(of, op, trains[0])
+    for current in currents:
+        potential = potential + current + bias
+    spikes, potentials = [], []
+    for _ in range(of.steps):
+        fired, potential = neuron.fire(potential, threshold, of.reset_mode)
+        spikes.append(fired)
+        potentials.append(potential)
+    return Activity(torch.stack(spikes), torch.stack(potentials))
+
+
+def _integrate(of: Trains, node: Node, op: Integrate, trains: list[Tensor]) -> Activity:
+    """Pass on input plus bias, and the initial charge with the first step; V is the sum so far."""
+    train = trains[0] if op.bias is None else trains[0] + op.bias.to(of.dtype)
+    if op.initial is not None:
+        train = torch.cat([train[:1] + op.initial.to(of.dtype), train[1:]])
+    return Activity(train, train.cumsum(0))
+
+
+# Max pooling and opaque nodes ----------------------------------------------------------------------
+
+
+def _pool_stepwise(of: Trains, node: Node, op: MaxPool, trains: list[Tensor]) -> Activity:
+    """Spikes pass the gate of the input that fired most so far; currents have no such gate."""
+    (train,) = trains
+    if node.inputs[0] not in of.binary:
+        return _pool_layerwise(of, node, op, trains)
+    so_far = train.cumsum(0)
+    passed = neuron.max_gate(train.flatten(0, 1), so_far.flatten(0, 1), op.kernel, **pool_geometry(op))
+    return Activity(passed.unflatten(0, (of.steps, -1)))
+
+
+def _pool_layerwise(of: Trains, node: Node, op: MaxPool, trains: list[Tensor]) -> Activity:
+    """The maximum of the sums so far, step by step: over all steps the maximum of the counts."""
+    so_far = trains[0].cumsum(0).flatten(0, 1)
+    highest = neuron.max_pool(so_far, op.kernel, **pool_geometry(op)).unflatten(0, (of.steps, -1))
+    return Activity(torch.cat([highest[:1], highest[1:] - highest[:-1]]))
+
+
+def _opaque_stepwise(of: Trains, node: Node, op: Opaque, trains: list[Tensor]) -> Activity:
+    """Temporal difference: t·f(X(t)) − (t−1)·f(X(t−1)), X(t) the running mean of what came in."""
+    sums = [train.cumsum(0) for train in trains]
+    emitted: list[Tensor] = []
+    before: Tensor | float = 0.0
+    for t in range(1, of.steps + 1):
+        now = opaque(node, op, means(of.graph, node, [total[t - 1] for total in sums], t)) * t
+        emitted.append(now - before)
+        before = now
+    return Activity(torch.stack(emitted))
+
+
+def _opaque_layerwise(of: Trains, node: Node, op: Opaque, trains: list[Tensor]) -> Activity:
+    """f of the mean, once; every step carries it."""
+    value = opaque(node, op, means(of.graph, node, [train.sum(0) for train in trains], of.steps))
+    return Activity(value.expand(of.steps, *value.shape))
+
+
+_STEPWISE: dict[type[Op], Callable[[Trains, Node, Any, list[Tensor]], Activity]] = {
+    IntegrateFire: _fire_stepwise,
+    Integrate: _integrate,
+    MaxPool: _pool_stepwise,
+    Opaque: _opaque_stepwise,
+}
+
+_LAYERWISE: dict[type[Op], Callable[[Trains, Node, Any, list[Tensor]], Activity]] = {
+    IntegrateFire: _fire_layerwise,
+    Integrate: _integrate,
+    MaxPool: _pool_layerwise,
+    Opaque: _opaque_layerwise,
+}
