@@ -1,0 +1,316 @@
+"""Check: Graph, Hardware -> list[Verdict]. One function a rule, every violation at once, no compute (SPEC 7).
+
+`check` needs shapes only and runs before anything is trained; `check_registers` looks at the integers of a
+SPIKING graph. What lies behind the last population is read out beside the chip and is not checked, unless
+the hardware says that its final linear layer is on the chip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ann2snn_cli.config import Hardware
+from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Gather,
+    Input,
+    Integrate,
+    IntegrateFire,
+    Linear,
+    MaxPool,
+    Op,
+    Opaque,
+    Permute,
+    Relu,
+    Reshape,
+    Scale,
+)
+from ann2snn_cli.ir.spikes import spiking_nodes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One limit held against one layer. A violation is a verdict that is not ok."""
+
+    rule: str
+    layer: str  # the user's name
+    actual: int | str
+    limit: int | str
+    ok: bool
+    remedy: str = ""
+    derived: bool = False  # the limit follows from a formula, it is not in the published table
+
+    @property
+    def headroom(self) -> float | None:
+        """How much of the limit is free, as a fraction; negative where it is broken."""
+        if isinstance(self.actual, int) and isinstance(self.limit, int) and self.limit > 0:
+            return 1 - self.actual / self.limit
+        return None
+
+
+def violations(verdicts: Sequence[Verdict], allow: Sequence[str] = ()) -> list[Verdict]:
+    """The verdicts that are not ok, but for the rules that are allowed to be broken."""
+    return [verdict for verdict in verdicts if not verdict.ok and verdict.rule not in allow]
+
+
+def check(graph: Graph, hardware: Hardware, weight_bitwidth: int) -> list[Verdict]:
+    """Needs FOLDED or later; gives every verdict that shapes alone decide, in the order of the layers."""
+    nodes = [node for node in graph.nodes if _on_chip(graph, hardware, node)]
+    return [
+        verdict
+        for node in nodes
+        for rule in _SHAPE_RULES
+        for verdict in rule(graph, node, hardware, weight_bitwidth)
+    ]
+
+
+def check_registers(graph: Graph, hardware: Hardware) -> list[Verdict]:
+    """Needs SPIKING; gives the verdicts on register widths."""
+    nodes = [node for node in graph.nodes if _on_chip(graph, hardware, node)]
+    return [verdict for node in nodes for rule in _REGISTER_RULES for verdict in rule(graph, node, hardware)]
+
+
+def _layer(node: Node) -> str:
+    return node.source or node.name
+
+
+def _on_chip(graph: Graph, hardware: Hardware, node: Node) -> bool:
+    return hardware.final_linear_on_chip or _feeds_neurons(graph, node)
+
+
+def _feeds_neurons(graph: Graph, node: Node) -> bool:
+    """Is there a population at this node or anywhere behind it?"""
+    reached, todo = {node.name}, [node]
+    while todo:
+        here = todo.pop()
+        if isinstance(here.op, Relu | IntegrateFire):
+            return True
+        for reader in graph.users[here.name]:
+            if reader.name not in reached:
+                reached.add(reader.name)
+                todo.append(reader)
+    return False
+
+
+# What the chip can compute -------------------------------------------------------------------------
+
+_OP_NAMES: dict[type[Op], str] = {
+    Linear: "linear",
+    AvgPool: "avg_pool",
+    MaxPool: "max_pool",
+    Add: "add",
+    Concat: "concat",
+    Reshape: "reshape",
+    Permute: "reshape",
+    Gather: "reshape",
+    Scale: "scale",
+    BatchNorm: "scale",
+    Opaque: "opaque",
+}
+
+_OP_REMEDIES = {
+    "max_pool": "use average pooling, or a convolution with stride 2",
+    "scale": "put the batch norm right behind a convolution or linear layer that nothing else reads",
+    "opaque": "replace it by convolution, linear, average pooling, addition and ReLU",
+}
+
+
+def _op_name(op: Op) -> str | None:
+    if isinstance(op, Conv):
+        return "transposed_conv" if op.transposed else "conv"
+    return _OP_NAMES.get(type(op))
+
+
+def _op_is_known(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+    name = _op_name(node.op)
+    if name is not None and name not in hardware.ops:
+        shown = f"{name} {node.op.kind}" if isinstance(node.op, Opaque) else name
+        yield Verdict("op", _layer(node), shown, ", ".join(hardware.ops), False, _OP_REMEDIES.get(name, ""))
+
+
+def _bits_fit(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+    if isinstance(node.op, Conv | Linear | Scale):
+        limit = hardware.max_weight_bitwidth
+        yield Verdict(
+            "weight_bitwidth", _layer(node), bits, limit, bits <= limit, f"--weight_bitwidth {limit} or fewer"
+        )
+
+
+# The input lines of a core -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _FanIn:
+    """What one neuron reads: channels of a window."""
+
+    channels: int
+    kernel: tuple[int, ...]
+    groups: int
+    choices: tuple[int, ...]  # other numbers of groups that the layer could have
+
+
+def _fan_in(op: Op) -> _FanIn | None:
+    if isinstance(op, Conv):
+        shared = math.gcd(op.in_channels, op.out_channels)
+        choices = tuple(g for g in range(op.groups + 1, shared + 1) if shared % g == 0 and g % op.groups == 0)
+        return _FanIn(op.in_channels // op.groups, op.kernel, op.groups, choices)
+    if isinstance(op, Linear):
+        return _FanIn(op.weight.shape[1], (1,), 1, ())
+    if isinstance(op, AvgPool):
+        return _FanIn(1, op.kernel, 1, ())
+    return None
+
+
+def channel_limit(hardware: Hardware, kernel: tuple[int, ...], bits: int) -> tuple[int, bool] | None:
+    """(how many channels may go in, whether that is derived); None where there is no limit."""
+    square = len(kernel) == 2 and kernel[0] == kernel[1]
+    published = hardware.in_channels.get(kernel[0], {}).get(bits) if square else None
+    if published is not None:
+        return published, False
+    if hardware.synapse_lines is None:
+        return None
+    return hardware.synapse_lines // (math.prod(kernel) * bits), True
+
+
+def _channels_fit(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+    fan_in = _fan_in(node.op)
+    found = channel_limit(hardware, fan_in.kernel, bits) if fan_in else None
+    if fan_in is None or found is None:
+        return
+    limit, derived = found
+    fits = fan_in.channels <= limit
+    remedy = "" if fits else _channel_remedies(node, hardware, fan_in, limit)
+    yield Verdict("in_channels", _layer(node), fan_in.channels, limit, fits, remedy, derived)
+
+
+def _channel_remedies(node: Node, hardware: Hardware, fan_in: _FanIn, limit: int) -> str:
+    """The cheapest ways out, computed from the same rule."""
+    remedies = []
+    for bits in range(hardware.max_weight_bitwidth, 0, -1):
+        found = channel_limit(hardware, fan_in.kernel, bits)
+        if found is not None and found[0] >= fan_in.channels:
+            remedies.append(f"--weight_bitwidth {bits} (limit {found[0]})")
+            break
+    total = fan_in.channels * fan_in.groups
+    groups = next((g for g in fan_in.choices if total // g <= limit), None)
+    if groups is not None:
+        remedies.append(f"groups={groups} ({total // groups} channels each)")
+    if isinstance(node.op, AvgPool):
+        remedies.append("pool in two stages with smaller windows")
+    elif limit > 0:
+        unit = "input features" if isinstance(node.op, Linear) else "input channels"
+        remedies.append(f"at most {limit * fan_in.groups} {unit}")
+    return "; or ".join(remedies) or "use a smaller kernel"
+
+
+# Only spikes leave a core --------------------------------------------------------------------------
+
+
+def _neurons_follow(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+    """A convolution or linear layer must end in neurons before anything that is no mere wire or sum."""
+    if not (hardware.conv_needs_relu and isinstance(node.op, Conv | Linear | Scale)):
+        return
+    stuck = _first_without_neurons(graph, node)
+    if stuck is not None:
+        yield Verdict(
+            "conv_needs_relu",
+            _layer(node),
+            f"its currents reach {_layer(stuck)}",
+            "a ReLU",
+            False,
+            f"put a ReLU behind {_layer(node)}",
+        )
+
+
+def _first_without_neurons(graph: Graph, node: Node) -> Node | None:
+    for reader in graph.users[node.name]:
+        if isinstance(reader.op, Relu | IntegrateFire):
+            continue
+        passes = isinstance(reader.op, Add | Integrate | Concat | Reshape | Permute | Gather)
+        found = _first_without_neurons(graph, reader) if passes else reader
+        if found is not None:
+            return found
+    return node if not graph.users[node.name] else None
+
+
+def _input_is_read(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+    """Spiking average pooling needs spikes to pool: pooled pixels or currents are no spikes."""
+    if (
+        hardware.pooling == "spiking"
+        and isinstance(node.op, AvgPool)
+        and node.inputs[0] not in spiking_nodes(graph)
+    ):
+        (feeder,) = graph.fed_by(node)
+        what = "the input itself" if isinstance(feeder.op, Input) else f"currents of {_layer(feeder)}"
+        yield Verdict(
+            "pooling", _layer(node), f"it pools {what}", "spikes", False, "put a ReLU before the pooling"
+        )
+
+
+_SHAPE_RULES: tuple[Callable[[Graph, Node, Hardware, int], Iterator[Verdict]], ...] = (
+    _op_is_known,
+    _bits_fit,
+    _channels_fit,
+    _neurons_follow,
+    _input_is_read,
+)
+
+
+# Registers -----------------------------------------------------------------------------------------
+
+
+def _fits(rule: str, node: Node, values: Tensor, bits: int | None, remedy: str) -> Iterator[Verdict]:
+    """Signed registers: |value| ≤ 2^(bits−1) − 1."""
+    if bits is not None:
+        largest, limit = int(values.abs().max()), 2 ** (bits - 1) - 1
+        yield Verdict(rule, _layer(node), largest, limit, largest <= limit, remedy)
+
+
+def _thresholds_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict]:
+    if not isinstance(node.op, IntegrateFire):
+        return
+    remedy = "fewer --weight_bitwidth, or a lower --mode"
+    yield from _fits("threshold_bits", node, node.op.threshold, hardware.threshold_bits, remedy)
+    yield from _fits("bias_bits", node, node.op.bias, hardware.bias_bits, remedy)
+    if not hardware.channel_wise_threshold:
+        different = len(set(node.op.threshold.flatten().tolist()))
+        yield Verdict(
+            "channel_wise_threshold",
+            _layer(node),
+            different,
+            1,
+            different == 1,
+            "convert without --channel_wise",
+        )
+
+
+def _codes_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict]:
+    """A weight's entry in the codebook holds its fraction bits too."""
+    if not isinstance(node.op, Conv | Linear | Scale):
+        return
+    shift = max(
+        (n.op.fraction_bits for n in graph.users[node.name] if isinstance(n.op, IntegrateFire)), default=0
+    )
+    codes = node.op.weight.long() * 2**shift
+    yield from _fits(
+        "weight_code_bits",
+        node,
+        codes,
+        hardware.weight_code_bits,
+        "a higher --mode or more --weight_bitwidth",
+    )
+
+
+_REGISTER_RULES: tuple[Callable[[Graph, Node, Hardware], Iterator[Verdict]], ...] = (
+    _thresholds_fit,
+    _codes_fit,
+)
