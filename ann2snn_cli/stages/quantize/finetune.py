@@ -49,7 +49,9 @@ class Finetuning:
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
-        return self.lr * 0.1 ** sum(epoch >= math.floor(share * self.epochs) for share in (0.5, 0.75) if self.epochs > 1)
+        return self.lr * 0.1 ** sum(
+            epoch >= math.floor(share * self.epochs) for share in (0.5, 0.75) if self.epochs > 1
+        )
 
 
 def cross_entropy(outputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
@@ -102,7 +104,9 @@ class _Training:
         decayed = [leaf for key, leaf in self.leaves.items() if key.endswith(".weight")]
         others = [leaf for key, leaf in self.leaves.items() if not key.endswith(".weight")]
         groups = [{"params": decayed, "weight_decay": recipe.wd}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=recipe.lr, momentum=recipe.momentum)
+        self.optimizer = torch.optim.SGD(
+            [g for g in groups if g["params"]], lr=recipe.lr, momentum=recipe.momentum
+        )
 
     def graph(self, *, detach: bool = True) -> Graph:
         """The QUANTIZED graph with the leaves' present values."""
@@ -118,9 +122,7 @@ class _Training:
                 ops[node.name] = replace(node.op, **changes)
         return self.start.with_ops(ops)
 
-    def epoch(
-        self, epoch: int, batches: Epoch, loss: Loss, tick: Callable[[], None] | None
-    ) -> EpochReport:
+    def epoch(self, epoch: int, batches: Epoch, loss: Loss, tick: Callable[[], None] | None) -> EpochReport:
         """One pass over the training set."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr_at(epoch)
@@ -179,5 +181,3 @@ def _learned(op: Op, neurons: int, timesteps: int) -> list[tuple[str, Tensor, fl
     if isinstance(op, Relu) and op.clip is not None:
         found.append(("clip", op.clip, (max(1, neurons) * timesteps) ** -0.25))
     return found
-
-

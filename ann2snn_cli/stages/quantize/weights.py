@@ -13,7 +13,9 @@ from ann2snn_cli.ir.integers import FLOAT_BITS, absorb, integers, synapse_step
 from ann2snn_cli.ir.ops import SYNAPSES, Conv, Linear, Op, Scale
 
 
-def quantize(graph: Graph, contract: Contract, *, weight_bitwidth: int = 4, channel_wise: bool = False) -> Graph:
+def quantize(
+    graph: Graph, contract: Contract, *, weight_bitwidth: int = 4, channel_wise: bool = False
+) -> Graph:
     """Needs CALIBRATED; gives QUANTIZED: every weight lies on its b-bit grid once its step is applied.
 
     The float weights stay as the master copy. Steps are chosen in order, since a layer absorbs the
@@ -46,7 +48,9 @@ def _refuse_nan(graph: Graph) -> None:
     bad = [node.source or node.name for node in graph.of(*SYNAPSES) if not _finite(node.op)]
     if bad:
         raise BadWeights(
-            "weights are not finite numbers", where=", ".join(bad), remedy="check the checkpoint: training may have diverged"
+            "weights are not finite numbers",
+            where=", ".join(bad),
+            remedy="check the checkpoint: training may have diverged",
         )
 
 

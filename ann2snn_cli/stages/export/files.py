@@ -1,0 +1,111 @@
+"""How results reach the disk: whole or not at all, and never over something that is not ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ann2snn_cli.errors import BadFile
+
+MANIFEST = "manifest.json"
+OURS = "ann2snn/"  # every JSON document of ours names a schema that starts so
+
+
+def write_file(
+    path: Path, content: bytes, *, is_ours: Callable[[Path], bool], overwrite: bool = False
+) -> Path:
+    """Write a file under a temporary name, then rename it. An earlier result of ours is replaced."""
+    refuse_foreign(path, is_ours=is_ours, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        _open_permissions(Path(temporary), 0o666)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_folder(path: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> Path:
+    """Let `fill` write into a temporary folder, then put that in the place of an earlier one of ours."""
+    refuse_foreign(path, is_ours=is_our_folder, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        fill(temporary)
+        _open_permissions(temporary, 0o777)
+        _put_in_place(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Two renames: a reader sees the old folder or the new one, for a moment none, never a half."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    path.rename(old / path.name)
+    try:
+        new.rename(path)
+    except BaseException:
+        (old / path.name).rename(path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _open_permissions(path: Path, mode: int) -> None:
+    """The permissions that an ordinary new file would have: temporary ones are private."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(mode & ~umask)
+
+
+def refuse_foreign(path: Path, *, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
+    """Refuse to replace what this tool did not write."""
+    if path.exists() and not overwrite and not is_ours(path):
+        raise BadFile(
+            "it exists and was not written by ann2snn",
+            where=str(path),
+            remedy="choose another --save_file, or replace it with --overwrite",
+        )
+
+
+def is_our_folder(path: Path) -> bool:
+    """Does its manifest name a schema of ours?"""
+    return path.is_dir() and is_our_json(path / MANIFEST)
+
+
+def is_our_json(path: Path) -> bool:
+    """A JSON document that names a schema of ours."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and str(document.get("schema", "")).startswith(OURS)
+
+
+def is_our_yaml(path: Path) -> bool:
+    """Settings that we saved begin with our comment."""
+    try:
+        return path.read_text("utf-8").startswith(SETTINGS_HEADER)
+    except (OSError, ValueError):
+        return False
+
+
+SETTINGS_HEADER = "# ann2snn settings"
+
+
+def as_json(document: dict[str, Any]) -> bytes:
+    """A JSON document in bytes, the same for the same content."""
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,164 @@
+"""The `.pth`: a plain dict of tensors and Python values that `torch.load` reads with its safe default (SPEC 9)."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.errors import BadFile
+from ann2snn_cli.ir import ops
+from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.ops import Batch, Op, Ref
+from ann2snn_cli.stages.export.files import write_file
+
+FORMAT = "ann2snn/snn"
+VERSION = 1
+
+_OPS: dict[str, type[Op]] = {
+    kind.__name__: kind
+    for kind in (
+        ops.Input,
+        ops.Conv,
+        ops.Linear,
+        ops.Scale,
+        ops.Add,
+        ops.Concat,
+        ops.AvgPool,
+        ops.MaxPool,
+        ops.Reshape,
+        ops.Permute,
+        ops.Gather,
+        ops.Integrate,
+        ops.IntegrateFire,
+        ops.Opaque,
+    )
+}
+
+
+def save(graph: Graph, provenance: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
+    """Write a SPIKING graph. Same graph and provenance, same bytes."""
+    buffer = io.BytesIO()  # torch.save puts a file's name into its bytes, but not a buffer's
+    torch.save(to_plain(graph, provenance), buffer)
+    return write_file(path, buffer.getvalue(), is_ours=is_ours, overwrite=overwrite)
+
+
+def load(path: Path) -> tuple[Graph, dict[str, Any]]:
+    """The SPIKING graph in a file, and its provenance."""
+    content = read(path)
+    if content.get("format") != FORMAT:
+        raise BadFile(
+            "it is no SNN of ann2snn", where=str(path), remedy="write one with: ann2snn convert NETWORK"
+        )
+    if content["version"] > VERSION:
+        raise BadFile(
+            f"its format is version {content['version']}, this tool reads up to {VERSION}",
+            where=str(path),
+            remedy="update ann2snn",
+        )
+    try:
+        return from_plain(content), content["provenance"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadFile(
+            f"its content is damaged: {type(error).__name__}: {error}",
+            where=str(path),
+            remedy="convert the network again",
+        ) from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The plain dict in a `.pth`, read safely."""
+    if not path.is_file():
+        raise BadFile(
+            "there is no such file", where=str(path), remedy="check the path (ann2snn convert writes one)"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BadFile(
+            "it holds pickled code, which is not loaded",
+            where=str(path),
+            remedy="give a file that ann2snn wrote (a trained network goes to --ann_weight as a state dict)",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise BadFile(
+            "it is damaged or no torch file",
+            where=str(path),
+            remedy="write it again, or copy it again in full",
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def is_ours(path: Path) -> bool:
+    """Is it an SNN that this tool wrote?"""
+    try:
+        return path.is_file() and read(path).get("format") == FORMAT
+    except BadFile:
+        return False
+
+
+# Plain values --------------------------------------------------------------------------------------
+
+
+def to_plain(graph: Graph, provenance: dict[str, Any]) -> dict[str, Any]:
+    """The graph as tensors and Python values; field by field what `ir/ops.py` says of each op."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "contract": asdict(graph.timing),
+        "inputs": [node.name for node in graph.inputs],
+        "outputs": list(graph.outputs),
+        "nodes": [_plain_node(node) for node in graph.nodes],
+        "provenance": provenance,
+    }
+
+
+def _plain_node(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "op": type(node.op).__name__,
+        "inputs": list(node.inputs),
+        "shape": list(node.shape),
+        "source": node.source,
+        "unit": _plain(node.unit),
+        "fields": {field.name: _plain(getattr(node.op, field.name)) for field in fields(node.op)},
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Ref):
+        return {"ref": value.input}
+    if isinstance(value, Batch):
+        return {"batch": [value.factor, value.offset]}
+    return value
+
+
+def from_plain(content: dict[str, Any]) -> Graph:
+    """The graph that `to_plain` wrote."""
+    nodes = tuple(_node(entry) for entry in content["nodes"])
+    return Graph(nodes, tuple(content["outputs"]), Level.SPIKING, Contract(**content["contract"]))
+
+
+def _node(entry: dict[str, Any]) -> Node:
+    op = _OPS[entry["op"]](**{name: _value(value) for name, value in entry["fields"].items()})
+    return Node(
+        entry["name"], op, tuple(entry["inputs"]), tuple(entry["shape"]), entry["source"], entry["unit"]
+    )
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_value(item) for item in value)
+    if isinstance(value, dict):
+        return Ref(value["ref"]) if "ref" in value else Batch(*value["batch"])
+    return value
