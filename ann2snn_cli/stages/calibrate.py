@@ -6,13 +6,14 @@ the samples, on the batch size or on how many processes counted, and need the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ann2snn_cli.errors import BadData, BadWeights, UsageError
+from ann2snn_cli.config import Mode, parse_mode
+from ann2snn_cli.errors import BadData, BadWeights
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Input, Op, Relu
 from ann2snn_cli.ir.run import run
@@ -95,24 +96,13 @@ def _exponent(largest: float) -> int:
 # Choices of the clip -------------------------------------------------------------------------------
 
 
-def parse_mode(mode: str) -> Callable[[Histogram, int], float]:
-    """`99.9%` (any percentile), `max`, `mse`, or a factor of the max such as `0.5`."""
-    if mode == "max":
-        return lambda histogram, timesteps: histogram.largest
-    if mode == "mse":
-        return _least_error_clip
-    try:
-        if mode.endswith("%") and 0 < float(mode[:-1]) <= 100:
-            percent = float(mode[:-1])
-            return lambda histogram, timesteps: histogram.percentile(percent)
-        if not mode.endswith("%") and 0 < float(mode) <= 1:
-            factor = float(mode)
-            return lambda histogram, timesteps: factor * histogram.largest
-    except ValueError:
-        pass
-    raise UsageError(
-        f"--mode {mode!r} is no way to choose a clip", remedy="use 99.9% (any percentile), max, mse, or a factor in (0, 1]"
-    )
+def clip_of(mode: Mode, histogram: Histogram, timesteps: int) -> float:
+    """The real value that T spikes will stand for."""
+    if mode.kind == "percentile":
+        return histogram.percentile(mode.value)
+    if mode.kind == "mse":
+        return _least_error_clip(histogram, timesteps)
+    return mode.value * histogram.largest
 
 
 def _least_error_clip(histogram: Histogram, timesteps: int) -> float:
@@ -121,7 +111,14 @@ def _least_error_clip(histogram: Histogram, timesteps: int) -> float:
     weights = histogram.counts.double()
     clips = histogram.largest * torch.arange(1, 257, dtype=torch.float64) / 256
     errors = [
-        (weights * (values - clip / timesteps * torch.clamp((values * timesteps / clip + 0.5).floor(), 0, timesteps)) ** 2).sum()
+        (
+            weights
+            * (
+                values
+                - clip / timesteps * torch.clamp((values * timesteps / clip + 0.5).floor(), 0, timesteps)
+            )
+            ** 2
+        ).sum()
         for clip in clips
     ]
     return float(clips[int(torch.stack(errors).argmin())])
@@ -153,7 +150,7 @@ class InputRange:
         self.whole = self.whole and bool((x == x.round()).all())
 
     def encoding(self, op: Input) -> Input:
-        """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay as they are."""
+        """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay so."""
         extent = max(self.highest, -self.lowest)
         if extent == 0:
             raise BadData("every calibration sample is zero", remedy="check the dataset")
@@ -164,20 +161,20 @@ class InputRange:
 
 def calibrate(graph: Graph, batches: Batches, *, mode: str = "99.9%", timesteps: int = 16) -> Graph:
     """Needs FOLDED; gives CALIBRATED: every population has its clip, every input its unit."""
-    choose = parse_mode(mode)
+    chosen = parse_mode(mode)
     statistics = observe(graph, batches)
     ops: dict[str, Op] = {}
     for node in graph.nodes:
         if isinstance(node.op, Input):
             ops[node.name] = statistics.inputs[node.name].encoding(node.op)
         elif isinstance(node.op, Relu) and not node.op.relays:
-            clip = _clip(node.op, statistics.activations[node.name], choose, timesteps)
+            clip = _clip(node.op, statistics.activations[node.name], chosen, timesteps)
             ops[node.name] = replace(node.op, clip=torch.tensor(clip, dtype=torch.float64))
     return graph.with_ops(ops, level=Level.CALIBRATED)
 
 
-def _clip(op: Relu, histogram: Histogram, choose: Callable[[Histogram, int], float], timesteps: int) -> float:
-    clip = choose(histogram, timesteps) if histogram.largest > 0 else 0.0
+def _clip(op: Relu, histogram: Histogram, mode: Mode, timesteps: int) -> float:
+    clip = clip_of(mode, histogram, timesteps) if histogram.largest > 0 else 0.0
     clip = clip if clip > 0 else histogram.largest  # so few values are positive that the percentile is zero
     clip = clip if clip > 0 else 1.0  # the population was silent: any clip represents its zeros
     return clip if op.limit is None else min(clip, op.limit)
@@ -186,7 +183,8 @@ def _clip(op: Relu, histogram: Histogram, choose: Callable[[Histogram, int], flo
 def observe(graph: Graph, batches: Batches) -> Statistics:
     """Run the calibration set through the real-valued network, in float64, and count its activations."""
     statistics = Statistics(
-        {node.name: Histogram() for node in graph.of(Relu)}, {node.name: InputRange() for node in graph.inputs}
+        {node.name: Histogram() for node in graph.of(Relu)},
+        {node.name: InputRange() for node in graph.inputs},
     )
 
     def watch(node: Node, value: Tensor) -> None:
@@ -207,5 +205,7 @@ def observe(graph: Graph, batches: Batches) -> Statistics:
             run(graph, x.double(), watch)
             seen += len(x)
     if seen == 0:
-        raise BadData("the calibration set is empty", remedy="raise --calibration_samples or check the dataset")
+        raise BadData(
+            "the calibration set is empty", remedy="raise --calibration_samples or check the dataset"
+        )
     return statistics

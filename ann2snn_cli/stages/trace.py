@@ -339,7 +339,7 @@ def _ints(value: Any, rank: int) -> Shape:
 
 def _conv(reader: _Reader, call: FxNode) -> _Reading:
     a = reader.arguments(call)
-    if isinstance(a["weight"], FxNode) or isinstance(a["bias"], FxNode) and reader.is_value(a["bias"]):
+    if isinstance(a["weight"], FxNode) or (isinstance(a["bias"], FxNode) and reader.is_value(a["bias"])):
         return _opaque(reader, call)
     rank = a["weight"].dim() - 2
     dilation, padding = _ints(a["dilation"], rank), a["padding"]

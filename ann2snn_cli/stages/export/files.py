@@ -109,3 +109,16 @@ SETTINGS_HEADER = "# ann2snn settings"
 def as_json(document: dict[str, Any]) -> bytes:
     """A JSON document in bytes, the same for the same content."""
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def refuse_shut(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, before any work is done for it."""
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise BadFile(
+            "results cannot be written there",
+            where=str(folder),
+            remedy="choose another place with --save_file",
+        )

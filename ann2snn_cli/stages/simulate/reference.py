@@ -27,7 +27,9 @@ class Simulation:
     by_step: tuple[Tensor, ...] = field(repr=False)  # [timesteps, batch, ...]
 
 
-def simulate(graph: Graph, x: Inputs, *, schedule: str | None = None, watch: Watch | None = None) -> Simulation:
+def simulate(
+    graph: Graph, x: Inputs, *, schedule: str | None = None, watch: Watch | None = None
+) -> Simulation:
     """Needs SPIKING. The schedule is the graph's own unless given; `watch` is shown every neuron's activity."""
     rules = Trains(graph, schedule or graph.timing.schedule, exact_dtype(graph))
     given = bind_inputs(graph, x)

@@ -1,0 +1,153 @@
+"""`ann2snn` and `python -m ann2snn_cli`: run a command, and turn whatever goes wrong into three lines."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ann2snn_cli.commands import cli
+from ann2snn_cli.commands.render import note, to_json
+from ann2snn_cli.errors import Ann2SnnError, HardwareViolations
+
+OS_REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "choose a file or folder that you may read and write",
+    errno.EPERM: "choose a file or folder that you may read and write",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.ENOSPC: "free some space, or write to another disk",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a user is told, and the exit code."""
+
+    what: str
+    where: str = ""
+    remedy: str = ""
+    exit_code: int = 1
+    violations: tuple[object, ...] = ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code. The only place where errors become output."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
+    stdout = sys.stdout
+    # A --json document shares its stream with nothing, whatever a library or a user's network prints.
+    aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+    try:
+        with aside:
+            code = cli.main(words or ["--help"], prog_name="ann2snn", standalone_mode=False, obj=stdout)
+        stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:  # the reader went away (`ann2snn ls | head -1`): nobody is left to be told
+        return _close_quietly()
+    except SystemExit as done:  # click's own end for a broken pipe
+        return done.code if isinstance(done.code, int) else 1
+    except BaseException as raised:
+        if os.environ.get("ANN2SNN_TRACEBACK"):
+            traceback.print_exc()
+        failure = explain(raised)
+        _tell(failure)
+        if as_json:
+            click.echo(to_json(_document(failure)), file=stdout)
+        return failure.exit_code
+
+
+def explain(raised: BaseException) -> Failure:
+    """The failure behind an exception of any kind."""
+    if isinstance(raised, Ann2SnnError):
+        violations = raised.violations if isinstance(raised, HardwareViolations) else ()
+        return Failure(raised.what, raised.where, raised.remedy, raised.exit_code, violations)
+    if isinstance(raised, click.ClickException):
+        return _click_failure(raised)
+    # Click makes Abort of Ctrl-C, but also of any EOFError, such as a reader's of a cut file.
+    if isinstance(raised, click.Abort) and isinstance(raised.__cause__, EOFError):
+        return _fault(raised.__cause__)
+    if isinstance(raised, click.Abort | KeyboardInterrupt):
+        return Failure("interrupted", exit_code=130)
+    if type(raised).__name__ in ("MemoryError", "OutOfMemoryError"):  # torch has its own; not imported here
+        return Failure(
+            "out of memory", remedy="lower --batch_size and --test_batch_size, or use --device cpu"
+        )
+    if isinstance(raised, OSError) and raised.errno is not None:
+        remedy = OS_REMEDIES.get(raised.errno, "check the file, the disk and the network")
+        place = str(raised.filename) if raised.filename is not None else ""
+        return Failure(raised.strerror or str(raised), place, remedy)
+    return _fault(raised)
+
+
+def _click_failure(raised: click.ClickException) -> Failure:
+    context = raised.ctx if isinstance(raised, click.UsageError) else None
+    path = context.command_path if context else "ann2snn"
+    remedy = f"see `{path} --help`"
+    if isinstance(raised, click.NoSuchOption):
+        near = sorted(raised.possibilities or ())
+        remedy = f"did you mean {' or '.join(near)}? {remedy}" if near else remedy
+        return Failure(f"no such option: {raised.option_name}", path, remedy, raised.exit_code)
+    what = raised.format_message().rstrip(".")
+    return Failure(what[:1].lower() + what[1:], path, remedy, raised.exit_code)
+
+
+def _fault(raised: BaseException) -> Failure:
+    """An exception that nobody foresaw: ours to correct, and said so."""
+    first_line = (str(raised).strip().splitlines() or [""])[0]
+    frames = traceback.extract_tb(raised.__traceback__)
+    home = str(Path(__file__).parent)
+    own = [frame for frame in frames if frame.filename.startswith(home)] or frames
+    where = f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+    what = f"a fault of ann2snn itself: {type(raised).__name__}" + (f": {first_line}" if first_line else "")
+    return Failure(what, where, "run it again with ANN2SNN_TRACEBACK=1 and report what it prints")
+
+
+def _tell(failure: Failure) -> None:
+    lines = [f"error: {failure.what}", *(f"  - {_line(each)}" for each in failure.violations)]
+    lines += [f"  where: {failure.where}"] if failure.where else []
+    lines += [f"  remedy: {failure.remedy}"] if failure.remedy else []
+    with contextlib.suppress(OSError):  # stderr may be gone too
+        note("\n".join(lines))
+
+
+def _line(violation: object) -> str:
+    facts = _plain(violation)
+    if not isinstance(facts, dict):
+        return str(facts)
+    broken = (
+        f"{facts.get('layer')}: {facts.get('rule')} is {facts.get('actual')}, the limit {facts.get('limit')}"
+    )
+    return f"{broken}; {facts['remedy']}" if facts.get("remedy") else broken
+
+
+def _document(failure: Failure) -> dict[str, Any]:
+    error = {"what": failure.what, "where": failure.where, "remedy": failure.remedy}
+    document: dict[str, Any] = {"schema": "ann2snn/error/1", "error": error}
+    if failure.violations:
+        document["hardware"] = {"ok": False, "violations": [_plain(each) for each in failure.violations]}
+    return document
+
+
+def _plain(violation: object) -> object:
+    if dataclasses.is_dataclass(violation) and not isinstance(violation, type):
+        return dataclasses.asdict(violation)
+    return str(violation)
+
+
+def _close_quietly() -> int:
+    """Give stdout an end that swallows what Python would still flush into the broken pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Options that several commands share. Those of settings are made from the words in `config`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from ann2snn_cli.config import KEYS, Key, Settings, resolve
+from ann2snn_cli.errors import UsageError
+
+Callback = Callable[..., Any]
+Decorator = Callable[[Callback], Callback]
+
+METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", tuple[str, ...]: "NAME"}
+
+json_option: Decorator = click.option(
+    "--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout."
+)
+overwrite_option: Decorator = click.option(
+    "--overwrite", is_flag=True, help="Replace what lies there, even if this tool did not write it."
+)
+
+
+def settings_options(*names: str, default_network: str = "") -> Decorator:
+    """Give a command the flags of these sections, `--config` and `--set`; it gets the resolved `settings`.
+
+    A name is a section (`"threshold"`) or a setting of the top level: `"network"` becomes the argument
+    NETWORK, which must then be given there or in the config unless there is a `default_network`.
+    """
+    chosen = [key for key in KEYS.values() if (key.section or key.name) in names]
+
+    def decorate(command: Callback) -> Callback:
+        @functools.wraps(command)
+        def with_settings(*args: Any, config: str | None, overrides: tuple[str, ...], **values: Any) -> Any:
+            every = {key.dotted: values.pop(_parameter(key)) for key in chosen}
+            flags = {key.dotted: every[key.dotted] for key in chosen if _was_given(key)}
+            settings = resolve(_config_path(config), overrides, flags)
+            if "network" in names:
+                settings = _with_network(settings, default_network)
+            return command(*args, settings=settings, **values)
+
+        wrapped: Callback = with_settings
+        for option in reversed([*map(_option, chosen), *_sources()]):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _sources() -> list[Decorator]:
+    return [
+        click.option(
+            "--config", metavar="FILE|NAME", help="Settings from a YAML file (`ann2snn ls configs`)."
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="SECTION.NAME=VALUE",
+            help="One setting by its name in config files, such as quantize.weight_bitwidth=3; repeatable.",
+        ),
+    ]
+
+
+def _option(key: Key) -> Decorator:
+    """The flag of one setting. Values stay text here: `config` reads them, and collects all mistakes."""
+    if key.dotted == "network":
+        return click.argument("network", required=False)
+    words = f"{key.help[0].upper()}{key.help[1:]}."
+    if key.kind is bool:
+        sides = f"--{key.flag}/--no_{key.flag}"
+        shown = f"{words}  [default: {'on' if key.default else 'off'}]"
+        return click.option(sides, _parameter(key), default=None, help=shown)
+    return click.option(
+        *([key.short] if key.short else []),
+        f"--{key.flag}",
+        _parameter(key),
+        type=str,
+        multiple=key.kind == tuple[str, ...],
+        metavar="|".join(key.rule.choices) if key.rule and key.rule.choices else METAVARS[key.kind],
+        help=words + (f"  [default: {key.default}]" if key.default not in ("", ()) else ""),
+    )
+
+
+def _parameter(key: Key) -> str:
+    return key.dotted.replace(".", "__")
+
+
+def _was_given(key: Key) -> bool:
+    source = click.get_current_context().get_parameter_source(_parameter(key))
+    return source is ParameterSource.COMMANDLINE
+
+
+def _config_path(name: str | None) -> Path | None:
+    if name is None:
+        return None
+    from ann2snn_cli import catalog
+
+    return catalog.config_file(name)
+
+
+def _with_network(settings: Settings, default: str) -> Settings:
+    if not settings.network and not default:
+        raise UsageError(
+            "no network is named",
+            where=click.get_current_context().command_path,
+            remedy="name one (`ann2snn ls` lists them), or put `network: NAME` in a config",
+        )
+    return settings if settings.network else replace(settings, network=default)

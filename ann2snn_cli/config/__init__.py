@@ -1,0 +1,54 @@
+"""What a run can be told: `Settings`, where they come from, and `Hardware`.
+
+settings.py   one frozen dataclass a section, and the rules of their values
+sources.py    `resolve`: defaults < config file < --set < flags, every mistake at once
+hardware.py   a chip's limits and `load_hardware`
+fields.py     what a setting is: default, rule, help, flag; flags and help are made from it
+kinds.py      how a value of each declared type is read
+"""
+
+from ann2snn_cli.config.fields import Key
+from ann2snn_cli.config.hardware import OPS, Hardware, load_hardware
+from ann2snn_cli.config.settings import (
+    KEYS,
+    SECTIONS,
+    Calibrate,
+    Check,
+    Data,
+    Finetune,
+    Fold,
+    Mode,
+    Quantize,
+    Run,
+    Save,
+    Settings,
+    Threshold,
+    as_dict,
+    parse_mode,
+    to_yaml,
+)
+from ann2snn_cli.config.sources import resolve
+
+__all__ = [
+    "KEYS",
+    "OPS",
+    "SECTIONS",
+    "Calibrate",
+    "Check",
+    "Data",
+    "Finetune",
+    "Fold",
+    "Hardware",
+    "Key",
+    "Mode",
+    "Quantize",
+    "Run",
+    "Save",
+    "Settings",
+    "Threshold",
+    "as_dict",
+    "load_hardware",
+    "parse_mode",
+    "resolve",
+    "to_yaml",
+]

@@ -1,0 +1,161 @@
+"""A setting: its default, the values it may take, and the words about it: said once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, get_type_hints
+
+from ann2snn_cli.config.kinds import KINDS
+from ann2snn_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must be: the words end the sentence "it must be ...", and `holds` is the test of them."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()  # for help, where there are only a few
+
+
+def at_least(low: int) -> Rule:
+    """A whole number, `low` or more."""
+    return Rule(f"a whole number, {low} or more", lambda value: value >= low)
+
+
+def between(low: int, high: int) -> Rule:
+    """A whole number within both ends."""
+    return Rule(f"a whole number from {low} to {high}", lambda value: low <= value <= high)
+
+
+def one_of(*choices: str) -> Rule:
+    """One of a few words."""
+    return Rule(" or ".join(choices), lambda value: value in choices, choices)
+
+
+def about(help: str, rule: Rule | None = None, *, flag: str = "", short: str = "") -> dict[str, Any]:
+    """What a dataclass field carries. `flag` is only given where it differs from the field's name."""
+    return {"help": help, "rule": rule, "flag": flag, "short": short}
+
+
+def setting(default: Any, help: str, rule: Rule | None = None, *, flag: str = "", short: str = "") -> Any:
+    """A dataclass field with its default and its words."""
+    return field(default=default, metadata=about(help, rule, flag=flag, short=short))
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting as files and flags name it."""
+
+    section: str  # "" at the top level
+    name: str
+    kind: Any  # the declared type
+    default: Any
+    help: str
+    rule: Rule | None
+    flag: str  # without the dashes
+    short: str  # with its dash, or ""
+
+    @property
+    def dotted(self) -> str:
+        """The name that `--set` and messages use."""
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+    @property
+    def words(self) -> str:
+        """What a value must be."""
+        return self.rule.words if self.rule else KINDS[self.kind].words
+
+    def parse(self, value: object) -> Any:
+        """The value as its declared type, from text or from Python; ValueError with the whole sentence."""
+        try:
+            parsed = KINDS[self.kind].read(value)
+            fits = self.rule is None or self.rule.holds(parsed)
+        except ValueError:
+            fits = False
+        if not fits:
+            is_what = "has no value" if value is None else f"is {_shown(value)}"
+            raise ValueError(f"{self.dotted} {is_what}; it must be {self.words}")
+        return parsed
+
+    def complaint(self, value: object) -> str:
+        """What is wrong with the value; "" if nothing is."""
+        try:
+            self.parse(value)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+
+@cache
+def keys_of(described: type, section: str = "") -> dict[str, Key]:
+    """The settings of a dataclass by dotted name, those of the sections it holds included."""
+    found: dict[str, Key] = {}
+    types = get_type_hints(described)
+    for item in fields(described):
+        kind, words = types[item.name], item.metadata
+        if isinstance(kind, type) and is_dataclass(kind):
+            found |= keys_of(kind, item.name)
+            continue
+        flag = words["flag"] or item.name
+        own = (section, item.name, kind, item.default)
+        key = Key(*own, words["help"], words["rule"], flag, words["short"])
+        found[key.dotted] = key
+    return found
+
+
+class Checked:
+    """Base of the dataclasses of settings: a value that breaks its rule is refused, whoever gave it."""
+
+    @classmethod
+    def section(cls) -> str:
+        """The section its settings stand in; "" at the top level."""
+        return ""
+
+    def __post_init__(self) -> None:
+        own_type: Any = type(self)
+        section = self.section()
+        own = [key for key in keys_of(own_type, section).values() if key.section == section]
+        complaints = (key.complaint(getattr(self, key.name)) for key in own)
+        refuse(Mistake(what, type(self).__name__) for what in complaints if what)
+
+
+class Section(Checked):
+    """Base of the sections: each is named after its class."""
+
+    @classmethod
+    def section(cls) -> str:
+        """The section's name in files."""
+        return cls.__name__.lower()
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong with the settings."""
+
+    what: str
+    where: str = ""
+    remedy: str = ""
+
+
+def refuse(mistakes: Iterable[Mistake]) -> None:
+    """Raise one UsageError that lists every mistake; do nothing if there is none."""
+    found = list(mistakes)
+    if not found:
+        return
+    if len(found) == 1:
+        remedy = found[0].remedy or "give such a value, or leave it out"
+        raise UsageError(found[0].what, where=found[0].where, remedy=remedy)
+    lines = [f"{each.what}  [{each.where}]{each.remedy and '; '}{each.remedy}" for each in found]
+    raise UsageError(
+        "\n  - ".join([f"{len(found)} settings are wrong:", *lines]),
+        where=", ".join(dict.fromkeys(each.where for each in found if each.where)),
+        remedy="correct each of them, or leave it out",
+    )
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if text and " " not in text and text.isprintable() else repr(text)

@@ -1,0 +1,95 @@
+"""How a value of each declared type is read: text from files, `--set` and flags; Python values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+IntTable = Mapping[int, Mapping[int, int]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type in words, and its reader, which raises ValueError for what it cannot read."""
+
+    words: str
+    read: Callable[[Any], Any]
+
+
+def _read_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    if not isinstance(value, str) or value.lower() not in words:
+        raise ValueError
+    return words[value.lower()]
+
+
+def _read_int(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    # 010 is ten, as in YAML 1.2: nobody who writes it today means eight.
+    if not isinstance(value, str) or not re.fullmatch(r"[-+]?[0-9]+", value):
+        raise ValueError
+    return int(value)
+
+
+def _read_float(value: object) -> float:
+    if isinstance(value, str):
+        if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value, re.ASCII):
+            raise ValueError
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _read_str(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _read_words(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):  # a comma list: --set check.allow=a,b
+        value = [word.strip() for word in value.split(",") if word.strip()]
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) and word for word in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _read_limit(value: object) -> int | None:
+    return None if value is None or value == "none" else _read_int(value)
+
+
+def _read_table(value: object) -> IntTable:
+    if not isinstance(value, Mapping):
+        raise ValueError
+    return {_read_kernel(kernel): _read_row(row) for kernel, row in value.items()}
+
+
+def _read_kernel(name: object) -> int:
+    square = re.fullmatch(r"(\d+)x\1", name) if isinstance(name, str) else None
+    return _read_int(square.group(1) if square else name)
+
+
+def _read_row(row: object) -> dict[int, int]:
+    if not isinstance(row, Mapping):
+        raise ValueError
+    return {_read_int(bits): _read_int(limit) for bits, limit in row.items()}
+
+
+KINDS: dict[Any, Kind] = {
+    bool: Kind("true or false", _read_bool),
+    int: Kind("a whole number", _read_int),
+    float: Kind("a number", _read_float),
+    str: Kind("text", _read_str),
+    tuple[str, ...]: Kind("a list of words", _read_words),
+    int | None: Kind("a whole number or none", _read_limit),
+    IntTable: Kind("a table such as 3x3: {1: 113, 2: 56}", _read_table),
+}

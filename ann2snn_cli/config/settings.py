@@ -1,0 +1,203 @@
+"""The settings of a run: one frozen dataclass a section, each named after the stage it serves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+
+from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, one_of, setting
+
+WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
+ABOVE_ZERO = Rule("a number above 0", lambda value: value > 0)
+NOT_NEGATIVE = Rule("a number, 0 or more", lambda value: value >= 0)
+BELOW_ONE = Rule("a number from 0 up to, but not, 1", lambda value: 0 <= value < 1)
+DEVICE = Rule("auto, cpu, cuda or cuda:N", lambda name: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", name)))
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a population's clip is chosen from its activations."""
+
+    kind: Literal["percentile", "max", "mse", "factor"]
+    value: float = 1.0  # the percentile, 0 < p <= 100, or the factor of the maximum, 0 < x <= 1
+
+
+def parse_mode(text: str) -> Mode:
+    """Read "99.9%", "max", "mse" or "0.5"; ValueError for anything else."""
+    if text in ("max", "mse"):
+        return Mode("max" if text == "max" else "mse")
+    number = re.fullmatch(r"(\d+\.?\d*|\.\d+)(%?)", text, re.ASCII)
+    if not number:
+        raise ValueError(text)
+    value, highest = float(number.group(1)), 100.0 if number.group(2) else 1.0
+    if not 0 < value <= highest:
+        raise ValueError(text)
+    return Mode("percentile" if number.group(2) else "factor", value)
+
+
+def _is_mode(text: str) -> bool:
+    try:
+        parse_mode(text)
+    except ValueError:
+        return False
+    return True
+
+
+MODE = Rule("a percentile such as 99.9%, max, mse, or a factor of the maximum, above 0 and up to 1", _is_mode)
+HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
+
+
+@dataclass(frozen=True)
+class Data(Section):
+    """Which samples."""
+
+    dataset: str = setting("", "dataset by name, or path.py:loader (default: the network's own)")
+    data_dir: str = setting("", "folder that holds datasets (default: ANN2SNN_DATA, else ./data)")
+    num_workers: int = setting(0, "processes that load data", at_least(0))
+    batch_size: int = setting(128, "samples a step of training", at_least(1))
+    test_batch_size: int = setting(128, "samples a step of testing", at_least(1))
+    calibration_samples: int = setting(1024, "training samples that thresholds are set from", at_least(1))
+
+
+@dataclass(frozen=True)
+class Fold(Section):
+    """Batch norms."""
+
+    batch_norm: bool = setting(True, "fuse batch norms into the layers before them")
+
+
+@dataclass(frozen=True)
+class Calibrate(Section):
+    """The real value a population can carry at most."""
+
+    mode: str = setting("99.9%", "how clips are chosen: P%, max, mse, or a factor 0<x<=1 of the max", MODE)
+
+
+@dataclass(frozen=True)
+class Quantize(Section):
+    """The grid of the weights."""
+
+    weight_bitwidth: int = setting(4, "signed bits a weight: 1 to 8, or 32 for floats", WEIGHT_BITWIDTH)
+    channel_wise: bool = setting(False, "one scale for each output channel instead of one a layer")
+
+
+@dataclass(frozen=True)
+class Finetune(Section):
+    """Training with quantized weights; 0 epochs leaves it out."""
+
+    epochs: int = setting(
+        5, "epochs of finetuning; 0 is training-free", at_least(0), flag="finetune_epochs", short="-e"
+    )
+    lr: float = setting(
+        0.005, "learning rate, x0.1 at 50 % and 75 % of the epochs", ABOVE_ZERO, flag="finetune_lr"
+    )
+    momentum: float = setting(0.9, "momentum of the optimizer", BELOW_ONE, flag="finetune_momentum")
+    wd: float = setting(5e-4, "weight decay", NOT_NEGATIVE, flag="finetune_wd")
+
+
+@dataclass(frozen=True)
+class Threshold(Section):
+    """The neurons."""
+
+    timesteps: int = setting(16, "steps a sample is shown", at_least(1), short="-T")
+    reset_mode: str = setting(
+        "subtraction", "what a spike does to the potential", one_of("subtraction", "zero")
+    )
+    rounding: str = setting(
+        "potential",
+        "where the half spike that rounds counts is put: in the first potential, in the bias, or nowhere",
+        one_of("potential", "bias", "none"),
+    )
+    schedule: str = setting(
+        "stepwise",
+        "stepwise: all layers at each step; layerwise: a layer integrates its whole input, then fires",
+        one_of("stepwise", "layerwise"),
+    )
+    pooling: str = setting(
+        "auto",
+        "average pooling by integer sums or by spiking neurons (auto: what the hardware says, else sum)",
+        one_of("auto", "sum", "spiking"),
+    )
+
+
+@dataclass(frozen=True)
+class Check(Section):
+    """The limits of a chip."""
+
+    hardware: str = setting(
+        "auto", "hardware by name or path, or none (auto: the network's own, else none)", HARDWARE
+    )
+    allow: tuple[str, ...] = setting((), "a hardware rule that may be broken; repeat for more")
+
+
+@dataclass(frozen=True)
+class Run(Section):
+    """What every stage needs."""
+
+    seed: int = setting(0, "seed of every random choice", between(0, 2**32 - 1))
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N", DEVICE)
+
+
+@dataclass(frozen=True)
+class Save(Section):
+    """What is written."""
+
+    save_file: str = setting("", "the .pth to write (default: NETWORK_snn.pth in the working directory)")
+    vectors: int = setting(
+        10, "test samples whose inputs and expected spikes are saved; 0 for none", at_least(0)
+    )
+
+
+@dataclass(frozen=True)
+class Settings(Checked):
+    """Everything that a run can be told, and enough to repeat it."""
+
+    network: str = setting("", "network by name or path (`ann2snn ls`)")
+    ann_weight: str = setting(
+        "", "checkpoint of the trained network (default: NETWORK_ann.pth in checkpoints/)"
+    )
+    data: Data = field(default_factory=Data)
+    fold: Fold = field(default_factory=Fold)
+    calibrate: Calibrate = field(default_factory=Calibrate)
+    quantize: Quantize = field(default_factory=Quantize)
+    finetune: Finetune = field(default_factory=Finetune)
+    threshold: Threshold = field(default_factory=Threshold)
+    check: Check = field(default_factory=Check)
+    run: Run = field(default_factory=Run)
+    save: Save = field(default_factory=Save)
+
+
+SECTIONS: dict[str, type[Section]] = {kind.section(): kind for kind in Section.__subclasses__()}
+
+KEYS = keys_of(Settings)
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """Settings from values by dotted name; the rest keeps its default."""
+    parts: dict[str, dict[str, Any]] = {section: {} for section in ("", *SECTIONS)}
+    for dotted, value in values.items():
+        section, _, name = dotted.rpartition(".")
+        parts[section][name] = value
+    top = parts.pop("")
+    top |= {name: SECTIONS[name](**own) for name, own in parts.items()}
+    return Settings(**top)
+
+
+def as_dict(settings: Settings) -> dict[str, Any]:
+    """Plain Python, fit for JSON and YAML; `resolve` gives the same Settings from it."""
+    tree: dict[str, Any] = {}
+    for key in KEYS.values():
+        holder = getattr(settings, key.section) if key.section else settings
+        value = getattr(holder, key.name)
+        place = tree.setdefault(key.section, {}) if key.section else tree
+        place[key.name] = list(value) if isinstance(value, tuple) else value
+    return tree
+
+
+def to_yaml(settings: Settings) -> str:
+    """A config file that gives exactly these settings when it is fed back with --config."""
+    return yaml.safe_dump(as_dict(settings), sort_keys=False, allow_unicode=True, width=1000)

@@ -1,0 +1,164 @@
+"""Where settings come from: a YAML file, `--set` words, flags; and what is said when they are wrong.
+
+YAML is read as its author wrote it: the loader's own guesses (PyYAML takes `1e-4` for text, `no` for False,
+`010` for 8 and `12:30` for 750) are left out, and each field's declared type decides instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ann2snn_cli.config.fields import Key, Mistake, refuse
+from ann2snn_cli.config.settings import KEYS, SECTIONS, Settings, build
+from ann2snn_cli.errors import BadFile, UsageError
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value as somebody gave it."""
+
+    dotted: str
+    value: object
+    where: str
+
+
+def resolve(
+    config_file: Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """The settings of a run: defaults < config file < `--set` < flags. Every mistake comes in one UsageError.
+
+    `overrides` are "section.name=value"; `flags` go by dotted name and hold only what was given.
+    """
+    given, mistakes = from_file(config_file, SECTIONS) if config_file else ([], [])
+    given += [_from_word(word) for word in overrides]
+    given += [_from_flag(dotted, value) for dotted, value in (flags or {}).items()]
+    return build(settle(given, KEYS, mistakes))
+
+
+def settle(
+    given: Iterable[Given], keys: Mapping[str, Key], mistakes: Iterable[Mistake] = ()
+) -> dict[str, Any]:
+    """Typed values by dotted name, the later of two the stronger; UsageError with all mistakes."""
+    values: dict[str, Any] = {}
+    found = list(mistakes)
+    for each in given:
+        key = keys.get(each.dotted)
+        if key is None:
+            found.append(_unknown(each, keys))
+        elif complaint := key.complaint(each.value):
+            found.append(Mistake(complaint, each.where))
+        else:
+            values[each.dotted] = key.parse(each.value)
+    refuse(found)
+    return values
+
+
+def from_file(path: Path, sections: Collection[str]) -> tuple[list[Given], list[Mistake]]:
+    """What a YAML file gives, with its lines, and which keys it gives twice."""
+    given: list[Given] = []
+    mistakes: list[Mistake] = []
+    for each in _walk(path, _compose(path), sections):
+        earlier = next((other for other in given if other.dotted == each.dotted), None)
+        if earlier:
+            mistakes.append(
+                Mistake(f"{each.dotted} is given twice", each.where, f"keep one (the other: {earlier.where})")
+            )
+        given.append(each)
+    return given, mistakes
+
+
+def _walk(path: Path, root: yaml.Node | None, sections: Collection[str]) -> Iterator[Given]:
+    for name, node, line in _entries(root):
+        if name in sections and (isinstance(node, yaml.MappingNode) or _plain(node) is None):
+            for key, leaf, leaf_line in _entries(node):
+                yield Given(f"{name}.{key}", _plain(leaf), f"{path}:{leaf_line}")
+        else:
+            yield Given(name, _plain(node), f"{path}:{line}")
+
+
+def _compose(path: Path) -> yaml.Node | None:
+    remedy = "give a YAML file with sections such as `threshold:`, as in `ann2snn cp example_net.yaml .`"
+    try:
+        root = yaml.compose(path.read_bytes(), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise BadFile(f"cannot read it: {error.strerror}", where=str(path), remedy="check the path") from None
+    except RecursionError:
+        raise UsageError("it is nested too deeply", where=str(path), remedy=remedy) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
+        raise UsageError(f"not a YAML file: {problem}", where=where, remedy=remedy) from None
+    if root is not None and not isinstance(root, yaml.MappingNode) and _plain(root) is not None:
+        raise UsageError("it holds no `key: value` lines", where=str(path), remedy=remedy)
+    return root
+
+
+def _entries(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Node, int]]:
+    if not isinstance(node, yaml.MappingNode):  # an empty file or section
+        return
+    for key, value in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else "(a key that is no word)"
+        yield name.replace("-", "_"), value, key.start_mark.line + 1
+
+
+def _plain(node: yaml.Node | None, depth: int = 3) -> Any:
+    """Text, None, and lists and tables of them, no deeper than a setting needs: `&a [*a]` holds itself."""
+    if isinstance(node, yaml.MappingNode | yaml.SequenceNode) and depth == 0:
+        return ()
+    if isinstance(node, yaml.MappingNode):
+        pairs = ((key.value, value) for key, value in node.value if isinstance(key, yaml.ScalarNode))
+        return {name: _plain(value, depth - 1) for name, value in pairs}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, depth - 1) for item in node.value]
+    if not isinstance(node, yaml.ScalarNode):
+        return None
+    is_null = node.style is None and node.value in ("", "~", "null", "Null", "NULL")
+    return None if is_null else node.value
+
+
+def _from_word(word: str) -> Given:
+    dotted, equals, value = word.partition("=")
+    return Given(dotted.strip().replace("-", "_"), value.strip() if equals else None, f"--set {word}")
+
+
+def _from_flag(dotted: str, value: Any) -> Given:
+    key = KEYS.get(dotted)
+    return Given(dotted, value, f"--{key.flag}" if key else dotted)
+
+
+def _unknown(given: Given, keys: Mapping[str, Key]) -> Mistake:
+    sections = {key.section for key in keys.values()} - {""}
+    if given.dotted in sections:
+        example = next(key for key in keys.values() if key.section == given.dotted)
+        remedy = f"name the setting in it, such as {example.dotted}"
+        return Mistake(f"{given.dotted} is a section and has no value of its own", given.where, remedy)
+    near = _nearest(given.dotted, keys, sections)
+    remedy = f"did you mean {near}?" if near else f"known here: {', '.join(_neighbours(given.dotted, keys))}"
+    return Mistake(f"{given.dotted or '(nothing)'} is not a setting", given.where, remedy)
+
+
+def _nearest(dotted: str, keys: Mapping[str, Key], sections: Collection[str]) -> str:
+    """The known name that was most likely meant; "" if none is near."""
+    section, _, name = dotted.rpartition(".")
+    names = {key.name: key.dotted for key in keys.values()} | {key.flag: key.dotted for key in keys.values()}
+    if name in names:  # the right word in the wrong section
+        return names[name]
+    own = {key.name: key.dotted for key in keys.values() if key.section == section}
+    whole = {word: word for word in (*keys, *sections)} if section not in sections else {}
+    for known, word in ((own, name), (names, name), (whole, dotted)):
+        if near := get_close_matches(word, known, n=1):
+            return known[near[0]]
+    return ""
+
+
+def _neighbours(dotted: str, keys: Mapping[str, Key]) -> list[str]:
+    section = dotted.rpartition(".")[0]
+    own = [key.dotted for key in keys.values() if key.section == section and section]
+    return own or sorted({key.section or key.name for key in keys.values()})

@@ -1,0 +1,88 @@
+"""Datasets by name: packaged, public, or one's own. Torch is imported when one is loaded, not to list them.
+
+samples.py    `Data`: two splits, and their batches for training, testing and calibration
+packaged.py   digits and debug0..2: no download, no folder
+public.py     MNIST, Fashion-MNIST, CIFAR through torchvision
+located.py    where public data lie: unpacked, packed, cached, or still to be downloaded
+folder.py     images in class folders
+arrays.py     .npz files, and what a loader of one's own returns
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ann2snn_cli import lookup
+from ann2snn_cli.errors import UsageError
+from ann2snn_cli.lookup import Reference
+
+if TYPE_CHECKING:
+    from ann2snn_cli.data.samples import Data as Data
+
+DATASETS = {
+    "digits": "1,797 real handwritten digits, brought to 1x28x28; packaged with scikit-learn",
+    "mnist": "70,000 handwritten digits, 1x28x28",
+    "fashion_mnist": "70,000 garments, 1x28x28",
+    "cifar10": "60,000 photographs in 10 classes, 3x32x32, normalised",
+    "cifar100": "60,000 photographs in 100 classes, 3x32x32, normalised",
+    "debug0": "one sample of ones, 1x4x4",
+    "debug1": "one sample of ones, 1x8x8",
+    "debug2": "one sample of ones, 1x1x1",
+}
+OTHERWISE = "; or give folder:PATH (images in class folders), npz:PATH (x, y), or path.py:loader"
+
+
+def load(name: str, data_dir: str = "") -> Data:
+    """The dataset of this name; `data_dir` holds the public ones (default: ANN2SNN_DATA, else ./data).
+
+    The split into train and test is the same whatever the seed of a run: nothing tested was trained on.
+    """
+    source, colon, rest = name.partition(":")
+    if colon and source in ("folder", "npz"):
+        return _from_path(source, name, rest)
+    if name in DATASETS:
+        return _named(name, Path(data_dir or os.environ.get("ANN2SNN_DATA") or "data").expanduser())
+    own, function = lookup.split_reference(name)
+    if function or own.endswith(".py"):
+        return _from_code(name, own, function or "load")
+    raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
+
+
+def _named(name: str, root: Path) -> Data:
+    from ann2snn_cli.data import packaged, public
+
+    if name in packaged.LOADERS:
+        return packaged.LOADERS[name]()
+    return public.load(name, root)
+
+
+def _from_path(kind: str, name: str, path: str) -> Data:
+    from ann2snn_cli.data import arrays, folder
+
+    if not path:
+        raise UsageError(f"{name!r} names no path", where="--dataset", remedy=f"write {kind}:PATH")
+    return {"folder": folder.load, "npz": arrays.load_npz}[kind](Path(path).expanduser(), name)
+
+
+def _from_code(name: str, source: str, function: str) -> Data:
+    from ann2snn_cli.data import arrays
+
+    in_module = not source.endswith(".py")
+    path = Path(source).expanduser()
+    if in_module and not lookup.is_dotted_name(source):
+        raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
+    if not in_module and not path.is_file():
+        remedy = "correct the path; path.py:loader names a function that gives the data"
+        raise UsageError("the dataset's file does not exist", where=str(path), remedy=remedy)
+    return arrays.load_own(Reference(source if in_module else str(path), function, in_module), name)
+
+
+def __getattr__(attribute: str) -> Any:
+    """`Data` is for a loader of one's own; it is found on demand because it needs torch."""
+    if attribute == "Data":
+        from ann2snn_cli.data.samples import Data
+
+        return Data
+    raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")

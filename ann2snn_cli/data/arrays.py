@@ -1,0 +1,91 @@
+"""Data of one's own: .npz files, and what a function of one's own returns."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ann2snn_cli import lookup
+from ann2snn_cli.data.samples import Batch, Data, from_tensors, split_indices
+from ann2snn_cli.errors import BadData
+from ann2snn_cli.lookup import Reference
+
+FOUR = ("x_train", "y_train", "x_test", "y_test")
+LOADER = "def loader(): return x_train, y_train, x_test, y_test"
+ASKED = (
+    "save x and y, or x_train, y_train, x_test and y_test: x uint8 (0 to 255) or floats, [samples, channels, "
+    "height, width] or [samples, height, width]; y whole numbers from 0"
+)
+
+
+def load_npz(path: Path, name: str) -> Data:
+    """Arrays of a .npz file: x and y (80 % to train on, the rest to test), or the two splits apart.
+
+    `classes`, if it is there, says how many there are; else the highest label does.
+    """
+    arrays = {key: _tensor(key, value, str(path)) for key, value in _read(path).items()}
+    classes = int(arrays.pop("classes").max()) if "classes" in arrays else 0
+    if set(FOUR) <= set(arrays):
+        train, test = (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
+    elif {"x", "y"} <= set(arrays):
+        train, test = _halves(arrays["x"], arrays["y"], str(path))
+    else:
+        raise BadData(f"it holds {', '.join(arrays) or 'nothing'}", where=str(path), remedy=ASKED)
+    return from_tensors(name, _images(train), _images(test), where=str(path), classes=classes)
+
+
+def load_own(reference: Reference, name: str) -> Data:
+    """What the user's function gives: x_train, y_train, x_test, y_test (arrays or tensors), or a Data."""
+    loader = lookup.load(reference, LOADER)
+    remedy = f"{reference.attribute} is called with nothing: {LOADER}"
+    with lookup.users_code(reference, BadData, remedy):
+        given = loader()
+    if isinstance(given, Data):
+        return given
+    if not isinstance(given, tuple | list) or len(given) != 4:
+        word = f"{len(given)} values" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
+        raise BadData(f"{reference.attribute} gave {word}", where=reference.shown, remedy=f"write {LOADER}")
+    tensors = [_tensor(key, value, reference.shown) for key, value in zip(FOUR, given, strict=True)]
+    train, test = _images((tensors[0], tensors[1])), _images((tensors[2], tensors[3]))
+    return from_tensors(name, train, test, where=reference.shown)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadData(f"cannot read it: {reason}", where=str(path), remedy="correct the path") from None
+    except (ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        what = (
+            "it holds pickled objects" if "allow_pickle" in str(error) else "it is damaged, or no .npz file"
+        )
+        raise BadData(what, where=str(path), remedy=f"write it with numpy.savez; {ASKED}") from None
+
+
+def _tensor(key: str, value: Any, where: str) -> Tensor:
+    try:
+        return torch.as_tensor(value).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadData(f"{key} is no array of numbers: {error}", where=where, remedy=ASKED) from None
+
+
+def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Batch, Batch]:
+    if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
+        what = f"x and y differ in length: {tuple(x.shape)} and {tuple(y.shape)}"
+        raise BadData(what, where=where, remedy="give one label a sample")
+    train, test = split_indices(len(x), where)
+    return (x[train], y[train]), (x[test], y[test])
+
+
+def _images(split: Batch) -> Batch:
+    """[samples, height, width] are grey images: they have one channel."""
+    x, y = split
+    return (x[:, None], y) if x.dim() == 3 else (x, y)

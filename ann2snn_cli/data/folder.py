@@ -1,0 +1,137 @@
+"""Images in class folders: PATH/CLASS/image.png, or PATH/train/CLASS/... and PATH/test/CLASS/...
+
+Read when they are wanted. Grey if the first image is, else RGB; all are resized to the first image's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ann2snn_cli.data.samples import Data, split_indices
+from ann2snn_cli.errors import BadData
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+LAYOUT = "lay the images out as PATH/CLASS/image.png, or PATH/train/CLASS/... and PATH/test/CLASS/..."
+
+
+@dataclass(frozen=True)
+class Form:
+    """What every image is brought to."""
+
+    mode: str  # "L" or "RGB"
+    width: int
+    height: int
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, height, width)."""
+        return (1 if self.mode == "L" else 3, self.height, self.width)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSplit:
+    """Images in files, with their labels in memory."""
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+    form: Form
+
+    def fetch(self, indices: Tensor, num_workers: int) -> Tensor:
+        """Those images, read now, by `num_workers` threads (decoding releases Python's lock)."""
+        wanted = [self.paths[index] for index in indices.tolist()]
+        if num_workers < 2:
+            return torch.stack([_pixels(path, self.form) for path in wanted])
+        with ThreadPoolExecutor(num_workers) as pool:
+            return torch.stack(list(pool.map(lambda path: _pixels(path, self.form), wanted)))
+
+
+def load(root: Path, name: str) -> Data:
+    """The images under `root`; without train/ and test/, 80 % are to train on, always the same."""
+    if not root.is_dir():
+        raise BadData("the folder does not exist", where=str(root), remedy=f"correct the path; {LAYOUT}")
+    parts = (root / "train", root / "test")
+    if all(part.is_dir() for part in parts):
+        classes = _classes(parts[0])
+        (train_paths, train_labels), (test_paths, test_labels) = (_labelled(part, classes) for part in parts)
+    else:
+        classes = _classes(root)
+        paths, labels = _labelled(root, classes)
+        train, test = split_indices(len(paths), str(root))
+        train_paths, train_labels = [paths[index] for index in train], labels[train]
+        test_paths, test_labels = [paths[index] for index in test], labels[test]
+    form = _form(train_paths[0])
+    splits = (
+        ImageSplit(tuple(train_paths), train_labels, form),
+        ImageSplit(tuple(test_paths), test_labels, form),
+    )
+    return Data(name, form.input_shape, len(classes), *splits, class_names=tuple(classes))
+
+
+def _classes(folder: Path) -> list[str]:
+    names = [each.name for each in _visible(folder) if each.is_dir()]
+    if not names:
+        raise BadData("there are no class folders in it", where=str(folder), remedy=LAYOUT)
+    return names
+
+
+def _labelled(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
+    """Every image with its label, in the order of the names."""
+    if strange := [each.name for each in _visible(folder) if each.is_dir() and each.name not in classes]:
+        remedy = "train/ and test/ must have the same class folders"
+        raise BadData(f"train/ has no class {strange[0]!r}", where=str(folder), remedy=remedy)
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = [path for path in _visible(folder / name) if path.suffix.lower() in SUFFIXES]
+        paths += found
+        labels += [label] * len(found)
+    if empty := [name for label, name in enumerate(classes) if label not in labels]:
+        remedy = f"put images ({', '.join(SUFFIXES)}) into it, or remove it"
+        raise BadData("a class folder holds no images", where=str(folder / empty[0]), remedy=remedy)
+    return paths, torch.tensor(labels, dtype=torch.int64)
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        return iter(())
+    return iter(sorted(each for each in folder.iterdir() if not each.name.startswith(".")))
+
+
+def _form(path: Path) -> Form:
+    with _opened(path) as image:
+        return Form("L" if image.mode in ("L", "1", "LA") else "RGB", *image.size)
+
+
+def _pixels(path: Path, form: Form) -> Tensor:
+    """uint8 [channels, height, width]."""
+    try:
+        with _opened(path) as image:
+            brought = image.convert(form.mode).resize((form.width, form.height), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError) as error:  # PIL's errors for files that are cut short
+        raise BadData(
+            f"cannot read the image: {error}", where=str(path), remedy="replace or remove it"
+        ) from None
+    values = torch.from_numpy(np.array(brought, dtype=np.uint8))
+    return values[None] if form.mode == "L" else values.permute(2, 0, 1)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadData(
+            f"cannot read the image: {error}", where=str(path), remedy="replace or remove it"
+        ) from None
+    if image.mode[0] in "IF":
+        image.close()
+        what = f"it is an image of more than 8 bits a pixel (mode {image.mode})"
+        raise BadData(what, where=str(path), remedy="save it with 8 bits, or give the values in an .npz file")
+    return image

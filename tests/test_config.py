@@ -1,0 +1,371 @@
+"""Settings: where they come from, which wins, what is refused and in what words; and hardware files."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ann2snn_cli import config
+from ann2snn_cli.config import (
+    KEYS,
+    Hardware,
+    Settings,
+    Threshold,
+    as_dict,
+    load_hardware,
+    parse_mode,
+    resolve,
+    to_yaml,
+)
+from ann2snn_cli.config.kinds import KINDS
+from ann2snn_cli.errors import BadFile, UsageError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    """Write a YAML file, give its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "my.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_without_a_word_every_setting_has_its_default():
+    """The defaults are those of the origin tool: 4 bits, 16 steps, the 99.9th percentile."""
+    settings = resolve()
+    assert settings == Settings()
+    assert (settings.quantize.weight_bitwidth, settings.threshold.timesteps) == (4, 16)
+    assert (settings.calibrate.mode, settings.finetune.epochs, settings.finetune.lr) == ("99.9%", 5, 0.005)
+    assert (settings.finetune.momentum, settings.finetune.wd, settings.check.hardware) == (0.9, 5e-4, "auto")
+
+
+def test_flags_beat_set_which_beats_the_file_which_beats_the_defaults(yaml_file):
+    """Precedence: defaults < config file < --set < flags."""
+    path = yaml_file("threshold: {timesteps: 2, rounding: bias, schedule: layerwise}\n")
+    settings = resolve(path, ["threshold.timesteps=3", "threshold.rounding=none"], {"threshold.timesteps": 4})
+    expected = Threshold(timesteps=4, rounding="none", schedule="layerwise")
+    assert settings.threshold == expected
+
+
+def test_later_words_beat_earlier_ones():
+    """Of two --set for one setting the last counts."""
+    assert resolve(None, ["run.seed=1", "run.seed=2"]).run.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "dotted", "value"),
+    [
+        ("finetune: {lr: 1e-4}", "finetune.lr", 1e-4),  # PyYAML: the text "1e-4"
+        ("finetune: {lr: 1}", "finetune.lr", 1.0),
+        ("data: {data_dir: no}", "data.data_dir", "no"),  # PyYAML: False
+        ("data: {dataset: 12:30}", "data.dataset", "12:30"),  # PyYAML: 750
+        ("threshold: {timesteps: 010}", "threshold.timesteps", 10),  # PyYAML: 8
+        ("fold: {batch_norm: off}", "fold.batch_norm", False),
+        ("calibrate: {mode: 0.5}", "calibrate.mode", "0.5"),  # PyYAML: a float
+        ("calibrate: {mode: 99.9%}", "calibrate.mode", "99.9%"),
+        ("check: {allow: [a, 'b']}", "check.allow", ("a", "b")),
+        ("check: {allow: a}", "check.allow", ("a",)),
+        ("quantize: {weight-bitwidth: '3'}", "quantize.weight_bitwidth", 3),
+        ("network: 'null'", "network", "null"),
+    ],
+)
+def test_a_scalar_is_read_as_its_field_declares(yaml_file, line, dotted, value):
+    """What the author wrote is read by the field's type, not by YAML's guesses."""
+    settings = resolve(yaml_file(line + "\n"))
+    found = settings
+    for name in dotted.split("."):
+        found = getattr(found, name)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("word", "must_be"),
+    [
+        ("threshold.timesteps=0", "1 or more"),
+        ("threshold.timesteps=12:30", "a whole number"),
+        ("threshold.timesteps=1.5", "a whole number"),
+        ("threshold.timesteps=1_0", "a whole number"),
+        ("threshold.timesteps=", "a whole number"),
+        ("threshold.reset_mode=hard", "subtraction or zero"),
+        ("threshold.rounding=up", "potential or bias or none"),
+        ("threshold.schedule=both", "stepwise or layerwise"),
+        ("threshold.pooling=max", "auto or sum or spiking"),
+        ("quantize.weight_bitwidth=9", "1 to 8 bits, or 32"),
+        ("quantize.weight_bitwidth=0", "1 to 8 bits, or 32"),
+        ("quantize.channel_wise=2", "true or false"),
+        ("calibrate.mode=0%", "percentile"),
+        ("calibrate.mode=101%", "percentile"),
+        ("calibrate.mode=0", "factor"),
+        ("calibrate.mode=1.5", "factor"),
+        ("calibrate.mode=mean", "mse"),
+        ("finetune.lr=0", "above 0"),
+        ("finetune.lr=nan", "above 0"),
+        ("finetune.lr=1e999", "above 0"),
+        ("finetune.lr=fast", "above 0"),
+        ("finetune.momentum=1", "not, 1"),
+        ("finetune.wd=-1", "0 or more"),
+        ("finetune.epochs=-1", "0 or more"),
+        ("data.num_workers=-1", "0 or more"),
+        ("data.batch_size=0", "1 or more"),
+        ("data.test_batch_size=0", "1 or more"),
+        ("data.calibration_samples=0", "1 or more"),
+        ("run.seed=-1", "from 0"),
+        ("run.seed=4294967296", "4294967295"),
+        ("run.device=gpu", "cuda:N"),
+        ("check.hardware=", "none"),
+        ("save.vectors=-1", "0 or more"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(word, must_be):
+    """The error names the setting, the value, what it must be, and the word it stood in."""
+    with pytest.raises(UsageError) as refused:
+        resolve(None, [word])
+    assert refused.value.what.startswith(word.partition("=")[0])
+    assert must_be in refused.value.what
+    assert refused.value.where == f"--set {word}"
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("dotted", "values"),
+    [
+        ("quantize.weight_bitwidth", ["1", "8", "32"]),
+        ("calibrate.mode", ["100%", "0.01%", "1", "1.0", ".5", "max", "mse"]),
+        ("run.device", ["cpu", "cuda", "cuda:3", "auto"]),
+        ("run.seed", ["0", "4294967295"]),
+        ("finetune.momentum", ["0", "0.99"]),
+    ],
+)
+def test_the_ends_of_a_range_are_allowed(dotted, values):
+    """A limit belongs to its range."""
+    for value in values:
+        resolve(None, [f"{dotted}={value}"])
+
+
+def test_a_python_value_of_the_wrong_type_is_refused():
+    """True is no whole number, and the Python interface says so too."""
+    with pytest.raises(UsageError, match="weight_bitwidth is True"):
+        resolve(None, [], {"quantize.weight_bitwidth": True})
+    with pytest.raises(UsageError, match="timesteps is 0"):
+        Threshold(timesteps=0)
+    with pytest.raises(UsageError, match="timesteps is 0"):
+        replace(Threshold(), timesteps=0)
+
+
+def test_all_mistakes_come_at_once_with_their_lines(yaml_file):
+    """One error lists those of the file, of --set and of the flags, each with its place."""
+    path = yaml_file("quantize:\n  weight_bitwidth: 9\nthreshold:\n  timestep: 4\n")
+    with pytest.raises(UsageError) as refused:
+        resolve(path, ["finetune.lr=-1"], {"calibrate.mode": "best"})
+    what = refused.value.what
+    assert what.startswith("4 settings are wrong")
+    assert f"[{path}:2]" in what
+    assert f"[{path}:4]; did you mean threshold.timesteps?" in what
+    assert "[--set finetune.lr=-1]" in what
+    assert "[--mode]" in what
+
+
+@pytest.mark.parametrize(
+    ("dotted", "nearest"),
+    [
+        ("threshold.timestep", "threshold.timesteps"),
+        ("timesteps", "threshold.timesteps"),  # right word, no section
+        ("quantize.timesteps", "threshold.timesteps"),  # right word, wrong section
+        ("data.batch_norm", "fold.batch_norm"),  # even where its own section has something like it
+        ("finetune.network", "network"),
+        ("finetune.finetune_lr", "finetune.lr"),  # the flag's name
+        ("quantise.weight_bitwidth", "quantize.weight_bitwidth"),
+        ("treshold", "threshold"),
+        ("networks", "network"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest(dotted, nearest):
+    """The name that was probably meant is the remedy."""
+    with pytest.raises(UsageError) as refused:
+        resolve(None, [f"{dotted}=4"])
+    assert refused.value.what == f"{dotted} is not a setting"
+    assert refused.value.remedy == f"did you mean {nearest}?"
+
+
+def test_an_unknown_setting_with_nothing_near_lists_what_there_is():
+    """Within a section its settings are listed, else the sections."""
+    with pytest.raises(UsageError) as refused:
+        resolve(None, ["fold.xyz=1"])
+    assert refused.value.remedy == "known here: fold.batch_norm"
+    with pytest.raises(UsageError) as refused:
+        resolve(None, ["xyzxyz=1"])
+    assert "threshold" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint", "line"),
+    [
+        ("threshold: 16\n", "threshold is a section", 1),
+        ("threshold:\n  timesteps: 4\n  timesteps: 8\n", "threshold.timesteps is given twice", 3),
+        ("threshold:\n  timesteps:\n", "threshold.timesteps has no value", 2),
+        ("threshold:\n  timesteps: [1, 2]\n", "a whole number", 2),
+        ("threshold:\n  timesteps: {a: 1}\n", "a whole number", 2),
+        ("check:\n  allow: [[a]]\n", "a list of words", 2),
+        ("network: example_net\n---\nnetwork: lenet\n", "not a YAML file", 2),
+        ("threshold:\n  timesteps: 4\n bad\n", "not a YAML file", None),
+        ("a: &a [*a]\n", "not a setting", 1),
+        ("a: " + "[" * 5000, "nested too deeply", None),
+        ("- a\n- b\n", "no `key: value` lines", None),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_line(yaml_file, text, complaint, line):
+    """Whatever a file holds, the answer is an error with file and line."""
+    path = yaml_file(text)
+    with pytest.raises(UsageError) as refused:
+        resolve(path)
+    assert complaint in refused.value.what
+    assert refused.value.where.startswith(f"{path}:{line}" if line else str(path))
+    assert refused.value.remedy
+
+
+def test_a_file_of_bytes_is_refused(tmp_path):
+    """A checkpoint given as a config is no crash."""
+    (tmp_path / "a.pth").write_bytes(b"PK\x03\x04\x00\xff\xfe")
+    with pytest.raises(UsageError, match="not a YAML file"):
+        resolve(tmp_path / "a.pth")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """A folder, or a path that is not there, is the file's fault and not a setting's."""
+    for path in (tmp_path, tmp_path / "absent.yaml"):
+        with pytest.raises(BadFile) as refused:
+            resolve(path)
+        assert refused.value.where == str(path)
+
+
+def test_empty_files_and_empty_sections_change_nothing(yaml_file):
+    """A config may hold nothing but comments."""
+    assert resolve(yaml_file("")) == Settings()
+    assert resolve(yaml_file("# nothing\nthreshold:\nrun: {}\n")) == Settings()
+
+
+NASTY = [
+    "no",
+    "null",
+    "~",
+    "1e-4",
+    "010",
+    "12:30",
+    " padded ",
+    "a: b",
+    "# x",
+    "ü",
+    "two\nlines",
+    "'",
+    "- a",
+    "*a",
+]
+
+
+def test_resolved_settings_can_be_fed_back(yaml_file):
+    """to_yaml gives a config that resolves to the same settings, for every setting and nasty texts."""
+    changed = {"network": "a.py:build", "ann_weight": "w.pth", "save.save_file": "o.pth", "save.vectors": 3}
+    changed |= {"fold.batch_norm": False, "finetune.lr": 1e-5, "calibrate.mode": "0.5", "check.allow": NASTY}
+    for text in NASTY:
+        settings = resolve(None, [], changed | {"data.data_dir": text})
+        assert resolve(yaml_file(to_yaml(settings))) == settings
+    assert resolve(yaml_file(to_yaml(Settings()))) == Settings()
+
+
+def test_settings_as_a_dict_are_plain_python():
+    """Fit for JSON and for a `.pth`: sections of texts, numbers and lists, nothing else."""
+    tree = as_dict(resolve(None, ["check.allow=a", "network=lenet"]))
+    assert tree["network"] == "lenet"
+    assert tree["check"] == {"hardware": "auto", "allow": ["a"]}
+    assert json.loads(json.dumps(tree)) == tree
+
+
+def test_every_setting_is_described_and_defaults_to_something_allowed():
+    """Each has help, a readable type, and a default that its own rule accepts."""
+    assert len(KEYS) > 25
+    for key in KEYS.values():
+        assert key.help
+        assert key.kind in KINDS
+        key.parse(key.default)
+    flags = [key.flag for key in KEYS.values()] + [key.short for key in KEYS.values() if key.short]
+    assert len(flags) == len(set(flags))
+
+
+def test_a_mode_is_read_into_its_kind_and_number():
+    """The one home of the grammar of --mode."""
+    assert parse_mode("99.9%") == config.Mode("percentile", 99.9)
+    assert parse_mode("0.5") == config.Mode("factor", 0.5)
+    assert parse_mode("max").kind == "max"
+    assert parse_mode("mse").kind == "mse"
+
+
+def test_config_needs_no_torch():
+    """Settings are read and refused before anything heavy is imported."""
+    code = "import sys, ann2snn_cli.config; print({'torch', 'numpy', 'click'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_bundled_config_resolves():
+    """The files in configs/ are right, name their network, and begin with the command that runs them."""
+    files = sorted(CONFIGS.glob("*.yaml"))
+    assert len(files) >= 2
+    for path in files:
+        assert resolve(path).network
+        assert path.read_text().startswith(f"# ann2snn convert --config {path.stem}\n")
+
+
+def test_hardware_v1_holds_the_published_numbers():
+    """All eight limits, and the line count that gives the same eight."""
+    hardware = load_hardware(CONFIGS / "hardware" / "v1.yaml")
+    assert hardware.in_channels == {
+        3: {1: 113, 2: 56, 3: 37, 4: 28},
+        5: {1: 40, 2: 20, 3: 13, 4: 10},
+    }
+    lines = hardware.synapse_lines
+    assert lines is not None
+    for kernel, row in hardware.in_channels.items():
+        assert row == {bits: lines // (kernel * kernel * bits) for bits in row}
+    assert (hardware.max_weight_bitwidth, hardware.pooling, hardware.conv_needs_relu) == (4, "spiking", True)
+    assert (hardware.threshold_bits, hardware.bias_bits, hardware.weight_code_bits) == (18, 19, 11)
+    assert not hardware.final_linear_on_chip
+
+
+def test_a_hardware_file_may_leave_limits_out(yaml_file):
+    """What is not named is not limited, and the file's name is the hardware's."""
+    hardware = load_hardware(yaml_file("in_channels: {7: {1: 20}}\nthreshold_bits: none\n"))
+    assert hardware == Hardware(name="my", in_channels={7: {1: 20}})
+    assert hardware.bias_bits is None
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("in_channel: {3: {1: 2}}\n", "in_channel is not a setting"),
+        ("in_channels: {3x5: {1: 2}}\n", "in_channels"),
+        ("in_channels: {3: {1: 0}}\n", "above 0"),
+        ("in_channels: {3: 28}\n", "a table"),
+        ("in_channels: 28\n", "a table"),
+        ("ops: [conv, magic]\n", "a list of conv"),
+        ("ops: []\n", "a list of conv"),
+        ("threshold_bits: 0\n", "1 or more, or none"),
+        ("max_weight_bitwidth: 0\n", "from 1"),
+        ("pooling: max\n", "sum or spiking"),
+        ("conv_needs_relu: 1\n", "true or false"),
+    ],
+)
+def test_a_wrong_hardware_file_is_refused_with_its_line(yaml_file, text, complaint):
+    """Same words, same places as for settings."""
+    path = yaml_file(text)
+    with pytest.raises(UsageError) as refused:
+        load_hardware(path)
+    assert complaint in refused.value.what
+    assert refused.value.where == f"{path}:1"
