@@ -19,36 +19,70 @@ NO_WEIGHTS = "none"  # --ann_weight none: the weights that build() gives, whatev
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """Settings with every default filled in, and what they name."""
+class Plan:
+    """Settings with every default filled in, and the network and hardware they name: shapes only, no data."""
 
     settings: Settings
     spec: NetworkSpec
     network: nn.Module
-    data: Data
+    input_shape: tuple[int, ...]
     hardware: Hardware | None
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A plan with the data at hand and the trained weights in the network."""
+
+    settings: Settings
+    spec: NetworkSpec
+    network: nn.Module
+    hardware: Hardware | None
+    data: Data
     device: device
     weights: dict[str, Any]  # where they came from: the checkpoint's file, sha256 and provenance
 
 
-def lay_out(settings: Settings, *, weights: bool = True) -> Bench:
-    """Find all that the settings name. With `weights` False the network keeps those that build() gives it."""
-    import torch
+def plan(settings: Settings, *, usual_hardware: str = "none") -> Plan:
+    """What `check` and `inspect` need. Where nobody names a hardware it is `usual_hardware`."""
+    from ann2snn_cli import catalog, data
 
+    spec = catalog.network(settings.network)
+    settings, hardware = _completed(settings, spec, usual_hardware)
+    shape, classes = data.shape_of(settings.data.dataset, settings.data.data_dir)
+    return Plan(settings, spec, _built(settings, spec, shape, classes), shape, hardware)
+
+
+def lay_out(settings: Settings, *, trained: bool = True) -> Bench:
+    """What `convert` needs. With `trained` False the network keeps the weights that build() gives it."""
     from ann2snn_cli import catalog, data, devices
 
     spec = catalog.network(settings.network)
-    settings = replace(settings, data=replace(settings.data, dataset=dataset_of(settings, spec)))
-    hardware = hardware_of(settings, spec)
-    settings = replace(
-        settings, check=replace(settings.check, hardware=hardware.name if hardware else "none")
-    )
-    torch.manual_seed(settings.run.seed)
-    samples = data.load(settings.data.dataset, settings.data.data_dir)
-    network = spec.build(samples.input_shape, samples.classes).eval()
-    told = _load_weights(settings, spec, network) if weights else {}
+    settings, hardware = _completed(settings, spec, "none")
     device = devices.pick(settings.run.device)
-    return Bench(settings, spec, network.to(device), samples, hardware, device, told)
+    samples = data.load(settings.data.dataset, settings.data.data_dir)
+    network = _built(settings, spec, samples.input_shape, samples.classes)
+    weights = _load_weights(settings, spec, network) if trained else {}
+    return Bench(settings, spec, network.to(device), hardware, samples, device, weights)
+
+
+def _completed(
+    settings: Settings, spec: NetworkSpec, usual_hardware: str
+) -> tuple[Settings, Hardware | None]:
+    hardware = hardware_of(settings, spec, usual_hardware)
+    settings = replace(settings, data=replace(settings.data, dataset=dataset_of(settings, spec)))
+    name = (
+        settings.check.hardware
+        if settings.check.hardware != "auto"
+        else (hardware.name if hardware else "none")
+    )
+    return replace(settings, check=replace(settings.check, hardware=name)), hardware
+
+
+def _built(settings: Settings, spec: NetworkSpec, shape: tuple[int, ...], classes: int) -> nn.Module:
+    import torch
+
+    torch.manual_seed(settings.run.seed)
+    return spec.build(shape, classes).eval()
 
 
 def dataset_of(settings: Settings, spec: NetworkSpec) -> str:
@@ -62,13 +96,13 @@ def dataset_of(settings: Settings, spec: NetworkSpec) -> str:
     return name
 
 
-def hardware_of(settings: Settings, spec: NetworkSpec) -> Hardware | None:
-    """The hardware that was asked for; `auto` is the network's own, or none."""
+def hardware_of(settings: Settings, spec: NetworkSpec, usual: str = "none") -> Hardware | None:
+    """The hardware that was asked for; `auto` is the network's own, or the usual one."""
     from ann2snn_cli import catalog
 
     name = settings.check.hardware
     if name == "auto":
-        name = spec.hardware or "none"
+        name = spec.hardware or usual
     return None if name == "none" else load_hardware(catalog.hardware_file(name))
 
 
@@ -84,7 +118,7 @@ def _load_weights(settings: Settings, spec: NetworkSpec, network: nn.Module) -> 
         raise UsageError(
             f"there are no trained weights for network {spec.name!r}",
             where=f"checkpoints/{spec.name}_ann.pth",
-            remedy=f"train it with: ann2snn train {settings.network}   or give a checkpoint with --ann_weight FILE "
+            remedy=f"train it with: ann2snn train {settings.network}   or give a checkpoint: --ann_weight FILE "
             "(none: the weights that build() gives)",
         )
     return catalog.load_weights(network, found)

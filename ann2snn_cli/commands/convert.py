@@ -9,6 +9,7 @@ import click
 
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
 from ann2snn_cli.commands.render import Progress, emit, note, percent, table
+from ann2snn_cli.commands.verdicts import plain_verdict, verdict_table
 from ann2snn_cli.config import Settings, as_dict, to_yaml
 
 if TYPE_CHECKING:
@@ -128,18 +129,13 @@ def report(bench: Bench, conversion: Conversion, evaluation: Evaluation) -> dict
         "hardware": {
             "name": bench.hardware.name if bench.hardware else "none",
             "ok": not violations(conversion.verdicts),
-            "violations": [_verdict(verdict) for verdict in violations(conversion.verdicts)],
-            "verdicts": [_verdict(verdict) for verdict in conversion.verdicts],
+            "violations": [plain_verdict(verdict) for verdict in violations(conversion.verdicts)],
+            "verdicts": [plain_verdict(verdict) for verdict in conversion.verdicts],
         },
         "notes": [*conversion.notes, *_cautions(bench.settings)],
         "weights": bench.weights,
         "settings": as_dict(bench.settings),
     }
-
-
-def _verdict(verdict: Any) -> dict[str, Any]:
-    names = ("rule", "layer", "actual", "limit", "remedy", "ok", "derived", "headroom")
-    return {name: getattr(verdict, name) for name in names}
 
 
 def _cautions(settings: Settings) -> list[str]:
@@ -191,22 +187,8 @@ def _hardware(document: dict[str, Any]) -> str:
     hardware = document["hardware"]
     if hardware["name"] == "none":
         return "hardware: none, so no limits were checked (--hardware v1 checks those of hardware v1.0)"
-    rows = [
-        [v["layer"], v["rule"], v["actual"], v["limit"], _verdict_words(v), _headroom(v["headroom"])]
-        for v in hardware["verdicts"]
-    ]
     verdict = "fits" if hardware["ok"] else "does NOT fit (allowed by --allow)"
-    return f"hardware {hardware['name']}: {verdict}\n\n" + table(
-        ["layer", "rule", "actual", "limit", "verdict", "headroom"], rows
-    )
-
-
-def _verdict_words(verdict: dict[str, Any]) -> str:
-    return ("ok" if verdict["ok"] else "VIOLATION") + (" (derived limit)" if verdict["derived"] else "")
-
-
-def _headroom(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.0f} %"
+    return f"hardware {hardware['name']}: {verdict}\n\n{verdict_table(hardware['verdicts'])}"
 
 
 def _layers(document: dict[str, Any]) -> str:

@@ -31,6 +31,16 @@ DATASETS = {
     "debug1": "one sample of ones, 1x8x8",
     "debug2": "one sample of ones, 1x1x1",
 }
+SHAPES = {  # (a sample, classes), so that a network can be checked where the data are not
+    "digits": ((1, 28, 28), 10),
+    "mnist": ((1, 28, 28), 10),
+    "fashion_mnist": ((1, 28, 28), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "debug0": ((1, 4, 4), 1),
+    "debug1": ((1, 8, 8), 1),
+    "debug2": ((1, 1, 1), 1),
+}
 OTHERWISE = "; or give folder:PATH (images in class folders), npz:PATH (x, y), or path.py:loader"
 
 
@@ -48,6 +58,14 @@ def load(name: str, data_dir: str = "") -> Data:
     if function or own.endswith(".py"):
         return _from_code(name, own, function or "load")
     raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
+
+
+def shape_of(name: str, data_dir: str = "") -> tuple[tuple[int, ...], int]:
+    """The shape of a sample and the number of classes, without loading data that are known by name."""
+    if name in SHAPES:
+        return SHAPES[name]
+    samples = load(name, data_dir)
+    return samples.input_shape, samples.classes
 
 
 def _named(name: str, root: Path) -> Data:
