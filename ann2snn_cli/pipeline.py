@@ -44,7 +44,9 @@ CORRECTION_SAMPLES = 256
 class Samples(Protocol):
     """What the pipeline asks of a dataset: batches of (x, y) on the CPU (see `ann2snn_cli/data/`)."""
 
-    input_shape: Shape
+    @property
+    def input_shape(self) -> Shape:
+        """Of one sample."""
 
     def train_batches(self, batch_size: int, seed: int, epoch: int, num_workers: int = 0) -> Iterator[Batch]:
         """The training split once, shuffled by (seed, epoch)."""
@@ -224,7 +226,8 @@ def _if_better(
         before, after = (_distance(threshold(each), x, wanted, schedule) for each in (graph, corrected))
     kept = after < before
     notes.append(
-        f"bias correction {'kept' if kept else 'not kept'}: mean output error {before:.4g} -> {after:.4g} on {len(x)} samples"
+        f"bias correction {'kept' if kept else 'not kept'}: "
+        f"mean output error {before:.4g} -> {after:.4g} on {len(x)} calibration samples"
     )
     return corrected if kept else graph
 
@@ -296,9 +299,13 @@ class Evaluation:
 
 
 def evaluate(
-    graph: Graph, batches: Iterable[Batch], *, network: nn.Module | None = None, device: torch.device | str = "cpu",
+    graph: Graph,
+    batches: Iterable[Batch],
+    *,
+    network: nn.Module | None = None,
+    device: torch.device | str = "cpu",
     tick: Callable[[], None] = lambda: None,
-) -> Evaluation:  # fmt: skip
+) -> Evaluation:
     """Run SPIKING `graph`, the integer quantized network and, where given, the ANN on labelled samples."""
     graph = graph.to(device)
     result = Evaluation(by_step=[Score() for _ in range(graph.timing.timesteps)])
@@ -348,7 +355,7 @@ def _evaluate_batch(graph: Graph, x: Tensor, labels: Tensor, result: Evaluation)
 
 
 def theorem_holds(graph: Graph) -> bool:
-    """Is the layerwise SNN the quantized network to the last integer? Not with zero reset, floats or opaque nodes."""
+    """Is the layerwise SNN the quantized network exactly? Not with zero reset, floats or opaque nodes."""
     integer = all(not unit.is_floating_point() for unit in _thresholds(graph))
     return graph.timing.reset_mode == "subtraction" and integer and not real_valued(graph)
 
@@ -382,7 +389,7 @@ class Latency:
         return self.timesteps if schedule == "stepwise" else self.timesteps * max(1, self.depth)
 
     def report(self) -> dict[str, dict[str, int]]:
-        """For both schedules: latency of a sample, steps a sample with and without double-buffered potentials."""
+        """Both schedules: latency of a sample, and steps a sample with potentials buffered twice or once."""
         steps = self.timesteps
         return {
             "stepwise": {"latency_steps": steps, "steps_per_sample": steps},

@@ -19,6 +19,7 @@ PACKAGE = "ann2snn_cli"
 # A room may import from its own level (but a stage only from itself) and from those below it.
 LEVELS = [
     {"commands", "__main__", "__init__"},
+    {"snn"},  # the Python API
     {"catalog", "data", "devices"},
     {"pipeline"},
     {"stages"},
@@ -37,7 +38,7 @@ HOMES = {
     "onnx": ["stages/export/onnx.py", "stages/trace_onnx.py"],
     "matplotlib": ["stages/analyse/*"],
     "GPUtil": ["devices.py"],
-    "torch.export": ["stages/trace.py"],
+    "torch.export": ["stages/trace.py", "stages/trace/*"],
     "sklearn": ["data.py", "data/*"],
     "torchvision": ["data.py", "data/*"],
     "pycocotools": ["data.py", "data/*"],

@@ -118,8 +118,8 @@ def _load_weights(settings: Settings, spec: NetworkSpec, network: nn.Module) -> 
         raise UsageError(
             f"there are no trained weights for network {spec.name!r}",
             where=f"checkpoints/{spec.name}_ann.pth",
-            remedy=f"train it with: ann2snn train {settings.network}   or give a checkpoint: --ann_weight FILE "
-            "(none: the weights that build() gives)",
+            remedy=f"train it with: ann2snn train {settings.network}   or give a checkpoint: "
+            "--ann_weight FILE (none: the weights that build() gives)",
         )
     return catalog.load_weights(network, found)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.stages.quantize.finetune import EpochReport
 
 SECTIONS = (
-    "network", "ann_weight", "data", "fold", "calibrate", "quantize", "finetune", "threshold", "check", "run", "save",
+    "network", "ann_weight", "data", "fold", "calibrate", "quantize", "finetune", "threshold", "check", "run",
+    "save",
 )  # fmt: skip
 
 
@@ -45,9 +46,7 @@ def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) ->
     outputs = Outputs.of(bench.settings, bench.spec.name)
     outputs.refuse_foreign(overwrite)
     bench = replace(bench, settings=outputs.named_in(bench.settings))
-    note(
-        f"network {bench.spec.name}, dataset {bench.data.name}, {_hardware_words(bench)}, device {bench.device}"
-    )
+    note(f"{bench.spec.name} on {bench.data.name}, {_hardware_words(bench)}, device {bench.device}")
 
     batches = -(-bench.data.train_size // bench.settings.data.batch_size)
     with Progress("finetune", bench.settings.finetune.epochs * batches) as progress:
@@ -70,9 +69,8 @@ def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) ->
 
 def _report_to(progress: Progress, listener: Listener) -> None:
     def epoch(report: EpochReport) -> None:
-        progress.line(
-            f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  accuracy {percent(report.accuracy)}"
-        )
+        score = percent(report.accuracy)
+        progress.line(f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  accuracy {score}")
 
     listener.stage, listener.epoch, listener.tick = progress.line, epoch, progress.advance
 
@@ -141,8 +139,8 @@ def report(bench: Bench, conversion: Conversion, evaluation: Evaluation) -> dict
 def _cautions(settings: Settings) -> list[str]:
     if settings.threshold.reset_mode == "zero":
         return [
-            "reset to zero throws away what exceeds the threshold: layerwise a neuron then fires at most once, "
-            "so only the stepwise accuracy is meaningful"
+            "reset to zero throws away what exceeds the threshold: layerwise a neuron then fires at most "
+            "once, so only the stepwise accuracy is meaningful"
         ]
     return []
 

@@ -1,4 +1,4 @@
-"""The files of a conversion: NAME.pth, NAME.json, NAME.yaml and NAME_vectors/, all of them or none half-way."""
+"""The files of a conversion: NAME.pth, NAME.json, NAME.yaml and NAME_vectors/; none of them half-way."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Outputs:
         return replace(settings, save=replace(settings.save, save_file=str(self.pth)))
 
     def refuse_foreign(self, overwrite: bool) -> None:
-        """Before any compute is spent: refuse to replace files that are not ours, and folders that are shut."""
+        """Before any compute is spent: refuse files that are not ours, and folders that are shut."""
         from ann2snn_cli.stages.export import pth
 
         for path, is_ours in (

@@ -1,1 +1,1 @@
-"""Export: a SPIKING graph -> files. One file a foreign format; `files.py` is how anything reaches the disk."""
+"""Export: a SPIKING graph -> files. One file a format; `files.py` is how anything reaches the disk."""

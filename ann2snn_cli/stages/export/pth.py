@@ -1,4 +1,4 @@
-"""The `.pth`: a plain dict of tensors and Python values that `torch.load` reads with its safe default (SPEC 9)."""
+"""The `.pth`: a plain dict of tensors and Python values, which `torch.load` reads by its safe default."""
 
 from __future__ import annotations
 

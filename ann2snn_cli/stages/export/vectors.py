@@ -101,7 +101,7 @@ def _manifest(
         | {
             "order": "integrate, compare, reset",
             "comparator": ">=",
-            "potentials": "after the reset of each step; layerwise: of each firing step; read-out: the sum so far",
+            "potentials": "after the reset (layerwise: of each firing step); read-out: the sum so far",
         },
         "axes": {"samples.npz": "[sample, ...]", "layers": "[timestep, sample, ...]"},
         "samples": samples,

@@ -1,0 +1,102 @@
+"""By how much each layer of the SNN differs from the float network, and by what cause.
+
+Three networks are run on the same samples, population by population:
+
+    float      the FOLDED graph in real numbers
+    quantized  the integer network in closed form: weights on their grid, activations clipped to T levels
+    spiking    the SNN, step by step, in its own schedule
+
+so |quantized − float| is the error of quantization (weights, clipping, rounding) and |spiking − quantized|
+the error of the spikes' timing. Both are given as a fraction of the float activation's mean magnitude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.ops import Integrate, IntegrateFire
+from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.ir.trains import Activity
+from ann2snn_cli.stages.simulate import simulate
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """Mean absolute errors of one population or read-out, relative to the mean |float activation|."""
+
+    layer: str
+    source: str
+    quantization: float
+    timing: float
+    total: float
+    firing_rate: float | None  # None for a read-out, which never fires
+
+
+@dataclass
+class _Sums:
+    size: float = 0.0
+    quantization: float = 0.0
+    timing: float = 0.0
+    total: float = 0.0
+    spikes: float = 0.0
+    values: int = 0
+
+    def add(self, wanted: Tensor, quantized: Tensor, spiking: Tensor, spikes: float) -> None:
+        self.size += float(wanted.abs().sum())
+        self.quantization += float((quantized - wanted).abs().sum())
+        self.timing += float((spiking - quantized).abs().sum())
+        self.total += float((spiking - wanted).abs().sum())
+        self.spikes += spikes
+        self.values += wanted.numel()
+
+
+def layer_errors(float_graph: Graph, spiking: Graph, batches: Iterable[Tensor]) -> list[LayerError]:
+    """The errors of every population and read-out that both graphs have, in order."""
+    float_names = {node.name for node in float_graph.nodes}
+    measured = [node for node in spiking.of(IntegrateFire, Integrate) if node.name in float_names]
+    sums = {node.name: _Sums() for node in measured}
+    for x in batches:
+        _add_batch(float_graph, spiking, x, sums)
+    return [_layer(node, sums[node.name], spiking.timing.timesteps) for node in measured]
+
+
+def _add_batch(float_graph: Graph, spiking: Graph, x: Tensor, sums: dict[str, _Sums]) -> None:
+    steps = spiking.timing.timesteps
+    wanted: dict[str, Tensor] = {}
+    quantized: dict[str, Tensor] = {}
+    parts: dict[str, list[Tensor]] = {name: [] for name in sums}
+
+    def see(kept: dict[str, Tensor], node: Node, value: Tensor) -> None:
+        if node.name in sums:
+            kept[node.name] = value
+
+    def see_activity(node: Node, activity: Activity) -> None:
+        if node.name in sums:
+            parts[node.name].append(activity.train.sum(0).double())
+
+    with torch.no_grad():
+        run(float_graph, x.double(), lambda node, value: see(wanted, node, value))
+        run_counts(spiking, x.double(), lambda node, value: see(quantized, node, value))
+    simulate(spiking, x, watch=see_activity)
+    for name, total in sums.items():
+        unit = spiking[name].worth / steps
+        counts = torch.cat(parts[name])
+        total.add(wanted[name], quantized[name] * unit, counts * unit, float(counts.sum()))
+
+
+def _layer(node: Node, sums: _Sums, steps: int) -> LayerError:
+    size = sums.size or 1.0
+    fires = isinstance(node.op, IntegrateFire)
+    return LayerError(
+        node.name,
+        node.source,
+        sums.quantization / size,
+        sums.timing / size,
+        sums.total / size,
+        sums.spikes / (sums.values * steps) if fires and sums.values else None,
+    )
