@@ -1,14 +1,14 @@
 """Every error this tool raises on purpose: what happened, where, and the remedy.
 
-    Ann2SnnError                 exit code 1
-    ├── UnsupportedNetwork         a network that cannot be traced or converted
-    ├── BadWeights                 a checkpoint that does not fit, or holds NaN
-    ├── BadFile                    a file that is missing, damaged, or not ours
-    ├── BadData                    a dataset that is absent or malformed
-    ├── InvalidGraph               a graph that breaks the rules of its level (our own fault)
-    ├── UsageError                 exit code 2: a wrong name, value or setting
-    ├── HardwareViolations         exit code 3: a limit of the chip is broken
-    └── VerificationMismatch       exit code 4: two twins disagree
+Ann2SnnError                 exit code 1
+├── UnsupportedNetwork         a network that cannot be traced or converted
+├── BadWeights                 a checkpoint that does not fit, or holds NaN
+├── BadFile                    a file that is missing, damaged, or not ours
+├── BadData                    a dataset that is absent or malformed
+├── InvalidGraph               a graph that breaks the rules of its level (our own fault)
+├── UsageError                 exit code 2: a wrong name, value or setting
+├── HardwareViolations         exit code 3: a limit of the chip is broken
+└── VerificationMismatch       exit code 4: two twins disagree
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """VGG-16 with batch norm as used for CIFAR: max pooling after each stage, one linear layer at the end."""
 
+from collections import OrderedDict
+
 from torch import nn
 
 DATASET = "cifar10"
@@ -30,4 +32,5 @@ def build(input_shape: tuple[int, ...], classes: int) -> nn.Module:
         features.append(nn.MaxPool2d(2))
     height, width = (height + 2 * extra) // 32, (width + 2 * extra) // 32
     classifier = nn.Linear(channels * height * width, classes)
-    return nn.Sequential(nn.Sequential(*features), nn.Flatten(), classifier)
+    layers = {"features": nn.Sequential(*features), "flatten": nn.Flatten(), "classifier": classifier}
+    return nn.Sequential(OrderedDict(layers))

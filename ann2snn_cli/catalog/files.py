@@ -145,12 +145,12 @@ def find(kind: Kind, name: str) -> Entry:
     """The file of this kind that a name or path means; UsageError with what there is."""
     path = Path(name).expanduser()
     # A bare word is a name even where a file of that name lies about: `example_net` is not ./example_net.
-    if path.is_file() and (path.parent != Path() or "." in name):
+    if path.is_file() and ("/" in name or os.sep in name or "." in name):
         return Entry(path.stem, path, _origin_of(path, kind))
     there = known(kind)
     if name in there:
         return there[name]
-    if path.parent != Path() or path.suffix == kind.suffix:
+    if "/" in name or os.sep in name or path.suffix == kind.suffix:
         what = "is a folder" if path.is_dir() else "does not exist"
         near = lookup.unknown(kind.name, path.stem, there).remedy
         raise UsageError(f"the {kind.name} file {what}", where=str(path), remedy=f"correct the path; {near}")

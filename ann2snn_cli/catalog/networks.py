@@ -55,7 +55,8 @@ class NetworkSpec:
 def network(name: str) -> NetworkSpec:
     """The network of this name: `NAME`, `path.py`, `path.py:builder` or `package.module:builder`."""
     source, builder = lookup.split_reference(name)
-    if builder and lookup.is_dotted_name(source) and source not in known(NETWORK):
+    in_module = lookup.is_dotted_name(source) and not source.endswith(".py")
+    if builder and in_module and source not in known(NETWORK):
         return _network_of_module(source, builder)
     entry = find(NETWORK, source)
     constants = _constants(entry.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def command(
         "loss": history[-1].loss,
         "files": [{"path": str(path), "bytes": path.stat().st_size, "what": "the trained weights"}],
     }
-    emit(document, as_json, lambda: _text(document))
+    emit(document, as_json, lambda: f"{_text(document)}\n  next: {_next(settings, path)}")
 
 
 def _trained(bench: Bench, epochs: int, lr: float, wd: float) -> list[Any]:
@@ -131,6 +132,12 @@ def _text(document: dict[str, Any]) -> str:
     (file,) = document["files"]
     return (
         f"{document['network']} on {document['dataset']}: {percent(document['test_accuracy'])} of the test "
-        f"set (training: {percent(document['train_accuracy'])})\n{file['path']}  {file['bytes']} bytes\n"
-        f"  next: ann2snn convert {document['network']} --ann_weight {file['path']}"
+        f"set (training: {percent(document['train_accuracy'])})\n{file['path']}  {file['bytes']} bytes"
     )
+
+
+def _next(given: Settings, path: Path) -> str:
+    """The command that converts what was trained, to be typed as it stands."""
+    words = ["ann2snn", "convert", given.network]
+    words += ["--dataset", given.data.dataset] if given.data.dataset else []
+    return shlex.join([*words, "--ann_weight", str(path)])

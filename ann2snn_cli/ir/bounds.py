@@ -86,7 +86,9 @@ def bounds(graph: Graph) -> dict[str, Bound]:
     """Needs SPIKING; gives for every node how large its integers can get."""
     found: dict[str, Bound] = {}
     for node in graph.nodes:
-        found[node.name] = _bound(node, [found[name].passed_on for name in node.inputs], graph.timing.timesteps)
+        found[node.name] = _bound(
+            node, [found[name].passed_on for name in node.inputs], graph.timing.timesteps
+        )
     return found
 
 
@@ -102,5 +104,6 @@ def exact_dtype(graph: Graph) -> torch.dtype:
 
 def _has_fractions(graph: Graph) -> bool:
     return any(
-        isinstance(node.op, Conv | Linear | Scale) and node.op.weight.is_floating_point() for node in graph.nodes
+        isinstance(node.op, Conv | Linear | Scale) and node.op.weight.is_floating_point()
+        for node in graph.nodes
     )

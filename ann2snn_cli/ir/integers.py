@@ -111,7 +111,7 @@ def _positive(step: Tensor) -> Tensor:
     return torch.where(step > 0, step, torch.ones_like(step))
 
 
-def absorb(node: Node, op: _Synapse, unit: Tensor, shape: tuple[int, ...]) -> Tensor:
+def absorb(node: Node, op: Conv | Linear | Scale, unit: Tensor, shape: tuple[int, ...]) -> Tensor:
     """W' = W·A_in, channel by channel; `shape` is the input's."""
     weight = op.weight.to(torch.float64)
     if unit.numel() == 1:
@@ -253,7 +253,7 @@ def _opaque(graph: Graph, node: Node, op: Opaque, units: list[Tensor]) -> tuple[
 
 
 def _add(graph: Graph, node: Node, op: Add, units: list[Tensor]) -> tuple[Op, Tensor]:
-    """Integer weights m_i = round(unit_i/α) on identity synapses, α the finest unit, refined where m_i is small."""
+    """Integer weights m_i = round(unit_i/α) on identity synapses, α the finest unit or a part of it."""
     if node.name in real_valued(graph) or _is_float(graph):
         return replace(op, weights=tuple(units)), _constant(graph, 1.0)
     finest = units[0]

@@ -88,7 +88,7 @@ class Linear(Op):
 
 @dataclass(frozen=True, eq=False)
 class Scale(Op):
-    """y = w·x (+ b), element by element: a depthwise 1x1 convolution, or a batch norm that could not be folded."""
+    """y = w·x (+ b), element by element: a depthwise 1x1 convolution, or a batch norm that stays."""
 
     weight: Tensor  # broadcasts to the node's shape, usually [channels, 1, 1]
     bias: Tensor | None = None
@@ -161,7 +161,10 @@ class Permute(Op):
 
 @dataclass(frozen=True, eq=False)
 class Gather(Op):
-    """y.flat[i] = x.flat[index.flat[i]], or 0 where the index is -1: slices, padding, flips, repeats, upsampling."""
+    """y.flat[i] = x.flat[index.flat[i]], or 0 where the index is -1.
+
+    Slices, padding, flips, repeats, upsampling.
+    """
 
     index: Tensor  # int64, of the node's shape
 
@@ -173,12 +176,12 @@ class Relu(Op):
     limit: float | None = None  # 6 for ReLU6
     bias: Tensor | None = None  # FOLDED: broadcasts to the node's shape
     clip: Tensor | None = None  # CALIBRATED: the largest activation it will represent, []
-    relays: bool = False  # a population that hands on a pooled population's amplitude: clip follows the input
+    relays: bool = False  # it hands on a pooled population's amplitude: its clip follows the input
 
 
 @dataclass(frozen=True, eq=False)
 class Integrate(Op):
-    """y = x + bias: neurons that never fire. They read out the last layer, and carry biases between linear ops.
+    """y = x + bias: neurons that never fire. They read out the last layer, and carry biases elsewhere.
 
     SPIKING: at step t it passes on its input plus `bias`, at the first step also `initial`; summed over the
     steps that is the potential V of a neuron that never resets.

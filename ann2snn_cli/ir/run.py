@@ -1,4 +1,6 @@
-"""Evaluate a graph: in real numbers (FLOAT to CALIBRATED), or in spike counts (SPIKING, the quantized network).
+"""Evaluate a graph: in real numbers (FLOAT to CALIBRATED), or in spike counts (SPIKING).
+
+Counts in closed form are the integer quantized network.
 
 `linear` and `real` are also what the engines and the stages compute a node with: one home for each equation.
 """
@@ -41,9 +43,13 @@ from ann2snn_cli.ir.ops import (
 
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_CONV_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-_AVG_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
+_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
+    1: F.conv_transpose1d,
+    2: F.conv_transpose2d,
+    3: F.conv_transpose3d,
+}
+_AVG_POOL: dict[int, Callable[..., Tensor]] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:
@@ -57,7 +63,8 @@ def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:
     for node in graph.inputs:
         if tuple(given[node.name].shape[1:]) != node.shape:
             raise InvalidGraph(
-                f"input {node.name!r} takes samples of shape {node.shape}, not {tuple(given[node.name].shape[1:])}"
+                f"input {node.name!r} takes samples of shape {node.shape}, "
+                f"not {tuple(given[node.name].shape[1:])}"
             )
     return given
 
@@ -98,8 +105,8 @@ def _concat(node: Node, op: Concat, xs: list[Tensor]) -> Tensor:
 def _sum_pool(node: Node, op: AvgPool, xs: list[Tensor]) -> Tensor:
     (x,) = xs
     if len(op.kernel) == 1:  # torch's 1d pooling cannot leave the division out
-        flat = [(1, *op.kernel), (1, *op.stride), (0, *op.padding)]
-        return F.avg_pool2d(x.unsqueeze(2), *flat, divisor_override=1).squeeze(2)
+        kernel, stride, padding = (1, *op.kernel), (1, *op.stride), (0, *op.padding)
+        return F.avg_pool2d(x.unsqueeze(2), kernel, stride, padding, divisor_override=1).squeeze(2)
     return _AVG_POOL[len(op.kernel)](x, op.kernel, op.stride, op.padding, divisor_override=1)
 
 
@@ -194,7 +201,8 @@ def opaque(node: Node, op: Opaque, xs: list[Tensor]) -> Tensor:
     namespace, name, overload = op.target.split(".")
     target = getattr(getattr(getattr(torch.ops, namespace), name), overload)
     result = target(*(resolve(arg) for arg in op.args), **{key: resolve(arg) for key, arg in op.kwargs})
-    return result if op.output is None else result[op.output]
+    value: Tensor = result if op.output is None else result[op.output]
+    return value
 
 
 _REAL: dict[type[Op], Callable[[Node, Any, list[Tensor]], Tensor]] = {
@@ -255,7 +263,7 @@ def means(graph: Graph, node: Node, xs: list[Tensor], steps: int) -> list[Tensor
 
 
 def count_node(graph: Graph, node: Node, xs: list[Tensor]) -> Tensor:
-    """What a node of a SPIKING graph passes on over all T steps, in the layerwise schedule, in closed form."""
+    """What a node of a SPIKING graph passes on over all T steps: the layerwise schedule in closed form."""
     op, steps = node.op, graph.timing.timesteps
     if isinstance(op, IntegrateFire):
         return neuron.count(charge(op, xs[0], steps), op.threshold.to(xs[0].dtype), steps)

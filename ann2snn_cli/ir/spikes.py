@@ -17,7 +17,7 @@ def spiking_nodes(graph: Graph) -> frozenset[str]:
 
 
 def real_valued(graph: Graph) -> frozenset[str]:
-    """The nodes whose values are real numbers, not integers: opaque ones and what they feed, up to a population."""
+    """The nodes whose values are real numbers, not integers: opaque ones and what they feed."""
     found: set[str] = set()
     for node in graph.nodes:
         fires = isinstance(node.op, Relu | IntegrateFire)

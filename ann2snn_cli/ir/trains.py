@@ -60,7 +60,11 @@ class Trains:
         flat = linear(node, [train.flatten(0, 1) for train in trains])
         if self.dtype == torch.float32:
             flat = flat.round()  # on some devices a float32 convolution is a sum of products only almost
-        return flat.unflatten(0, (self.steps, -1))
+        return self.by_step(flat)
+
+    def by_step(self, flat: Tensor) -> Tensor:
+        """[timesteps·batch, ...] as [timesteps, batch, ...]."""
+        return flat.reshape(self.steps, len(flat) // self.steps, *flat.shape[1:])
 
 
 def plain_arithmetic() -> AbstractContextManager[None]:
@@ -120,13 +124,13 @@ def _pool_stepwise(of: Trains, node: Node, op: MaxPool, trains: list[Tensor]) ->
         return _pool_layerwise(of, node, op, trains)
     so_far = train.cumsum(0)
     passed = neuron.max_gate(train.flatten(0, 1), so_far.flatten(0, 1), op.kernel, **pool_geometry(op))
-    return Activity(passed.unflatten(0, (of.steps, -1)))
+    return Activity(of.by_step(passed))
 
 
 def _pool_layerwise(of: Trains, node: Node, op: MaxPool, trains: list[Tensor]) -> Activity:
     """The maximum of the sums so far, step by step: over all steps the maximum of the counts."""
     so_far = trains[0].cumsum(0).flatten(0, 1)
-    highest = neuron.max_pool(so_far, op.kernel, **pool_geometry(op)).unflatten(0, (of.steps, -1))
+    highest = of.by_step(neuron.max_pool(so_far, op.kernel, **pool_geometry(op)))
     return Activity(torch.cat([highest[:1], highest[1:] - highest[:-1]]))
 
 

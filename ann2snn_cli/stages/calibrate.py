@@ -106,7 +106,7 @@ def clip_of(mode: Mode, histogram: Histogram, timesteps: int) -> float:
 
 
 def _least_error_clip(histogram: Histogram, timesteps: int) -> float:
-    """argmin_A Σ (a − Q(a; A, T))², Q(a; A, T) = (A/T)·clip(⌊a·T/A + ½⌋, 0, T), over 256 fractions of the max."""
+    """argmin_A Σ (a − Q(a; A, T))² over 256 fractions of the max; Q = (A/T)·clip(⌊a·T/A + ½⌋, 0, T)."""
     values = histogram.edges - histogram.edges[0] / 2
     weights = histogram.counts.double()
     clips = histogram.largest * torch.arange(1, 257, dtype=torch.float64) / 256

@@ -156,7 +156,10 @@ def _rectify_before_pooling(graph: Graph) -> Graph:
             (relu,) = readers
             (before,) = graph.fed_by(graph[pool.name])
             first = replace(relu, inputs=(before.name,), shape=before.shape)
-            changes = {relu.name: (replace(graph[pool.name], inputs=(relu.name,)),), pool.name: (first,)}
+            changes: dict[str, tuple[Node, ...]] = {
+                relu.name: (replace(graph[pool.name], inputs=(relu.name,)),),
+                pool.name: (first,),
+            }
             graph = _replace_nodes(graph, changes, {relu.name: pool.name})
     return graph
 

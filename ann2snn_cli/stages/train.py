@@ -52,8 +52,8 @@ def train(
 ) -> list[Progress]:
     """Train `network` in place by AdamW; gives one Progress an epoch. It ends in eval mode, on the CPU.
 
-    `batches(epoch)` gives the batches of an epoch, 0 to epochs - 1. The rate falls from `lr` to 0 along half a
-    cosine, epoch by epoch. Same weights, batches, seed and machine: same result; the caller's random state
+    `batches(epoch)` gives the batches of an epoch, 0 to epochs - 1. The rate falls from `lr` to 0 along half
+    a cosine, epoch by epoch. Same weights, batches, seed and machine: same result; the caller's random state
     stays as it was.
     """
     device = torch.device(device)
@@ -100,7 +100,7 @@ def _epoch(
         scores = network(x)
         loss = F.cross_entropy(scores.flatten(1), y)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         state = state.after(loss.item(), _right(scores, y), len(y))
         yield state

@@ -1,0 +1,1 @@
+"""Quantize: grids for the weights (`weights.py`), training with them, correcting biases without training."""

@@ -93,7 +93,7 @@ class _Correction:
 
 
 def _by_channel(error: Tensor, *, features_last: bool) -> Tensor:
-    """The mean over the batch and all axes but the channels, laid so that it broadcasts to the node's shape."""
+    """The mean over the batch and all axes but the channels, laid out to broadcast to the node's shape."""
     channel = error.dim() - 1 if features_last else 1
     mean: Tensor = error.mean([axis for axis in range(error.dim()) if axis != channel], keepdim=True)
     return mean[0]

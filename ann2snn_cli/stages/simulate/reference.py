@@ -1,4 +1,4 @@
-"""The reference engine: every node, every step, nothing clever. What `ir/trains.py` defines, run on samples."""
+"""The reference engine: every node, every step, nothing clever. What `ir/trains.py` defines, on samples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Simulation:
 def simulate(
     graph: Graph, x: Inputs, *, schedule: str | None = None, watch: Watch | None = None
 ) -> Simulation:
-    """Needs SPIKING. The schedule is the graph's own unless given; `watch` is shown every neuron's activity."""
+    """Needs SPIKING. The schedule is the graph's own unless given; `watch` is shown the neurons' activity."""
     rules = Trains(graph, schedule or graph.timing.schedule, exact_dtype(graph))
     given = bind_inputs(graph, x)
     with torch.no_grad(), plain_arithmetic():

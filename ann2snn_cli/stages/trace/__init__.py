@@ -1,0 +1,27 @@
+"""Trace: any nn.Module -> Graph FLOAT, by torch.export.
+
+The exported program (`program.py`) is a flat list of ATen calls with the user's module names attached.
+`reader.py` walks it; the tables in `layers.py`, `sums.py` and `moves.py` map each call to one of our ops.
+What has no reader becomes `Opaque` (`opaque.py`) and is still run exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.stages.trace.program import export_program
+from ann2snn_cli.stages.trace.reader import Reader
+
+__all__ = ["trace"]
+
+
+def trace(network: nn.Module, input_shapes: Sequence[tuple[int, ...]]) -> Graph:
+    """Gives FLOAT: the network in eval mode, op by op; `input_shapes` are one sample's, by argument."""
+    program = export_program(network, input_shapes)
+    reader = Reader(program)
+    for call in program.graph.nodes:
+        reader.read(call)
+    return Graph(tuple(reader.draft.nodes), tuple(reader.draft.outputs))

@@ -1,0 +1,82 @@
+"""From a module to a flat list of ATen calls, or an error that names the user's own line.
+
+The only home of torch.export.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram, export
+
+from ann2snn_cli.errors import UnsupportedNetwork
+
+Shape = tuple[int, ...]
+Program = ExportedProgram
+
+
+def export_program(network: nn.Module, input_shapes: Sequence[Shape]) -> Program:
+    """The network in eval mode as ATen calls; `input_shapes` are those of one sample, by argument."""
+    was_training = network.training
+    parameter = next(network.parameters(), torch.zeros(()))
+    samples = tuple(
+        torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device) for shape in input_shapes
+    )
+    network.eval()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.export's own deprecations are not the user's concern
+            _try_eager(network, samples)
+            program = export(network, samples, dynamic_shapes=tuple({0: Dim.DYNAMIC} for _ in samples))
+            flat: Program = program.run_decompositions({})
+            return flat
+    except UnsupportedNetwork:
+        raise
+    except Exception as error:
+        raise UnsupportedNetwork(
+            f"the network cannot be exported: {_first_line(error)}",
+            where=_user_line(error, network),
+            remedy="forward() must not branch on values (`if x.sum() > 0`, `.item()`) or on the batch size; "
+            "use torch.where, or split the network at that point",
+        ) from error
+    finally:
+        network.train(was_training)
+
+
+def _try_eager(network: nn.Module, samples: tuple[Tensor, ...]) -> None:
+    """Run once as it is: what fails here is the network or the shape, not the export."""
+    try:
+        with torch.no_grad():
+            network(*samples)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(sample.shape[1:])) for sample in samples)
+        raise UnsupportedNetwork(
+            f"the network does not run on samples of shape {shapes}: {_first_line(error)}",
+            where=_user_line(error, network),
+            remedy="check the network against the dataset's shape (ann2snn ls shows both)",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def _user_line(error: BaseException, network: nn.Module) -> str:
+    """The innermost line of the traceback that is not torch's or ours; an export error quotes it."""
+    if quoted := re.findall(r'File "([^"]+)", line (\d+), in (\w+)', str(error)):
+        own = [place for place in quoted if "/torch/" not in place[0]]
+        if own:
+            path, line, function = own[-1]
+            return f"{path}:{line} in {function}"
+    place, trace_back = type(network).__name__, error.__traceback__
+    while trace_back is not None:
+        path = trace_back.tb_frame.f_code.co_filename
+        if "/torch/" not in path and path != __file__ and not path.startswith("<"):
+            place = f"{path}:{trace_back.tb_lineno} in {trace_back.tb_frame.f_code.co_name}"
+        trace_back = trace_back.tb_next
+    return place

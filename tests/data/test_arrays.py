@@ -1,0 +1,164 @@
+"""Arrays of one's own: .npz files and loaders."""
+
+import numpy as np
+import pytest
+import torch
+
+from ann2snn_cli import data
+from ann2snn_cli.errors import BadData, UsageError
+
+X = np.arange(40, dtype=np.uint8).reshape(10, 2, 2)
+Y = np.arange(10) % 3
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the test's arrays go."""
+    return tmp_path / "mine.npz"
+
+
+def load(path):
+    """The dataset in this file."""
+    return data.load(f"npz:{path}")
+
+
+def test_x_and_y_are_split(path):
+    """x and y: 80 % to train on; grey images without a channel axis get one; bytes become fractions."""
+    np.savez(path, x=X, y=Y)
+
+    loaded = load(path)
+
+    assert (loaded.input_shape, loaded.classes) == ((1, 2, 2), 3)
+    assert (loaded.train_size, loaded.test_size) == (8, 2)
+    for x, y in loaded.test_batches(2):
+        first = (x[:, 0, 0, 0] * 255).round().int()
+        assert torch.equal(first // 4 % 3, y.int())
+
+
+def test_two_splits(path):
+    """x_train, y_train, x_test, y_test are taken as they are; floats stay as they are."""
+    x = X[:, None].astype(np.float64) - 7.5
+    np.savez(path, x_train=x[:6], y_train=Y[:6], x_test=x[6:], y_test=Y[6:])
+
+    given, labels = next(load(path).test_batches(4))
+
+    assert given.dtype == torch.float32
+    assert given.flatten().tolist() == (np.arange(24, 40) - 7.5).tolist()
+    assert labels.tolist() == Y[6:].tolist()
+
+
+def test_classes_may_be_named(path):
+    """`classes` tells how many there are where the samples do not show all of them."""
+    np.savez(path, x=X, y=Y, classes=10)
+
+    assert load(path).classes == 10
+
+
+def test_wrong_keys(path):
+    """A file with other arrays says which it has and which it should have."""
+    np.savez(path, images=X, y=Y)
+
+    with pytest.raises(BadData, match="it holds images, y") as caught:
+        load(path)
+    assert "x_train, y_train, x_test and y_test" in caught.value.remedy
+    assert caught.value.where == str(path)
+
+
+def test_lengths_differ(path):
+    """A label too few is refused."""
+    np.savez(path, x=X, y=Y[:9])
+
+    with pytest.raises(BadData, match="differ in length"):
+        load(path)
+
+
+def test_pickled_objects_are_refused(path):
+    """Object arrays would run code when they are loaded."""
+    np.savez(path, x=np.array([{}, 1], dtype=object), y=Y)
+
+    with pytest.raises(BadData, match="pickled objects"):
+        load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04nonsense"])
+def test_no_npz_file(path, content):
+    """A file of another kind is refused."""
+    path.write_bytes(content)
+
+    with pytest.raises(BadData, match=r"damaged, or no \.npz file"):
+        load(path)
+
+
+def test_npy_file(tmp_path):
+    """A .npy file holds one array without a name."""
+    np.save(tmp_path / "x.npy", X)
+
+    with pytest.raises(BadData, match=r"no \.npz file"):
+        load(tmp_path / "x.npy")
+
+
+def test_missing_npz(path):
+    """A file that is not there is said to be not there."""
+    with pytest.raises(BadData, match="No such file"):
+        load(path)
+
+
+def test_no_path():
+    """`npz:` alone is a usage error."""
+    with pytest.raises(UsageError, match="names no path"):
+        data.load("npz:")
+
+
+def loader(tmp_path, body):
+    """A file with this loader; its name as a dataset."""
+    (tmp_path / "mine.py").write_text(f"import numpy as np\nimport torch\n\ndef samples():\n    {body}\n")
+    return f"{tmp_path / 'mine.py'}:samples"
+
+
+def test_own_loader_of_arrays(tmp_path):
+    """A function that gives four arrays or tensors is a dataset."""
+    body = "return np.zeros((4, 8, 8), np.uint8), [0, 1, 2, 3], torch.ones(2, 1, 8, 8), np.array([1, 0])"
+    loaded = data.load(loader(tmp_path, body))
+
+    assert (loaded.input_shape, loaded.classes, loaded.train_size, loaded.test_size) == ((1, 8, 8), 4, 4, 2)
+
+
+def test_own_loader_of_data(tmp_path):
+    """A function may give a Data of its own making."""
+    body = "from ann2snn_cli import data; return data.load('debug0')"
+
+    assert data.load(loader(tmp_path, body)).input_shape == (1, 4, 4)
+    assert isinstance(data.load("debug0"), data.Data)
+
+
+def test_own_loader_in_a_module(tmp_path, monkeypatch):
+    """A module of the working directory is named with a colon, too."""
+    loader(tmp_path, "return torch.ones(2, 3), [0, 1], torch.ones(2, 3), [0, 1]")
+    (tmp_path / "mine.py").rename(tmp_path / "module_of_this_test.py")
+    monkeypatch.chdir(tmp_path)
+
+    assert data.load("module_of_this_test:samples").input_shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("return 1 / 0", "ZeroDivisionError: division by zero"),
+        ("return torch.ones(2, 3), [0, 1]", "samples gave 2 values"),
+        ("return {}", "samples gave a dict"),
+        ("return 'a', [0], 'b', [0]", "x_train is no array of numbers"),
+        ("return torch.ones(2, 3), [0, 1], torch.ones(2, 3), [0]", "test: 2 samples in x and 1 labels"),
+    ],
+)
+def test_own_loader_gone_wrong(tmp_path, body, what):
+    """Whatever a loader does wrong is one error that names it."""
+    with pytest.raises(BadData, match=what) as caught:
+        data.load(loader(tmp_path, body))
+    assert "mine.py" in caught.value.where
+    assert caught.value.remedy
+
+
+def test_missing_loader_file():
+    """A path that is not there is a usage error."""
+    with pytest.raises(UsageError, match="does not exist"):
+        data.load("no/such.py:loader")

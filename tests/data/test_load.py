@@ -1,0 +1,23 @@
+"""Datasets by name."""
+
+import pytest
+
+from ann2snn_cli import data
+from ann2snn_cli.errors import UsageError
+
+
+@pytest.mark.parametrize("name", ["minst", "MNIST", "cifar-10", "imagenet", "my net:load", ""])
+def test_unknown_name(name):
+    """An unknown name lists the datasets and the ways to give one's own."""
+    with pytest.raises(UsageError, match="unknown dataset") as caught:
+        data.load(name)
+    assert "cifar10, cifar100, debug0" in caught.value.remedy
+    assert "folder:PATH" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("name", "meant"), [("minst", "mnist"), ("MNIST", "mnist"), ("cifar-10", "cifar10")])
+def test_nearest_name(name, meant):
+    """A mistyped name is answered with the one that was meant."""
+    with pytest.raises(UsageError, match="unknown dataset") as caught:
+        data.load(name)
+    assert f"did you mean {meant}?" in caught.value.remedy

@@ -1,0 +1,172 @@
+"""Batches: every order follows from a seed alone, and what cannot be a dataset is refused in one sentence."""
+
+import pytest
+import torch
+
+from ann2snn_cli.data.samples import Data, TensorSplit, from_tensors, split_indices
+from ann2snn_cli.errors import BadData
+
+
+def numbered(samples=10, **more):
+    """A dataset whose n-th train sample is n everywhere, with label n."""
+    x = torch.arange(samples, dtype=torch.float32).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
+    split = TensorSplit(x, torch.arange(samples))
+    return Data("numbered", (1, 2, 2), samples, split, split, **more)
+
+
+def labels(batches):
+    """The labels of all batches, in order."""
+    return torch.cat([y for _, y in batches]).tolist()
+
+
+def test_training_order_follows_from_seed_and_epoch():
+    """Each epoch shows every sample once, in an order of its own, the same each time."""
+    data = numbered(100)
+    orders = [labels(data.train_batches(7, seed, epoch)) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+
+    assert all(sorted(order) == list(range(100)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert labels(data.train_batches(7, 0, 1)) == orders[1]
+    assert labels(data.train_batches(50, 0, 1)) == orders[1]
+
+
+def test_order_ignores_and_leaves_the_callers_random_state():
+    """Drawing an order neither reads nor changes the global generator."""
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first = labels(numbered(50).train_batches(10, 0, 0))
+
+    assert torch.equal(torch.rand(1), expected)
+    assert labels(numbered(50).train_batches(10, 0, 0)) == first
+
+
+def test_samples_stay_with_their_labels():
+    """A shuffled batch pairs each sample with its own label."""
+    for x, y in numbered(20).train_batches(6, 0, 0):
+        assert x[:, 0, 0, 0].tolist() == y.tolist()
+
+
+def test_test_order_is_the_datas_own():
+    """Testing shows every sample once, in the dataset's order, whatever the batch size."""
+    assert [len(y) for _, y in numbered(10).test_batches(4)] == [4, 4, 2]
+    assert labels(numbered(10).test_batches(4)) == list(range(10))
+
+
+def test_calibration_set_does_not_depend_on_batch_size():
+    """A seed draws the same samples in batches of any size; another seed draws others; there are no more than all."""
+    data = numbered(100)
+    drawn = labels(data.calibration_batches(30, 7, seed=0))
+
+    assert len(set(drawn)) == 30
+    assert labels(data.calibration_batches(30, 30, seed=0)) == drawn
+    assert labels(data.calibration_batches(30, 7, seed=1)) != drawn
+    assert sorted(labels(data.calibration_batches(1000, 64, seed=0))) == list(range(100))
+
+
+def test_smaller_calibration_set_is_part_of_a_larger_one():
+    """More calibration samples are the same ones and some more."""
+    data = numbered(100)
+
+    assert labels(data.calibration_batches(10, 4, 3)) == labels(data.calibration_batches(50, 4, 3))[:10]
+
+
+def test_no_training_batch_of_one():
+    """A single sample left over joins the batch before it: batch norm cannot be trained on it."""
+    assert [len(y) for _, y in numbered(9).train_batches(4, 0, 0)] == [4, 5]
+    assert [len(y) for _, y in numbered(1).train_batches(4, 0, 0)] == [1]
+
+
+def test_bytes_become_fractions():
+    """Images are kept as bytes and given as float32, 255 as 1."""
+    x = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1, 1, 1)
+    data = from_tensors("bytes", (x, torch.arange(3)), (x, torch.arange(3)))
+    given = next(data.test_batches(3))[0]
+
+    assert data.train.x.dtype == torch.uint8
+    assert given.dtype == torch.float32
+    assert given.flatten().tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_normalisation_is_per_channel():
+    """Batches are (x - mean) / std, in every split."""
+    x = torch.tensor([0.5, 0.25]).reshape(1, 2, 1, 1)
+    split = TensorSplit(x, torch.zeros(1, dtype=torch.int64))
+    data = Data("two", (2, 1, 1), 1, split, split, mean=(0.25, 0.5), std=(0.5, 0.125))
+
+    for batches in (data.test_batches(1), data.train_batches(1, 0, 0), data.calibration_batches(1, 1, 0)):
+        assert next(iter(batches))[0].flatten().tolist() == [0.5, -2.0]
+
+
+def test_augmentation_moves_and_mirrors():
+    """Augmented images are parts of their framed originals, mirrored or not; black comes in from outside."""
+    pixels = torch.arange(1, 26, dtype=torch.uint8).reshape(1, 1, 5, 5)
+    split = TensorSplit(pixels.repeat(200, 1, 1, 1), torch.zeros(200, dtype=torch.int64))
+    data = Data("crops", (1, 5, 5), 1, split, split, augmented=True)
+    framed = torch.nn.functional.pad(pixels[0, 0], (4, 4, 4, 4))
+    parts = [framed[top : top + 5, left : left + 5] for top in range(9) for left in range(9)]
+    allowed = {tuple(image.flatten().tolist()) for part in parts for image in (part, part.flip(1))}
+    given = next(data.train_batches(200, 0, 0))[0].mul(255).round().int()
+    seen = {tuple(image.flatten().tolist()) for image in given}
+
+    assert seen <= allowed
+    assert len(seen) > 80
+    assert torch.equal(next(data.train_batches(200, 0, 0))[0].mul(255).round().int(), given)
+    assert torch.equal(next(data.test_batches(1))[0].mul(255).round().int()[0], pixels[0].int())
+
+
+def test_sizes():
+    """The counts of both splits, the shape and the number of classes."""
+    x = torch.zeros(4, 3, 2, 2)
+    data = from_tensors("sizes", (x, torch.arange(4)), (x[:1], torch.zeros(1, dtype=torch.int32)))
+
+    assert (data.train_size, data.test_size, data.input_shape, data.classes) == (4, 1, (3, 2, 2), 4)
+    assert data.test.labels.dtype == torch.int64
+
+
+X = torch.zeros(4, 1, 2, 2)
+Y = torch.arange(4)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "what", "remedy"),
+    [
+        (X.long(), Y, "x is int64", "uint8"),
+        (X > 1, Y, "x is bool", "uint8"),
+        (X.flatten(), Y, r"shape \(16,\)", "counts samples"),
+        (torch.zeros(4, 8, 8, 3), Y, "channels last", "transpose"),
+        (X, Y.float(), "y is float32", "one whole number"),
+        (X, torch.zeros(4, 10, dtype=torch.int64), r"shape \(4, 10\)", "one whole number"),
+        (X, Y[:3], "4 samples in x and 3 labels in y", "one label a sample"),
+        (X[:0], Y[:0], "x is empty", "at least one"),
+        (X.index_fill(0, torch.tensor([1]), float("nan")), Y, "NaN", "replace"),
+        (X.index_fill(0, torch.tensor([1]), float("inf")), Y, "infinite", "replace"),
+        (X, Y - 1, "label -1 is out of range", "from 0"),
+        (X, Y + 1000, "label 1003 is out of range", "0 to 999"),
+        (X[:, :, :1], Y, "differ in shape", "one shape"),
+    ],
+)
+def test_refusals(x, y, what, remedy):
+    """Each way to be no dataset has its own sentence and remedy, and says where."""
+    with pytest.raises(BadData, match=what) as caught:
+        from_tensors("mine", (X, Y), (x, y), where="mine.npz")
+
+    assert remedy in caught.value.remedy
+    assert caught.value.where == "mine.npz"
+
+
+def test_label_beyond_the_named_classes():
+    """Where the number of classes is known, a label beyond it is refused."""
+    with pytest.raises(BadData, match="label 3 is out of range"):
+        from_tensors("mine", (X, Y), (X, Y), classes=3)
+
+
+def test_split_is_fixed_and_complete():
+    """80 % to train on, the rest to test: the same ones always, none in both."""
+    train, test = split_indices(50, "here")
+
+    assert (len(train), len(test)) == (40, 10)
+    assert sorted([*train.tolist(), *test.tolist()]) == list(range(50))
+    assert torch.equal(split_indices(50, "here")[1], test)
+    with pytest.raises(BadData, match="1 sample cannot be split"):
+        split_indices(1, "here")
