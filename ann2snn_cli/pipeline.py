@@ -339,7 +339,9 @@ def _evaluate_batch(graph: Graph, x: Tensor, labels: Tensor, result: Evaluation)
 
     own = graph.timing.schedule
     runs = {
-        schedule: simulate(graph, x, schedule=schedule, watch=count if schedule == own else None)
+        schedule: simulate(
+            graph, x, schedule=schedule, watch=count if schedule == own else None, potentials=False
+        )
         for schedule in ("stepwise", "layerwise")
     }
     with torch.no_grad():

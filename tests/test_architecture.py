@@ -21,6 +21,7 @@ LEVELS = [
     {"commands", "__main__", "__init__"},
     {"snn"},  # the Python API
     {"catalog", "data", "devices"},
+    {"analysis"},
     {"pipeline"},
     {"stages"},
     {"config"},
@@ -172,7 +173,7 @@ def test_a_planted_breach_is_found(path, source):
         ("ann2snn_cli/pipeline.py", "from ann2snn_cli.stages import fold, trace"),
         ("ann2snn_cli/stages/quantize/finetune.py", "from ann2snn_cli.stages.quantize.weights import grid"),
         ("ann2snn_cli/stages/quantize/__init__.py", "from .weights import grid"),
-        ("ann2snn_cli/stages/trace.py", "import torch\ntorch.export.export(1)"),
+        ("ann2snn_cli/stages/trace/program.py", "import torch\ntorch.export.export(1)"),
         ("ann2snn_cli/stages/trace.py", "import onnxscript_is_another_package"),
         ("ann2snn_cli/stages/export/nir.py", "import nir\nfrom ann2snn_cli.ir import graph"),
         ("networks/mine.py", "from collections import OrderedDict\nfrom torch import nn"),

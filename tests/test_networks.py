@@ -135,6 +135,17 @@ def test_resnet20_has_the_public_names():
     assert not [key for key in shapes if "shortcut" in key or "downsample" in key]
 
 
+def test_unet_concatenates_two_ways():
+    """In unet_small the fine map comes by the skip: it is there when nothing comes from below."""
+    network = build("unet_small", (1, 28, 28))
+    with torch.no_grad():
+        for parameter in network.up1.parameters():
+            parameter.zero_()
+        one, other = network(torch.rand(2, 1, 28, 28))
+
+    assert not torch.equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("name", "side", "least"), [("mnist_cnn", 21, "22x22"), ("lenet", 11, "12x12"), ("unet_small", 3, "4x4")]
 )

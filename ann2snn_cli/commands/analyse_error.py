@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,10 @@ from ann2snn_cli.commands.render import Progress, emit, note, percent, table
 from ann2snn_cli.config import Settings, as_dict
 
 if TYPE_CHECKING:
+    from ann2snn_cli.analysis import Analysis
     from ann2snn_cli.commands.bench import Bench
-    from ann2snn_cli.ir.graph import Graph
-    from ann2snn_cli.stages.analyse.errors import LayerError
 
 USUAL = "example_net"
-SAMPLES = 256  # of the test set, for the errors of layers
 
 
 @click.command()
@@ -43,95 +41,27 @@ def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json:
     ann2snn analyse-error
     ann2snn analyse-error mnist_cnn --weight_bitwidth 3 --finetune_epochs 0
     """
+    from ann2snn_cli import analysis
     from ann2snn_cli.commands.bench import lay_out
     from ann2snn_cli.stages.export import files
 
     bench = lay_out(settings)
     folder = save_dir or Path(f"{bench.spec.name}_analysis")
-    files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=overwrite)
-    files.refuse_shut(folder.parent)
-    result = _analysed(bench)
+    files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=overwrite, flag="--save_dir")
+    files.refuse_shut(folder.parent, "--save_dir")
+    with Progress("analyse") as progress:
+        result = analysis.analyse(
+            bench.network, bench.data, bench.settings, bench.hardware, bench.device, tell=progress.line
+        )
     document = _document(bench, result, folder)
     files.write_folder(folder, lambda place: _fill(place, document, result), overwrite=overwrite)
     emit(document, as_json, lambda: _text(document))
 
 
-class _Result:
-    """What was measured."""
-
-    def __init__(self, graph: Graph, float_graph: Graph) -> None:
-        self.graph = graph
-        self.float_graph = float_graph
-        self.by_timesteps: list[dict[str, Any]] = []
-        self.ann: float | None = None
-        self.errors: list[LayerError] = []
-
-
-def _ladder(timesteps: int) -> list[int]:
-    """1, 2, 4, ... and T itself."""
-    return sorted({2**k for k in range(timesteps.bit_length()) if 2**k <= timesteps} | {timesteps})
-
-
-def _analysed(bench: Bench) -> _Result:
-    import torch
-
-    from ann2snn_cli import pipeline
-    from ann2snn_cli.stages.analyse.errors import layer_errors
-
-    graph, _ = _converted(bench, bench.settings)
-    float_graph = pipeline.prepare(
-        bench.network.cpu(),
-        bench.data.input_shape,
-        bench.settings,
-        pipeline.pooling_of(bench.settings, bench.hardware),
-    )
-    bench.network.to(bench.device)
-    result = _Result(graph, float_graph)
-    ladder = _ladder(bench.settings.threshold.timesteps)
-    with Progress("timesteps", len(ladder)) as progress:
-        for steps in ladder:
-            short = replace(bench.settings, threshold=replace(bench.settings.threshold, timesteps=steps))
-            converted, score = _converted(bench, short) if steps != graph.timing.timesteps else (graph, None)
-            score = score or _score(bench, converted)
-            result.ann = score.ann.accuracy
-            result.by_timesteps.append(
-                {
-                    "timesteps": steps,
-                    "quantized": score.quantized.accuracy,
-                    "stepwise": score.stepwise.accuracy,
-                    "layerwise": score.layerwise.accuracy,
-                }
-            )
-            progress.advance()
-            progress.line(f"T = {steps}: stepwise {percent(score.stepwise.accuracy)}")
-    size = min(SAMPLES, bench.data.test_size)
-    x = next(iter(bench.data.test_batches(size)))[0]
-    result.errors = layer_errors(float_graph, graph, torch.split(x, bench.settings.data.test_batch_size))
-    return result
-
-
-def _converted(bench: Bench, settings: Settings) -> tuple[Graph, Any]:
-    from ann2snn_cli import pipeline
-
-    listener = pipeline.Listener(stage=lambda line: None)
-    conversion = pipeline.convert(
-        bench.network, bench.data, settings, hardware=bench.hardware, device=bench.device, listener=listener
-    )
-    return conversion.graph, _score(bench, conversion.graph)
-
-
-def _score(bench: Bench, graph: Graph) -> Any:
-    from ann2snn_cli import pipeline
-
-    batches = bench.data.test_batches(bench.settings.data.test_batch_size)
-    return pipeline.evaluate(graph, batches, network=bench.network, device=bench.device)
-
-
 # The result ----------------------------------------------------------------------------------------
 
 
-def _document(bench: Bench, result: _Result, folder: Path) -> dict[str, Any]:
-    names = ("layer", "source", "quantization", "timing", "total", "firing_rate")
+def _document(bench: Bench, result: Analysis, folder: Path) -> dict[str, Any]:
     files = ("accuracy.png", "accuracy.csv", "layers.png", "layers.csv")
     return {
         "schema": "ann2snn/analyse-error/1",
@@ -140,15 +70,15 @@ def _document(bench: Bench, result: _Result, folder: Path) -> dict[str, Any]:
         "schedule": result.graph.timing.schedule,
         "test_samples": bench.data.test_size,
         "ann": result.ann,
-        "accuracy": result.by_timesteps,
-        "layers": [{name: getattr(error, name) for name in names} for error in result.errors],
-        "layer_samples": min(SAMPLES, bench.data.test_size),
+        "accuracy": [asdict(row) for row in result.by_timesteps],
+        "layers": [asdict(error) for error in result.layers],
+        "layer_samples": result.layer_samples,
         "files": [str(folder / name) for name in files],
         "settings": as_dict(bench.settings),
     }
 
 
-def _fill(place: Path, document: dict[str, Any], result: _Result) -> None:
+def _fill(place: Path, document: dict[str, Any], result: Analysis) -> None:
     from ann2snn_cli.stages.analyse import pictures
     from ann2snn_cli.stages.export import files
 
@@ -168,7 +98,7 @@ def _fill(place: Path, document: dict[str, Any], result: _Result) -> None:
         note("no accuracy picture: the outputs are no class scores")
     (place / "layers.png").write_bytes(
         pictures.error_by_layer(
-            f"{name}, T = {result.graph.timing.timesteps}, {document['schedule']}", result.errors
+            f"{name}, T = {result.graph.timing.timesteps}, {document['schedule']}", result.layers
         )
     )
     (place / "accuracy.csv").write_bytes(_csv(rows))

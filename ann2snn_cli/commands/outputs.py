@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,8 @@ class Outputs:
         pth.save(graph, provenance, self.pth, overwrite=overwrite)
         if vectors is not None:
             write(graph, *vectors, self.vectors, overwrite=overwrite)
+        elif files.is_our_folder(self.vectors):  # those of an earlier SNN are none of this one's
+            shutil.rmtree(self.vectors)
         header = (
             f"{files.SETTINGS_HEADER}: repeat this run with\n#   ann2snn convert --config {self.config}\n"
         )

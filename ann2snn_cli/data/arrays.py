@@ -58,8 +58,12 @@ def load_own(reference: Reference, name: str) -> Data:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise zipfile.BadZipFile
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return dict(archive)
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadData(f"cannot read it: {reason}", where=str(path), remedy="correct the path") from None

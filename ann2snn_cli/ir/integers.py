@@ -48,6 +48,7 @@ COARSE_THRESHOLD = 32  # below this θ is too coarse: fraction bits refine it ..
 FINE_THRESHOLD = 256  # ... to at least this
 FINE_MULTIPLIER = 64  # an identity synapse rounded to this or more is right to 0.8 %
 MAX_FRACTION_BITS = 8
+MAGNITUDE_BINS = 8192
 
 _Synapse = TypeVar("_Synapse", Conv, Linear, Scale)
 
@@ -90,21 +91,38 @@ def choose_step(weight: Tensor, bits: int, rows: bool) -> Tensor:
 
 def _least_squares_step(flat: Tensor, widest: Tensor, bits: int) -> Tensor:
     """argmin_α Σ (W' − α·q(W'/α))²: the best of a geometric ladder, then Lloyd's iteration from there."""
+    values, counts = _condensed(flat, widest * largest_code(bits))
     best, least = widest, torch.full_like(widest, torch.inf)
     for rung in range(48):  # down to 1/64 of the widest step
         step = widest * 2 ** (-rung / 8)
-        error = _squared_error(flat, step, bits)
+        error = _squared_error(values, counts, step, bits)
         best, least = torch.where(error < least, step, best), torch.minimum(error, least)
     for _ in range(8):  # for fixed codes the best step is <W', q>/<q, q>
-        codes = to_grid(flat, _positive(best)[:, None], bits)
-        step = (flat * codes).sum(dim=1) / codes.square().sum(dim=1).clamp_min(1)
-        error = _squared_error(flat, step, bits)
+        codes = to_grid(values, _positive(best)[:, None], bits)
+        step = (counts * values * codes).sum(dim=1) / (counts * codes.square()).sum(dim=1).clamp_min(1)
+        error = _squared_error(values, counts, step, bits)
         best, least = torch.where(error < least, step, best), torch.minimum(error, least)
     return best
 
 
-def _squared_error(flat: Tensor, step: Tensor, bits: int) -> Tensor:
-    return (flat - step[:, None] * to_grid(flat, _positive(step)[:, None], bits)).square().sum(dim=1)
+def _condensed(flat: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's magnitudes as (values, counts); long rows as the means of equal bins, which is exact enough.
+
+    The grid is symmetric, so signs do not matter. The squared error is flat at its minimum: a step found from
+    8192 bins is off by 1e-4, its error by less than 1e-7 of the least.
+    """
+    values = flat.abs()
+    if values.shape[1] <= 4 * MAGNITUDE_BINS:
+        return values, torch.ones_like(values)
+    bins = (values / _positive(largest)[:, None] * (MAGNITUDE_BINS - 1)).long()
+    counts = values.new_zeros(len(values), MAGNITUDE_BINS).scatter_add_(1, bins, torch.ones_like(values))
+    sums = torch.zeros_like(counts).scatter_add_(1, bins, values)
+    return sums / counts.clamp_min(1), counts
+
+
+def _squared_error(values: Tensor, counts: Tensor, step: Tensor, bits: int) -> Tensor:
+    errors = values - step[:, None] * to_grid(values, _positive(step)[:, None], bits)
+    return (counts * errors.square()).sum(dim=1)
 
 
 def _positive(step: Tensor) -> Tensor:

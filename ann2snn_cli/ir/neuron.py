@@ -29,7 +29,7 @@ def fire(potential: Tensor, threshold: Tensor, reset_mode: str) -> tuple[Tensor,
     """
     spikes = (potential >= threshold).to(potential.dtype)
     if reset_mode == "subtraction":
-        return spikes, potential - spikes * threshold
+        return spikes, torch.addcmul(potential, spikes, threshold, value=-1)
     return spikes, potential * (1 - spikes)
 
 

@@ -88,7 +88,7 @@ def _linear(node: Node, op: Linear, xs: list[Tensor]) -> Tensor:
 
 
 def _scale(node: Node, op: Scale, xs: list[Tensor]) -> Tensor:
-    y = xs[0] * _like(op.weight, xs[0])
+    y: Tensor = xs[0] * _like(op.weight, xs[0])
     return y if op.bias is None else y + _like(op.bias, xs[0])
 
 
@@ -302,6 +302,9 @@ def run_counts(
 
 def decode(graph: Graph, sums: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     """The real outputs that sums over the T steps stand for: sum·unit/T."""
-    return tuple(
-        sums[name] * graph[name].worth.to(sums[name].dtype) / graph.timing.timesteps for name in graph.outputs
-    )
+
+    def value(total: Tensor, unit: Tensor) -> Tensor:
+        # By a tensor: a GPU multiplies by the reciprocal of a plain number, which rounds otherwise.
+        return total * unit.to(total.dtype) / total.new_tensor(graph.timing.timesteps)
+
+    return tuple(value(sums[name], graph[name].worth) for name in graph.outputs)

@@ -36,11 +36,14 @@ class Activity:
 class Trains:
     """Computes node after node of one SPIKING graph in one schedule."""
 
-    def __init__(self, graph: Graph, schedule: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self, graph: Graph, schedule: str, dtype: torch.dtype, *, keep_potentials: bool = False
+    ) -> None:
         self.graph = graph
         self.steps = graph.timing.timesteps
         self.reset_mode = graph.timing.reset_mode
         self.dtype = dtype
+        self.keep_potentials = keep_potentials
         self.binary = spiking_nodes(graph)
         self.rules = _STEPWISE if schedule == "stepwise" else _LAYERWISE
 
@@ -89,21 +92,22 @@ def _fire_stepwise(of: Trains, node: Node, op: IntegrateFire, trains: list[Tenso
     for current in currents:
         fired, potential = neuron.step(current, potential, bias, threshold, of.reset_mode)
         spikes.append(fired)
-        potentials.append(potential)
-    return Activity(torch.stack(spikes), torch.stack(potentials))
+        if of.keep_potentials:
+            potentials.append(potential)
+    return Activity(torch.stack(spikes), torch.stack(potentials) if of.keep_potentials else None)
 
 
 def _fire_layerwise(of: Trains, node: Node, op: IntegrateFire, trains: list[Tensor]) -> Activity:
     """Integrate the whole train with firing gated off, then fire for T steps."""
     currents, potential, bias, threshold = _start(of, op, trains[0])
-    for current in currents:
-        potential = potential + current + bias
+    potential = potential + currents.sum(0) + of.steps * bias
     spikes, potentials = [], []
     for _ in range(of.steps):
         fired, potential = neuron.fire(potential, threshold, of.reset_mode)
         spikes.append(fired)
-        potentials.append(potential)
-    return Activity(torch.stack(spikes), torch.stack(potentials))
+        if of.keep_potentials:
+            potentials.append(potential)
+    return Activity(torch.stack(spikes), torch.stack(potentials) if of.keep_potentials else None)
 
 
 def _integrate(of: Trains, node: Node, op: Integrate, trains: list[Tensor]) -> Activity:
@@ -111,7 +115,7 @@ def _integrate(of: Trains, node: Node, op: Integrate, trains: list[Tensor]) -> A
     train = trains[0] if op.bias is None else trains[0] + op.bias.to(of.dtype)
     if op.initial is not None:
         train = torch.cat([train[:1] + op.initial.to(of.dtype), train[1:]])
-    return Activity(train, train.cumsum(0))
+    return Activity(train, train.cumsum(0) if of.keep_potentials else None)
 
 
 # Max pooling and opaque nodes ----------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Check: Graph, Hardware -> list[Verdict]. One function a rule, every violation at once, no compute (SPEC 7).
 
 `check` needs shapes only and runs before anything is trained; `check_registers` looks at the integers of a
-SPIKING graph. What lies behind the last population is read out beside the chip and is not checked, unless
-the hardware says that its final linear layer is on the chip.
+SPIKING graph. The last convolution or linear layer behind the last population, and what follows it, is read
+out beside the chip and is not checked, unless the hardware says that its final linear layer is on the chip.
 """
 
 from __future__ import annotations
@@ -84,21 +84,22 @@ def _layer(node: Node) -> str:
 
 
 def _on_chip(graph: Graph, hardware: Hardware, node: Node) -> bool:
-    return hardware.final_linear_on_chip or _feeds_neurons(graph, node)
+    """All but the read-out: the last synapses and what follows them, with no population at or behind them."""
+    if hardware.final_linear_on_chip or isinstance(node.op, Relu | IntegrateFire):
+        return True
+    return any(isinstance(after.op, Relu | IntegrateFire | Conv | Linear) for after in _behind(graph, node))
 
 
-def _feeds_neurons(graph: Graph, node: Node) -> bool:
-    """Is there a population at this node or anywhere behind it?"""
-    reached, todo = {node.name}, [node]
+def _behind(graph: Graph, node: Node) -> list[Node]:
+    """The nodes that this one reaches, itself left out."""
+    reached: dict[str, Node] = {}
+    todo = list(graph.users[node.name])
     while todo:
         here = todo.pop()
-        if isinstance(here.op, Relu | IntegrateFire):
-            return True
-        for reader in graph.users[here.name]:
-            if reader.name not in reached:
-                reached.add(reader.name)
-                todo.append(reader)
-    return False
+        if here.name not in reached:
+            reached[here.name] = here
+            todo.extend(graph.users[here.name])
+    return list(reached.values())
 
 
 # What the chip can compute -------------------------------------------------------------------------
@@ -242,18 +243,20 @@ def _first_without_neurons(graph: Graph, node: Node) -> Node | None:
     return node if not graph.users[node.name] else None
 
 
-def _input_is_read(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
-    """Spiking average pooling needs spikes to pool: pooled pixels or currents are no spikes."""
-    if (
-        hardware.pooling == "spiking"
-        and isinstance(node.op, AvgPool)
-        and node.inputs[0] not in spiking_nodes(graph)
-    ):
+def _spikes_are_pooled(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+    """Spiking average pooling needs spikes to pool, not pixels or currents, and neurons that end it."""
+    if hardware.pooling != "spiking" or not isinstance(node.op, AvgPool):
+        return
+    stuck = _first_without_neurons(graph, node)
+    if node.inputs[0] not in spiking_nodes(graph):
         (feeder,) = graph.fed_by(node)
         what = "the input itself" if isinstance(feeder.op, Input) else f"currents of {_layer(feeder)}"
         yield Verdict(
             "pooling", _layer(node), f"it pools {what}", "spikes", False, "put a ReLU before the pooling"
         )
+    elif stuck is not None:
+        sums = f"its sums reach {_layer(stuck)}"
+        yield Verdict("pooling", _layer(node), sums, "neurons", False, "--pooling spiking, or auto")
 
 
 _SHAPE_RULES: tuple[Callable[[Graph, Node, Hardware, int], Iterator[Verdict]], ...] = (
@@ -261,7 +264,7 @@ _SHAPE_RULES: tuple[Callable[[Graph, Node, Hardware, int], Iterator[Verdict]], .
     _bits_fit,
     _channels_fit,
     _neurons_follow,
-    _input_is_read,
+    _spikes_are_pooled,
 )
 
 

@@ -202,6 +202,7 @@ def test_default_checkpoint(here):
 
     assert catalog.default_checkpoint(catalog.network("own")).resolve() == expected
     assert catalog.default_checkpoint(catalog.network(str(own))).resolve() == expected
+    put(here / "checkpoints" / "debug_net0_ann.pth")
     assert catalog.default_checkpoint(catalog.network("debug_net0")) is None
 
 

@@ -88,7 +88,7 @@ def test_builder_of_a_bundled_network():
 
 def test_a_finished_network_is_copied(own):
     """Building twice gives two networks: training one leaves the other alone."""
-    spec = catalog.network(own + ":ready")
+    spec = catalog.network("mynet_of_tests:ready")
     first, second = spec.build((4,), 4), spec.build((4,), 4)
 
     assert first.weight.data_ptr() != second.weight.data_ptr()

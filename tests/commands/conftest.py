@@ -1,4 +1,4 @@
-"""What the tests of commands share: a way to run one, a small network and data of one's own, one conversion."""
+"""What the tests of commands share: a way to run one, a tiny network and its data, one conversion."""
 
 import contextlib
 import io

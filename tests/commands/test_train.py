@@ -6,7 +6,8 @@ import pytest
 import torch
 
 PROVENANCE = [
-    "network", "dataset", "input_shape", "classes", "test_accuracy", "epochs", "lr", "wd", "batch_size", "seed",
+    "network", "dataset", "input_shape", "classes", "test_accuracy",
+    "epochs", "lr", "wd", "batch_size", "seed",
 ]  # fmt: skip
 
 
@@ -32,6 +33,7 @@ def test_the_checkpoint_is_plain_and_holds_its_provenance(bench):
 
 
 def train(ann2snn, *words):
+    """One epoch of the tiny network."""
     return ann2snn("train", "./tiny.py", "--epochs", "1", "--batch_size", "32", *words)
 
 

@@ -67,6 +67,7 @@ def read_only(tmp_path):
 
 
 def assert_is_the_tiny_mnist(loaded):
+    """Every count, and the samples themselves."""
     assert (loaded.input_shape, loaded.classes, loaded.train_size, loaded.test_size) == (
         (1, 28, 28),
         10,
@@ -129,7 +130,7 @@ def test_caches_of_two_folders_are_apart(tmp_path):
 
 
 def test_absent_data(tmp_path, capsys):
-    """Neither files nor network: one cause, one remedy that names folder, files and variable; nothing is left."""
+    """Neither files nor network: one cause, one remedy that names folder and files; nothing is left."""
     with pytest.raises(BadData) as caught:
         data.load("mnist", str(tmp_path / "typo"))
 
@@ -147,7 +148,7 @@ def test_absent_data(tmp_path, capsys):
 
 
 def test_download_is_kept_only_when_complete(tmp_path, monkeypatch):
-    """A download lies under the data folder afterwards, without its archives; one that breaks off leaves nothing."""
+    """A download lies in the data folder, without its archives; one that breaks off leaves nothing."""
 
     def half(self):
         write_mnist(type(tmp_path)(self.root))

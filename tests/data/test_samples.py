@@ -54,7 +54,7 @@ def test_test_order_is_the_datas_own():
 
 
 def test_calibration_set_does_not_depend_on_batch_size():
-    """A seed draws the same samples in batches of any size; another seed draws others; there are no more than all."""
+    """A seed draws the same samples in batches of any size, another seed others; at most all are drawn."""
     data = numbered(100)
     drawn = labels(data.calibration_batches(30, 7, seed=0))
 
@@ -62,6 +62,17 @@ def test_calibration_set_does_not_depend_on_batch_size():
     assert labels(data.calibration_batches(30, 30, seed=0)) == drawn
     assert labels(data.calibration_batches(30, 7, seed=1)) != drawn
     assert sorted(labels(data.calibration_batches(1000, 64, seed=0))) == list(range(100))
+
+
+def test_calibration_samples_are_training_samples():
+    """What thresholds are set from is never what is tested."""
+    train, test = (
+        TensorSplit(torch.full((8, 1), value), torch.zeros(8, dtype=torch.int64)) for value in (1.0, 2)
+    )
+
+    x, _ = next(Data("two", (1,), 1, train, test).calibration_batches(8, 8, 0))
+
+    assert x.flatten().tolist() == [1.0] * 8
 
 
 def test_smaller_calibration_set_is_part_of_a_larger_one():

@@ -12,7 +12,7 @@ the error of the spikes' timing. Both are given as a fraction of the float activ
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +21,9 @@ from torch import Tensor
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.trains import Activity
-from ann2snn_cli.stages.simulate import simulate
+
+
+CountsOf = Callable[[Tensor], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -55,38 +56,38 @@ class _Sums:
         self.values += wanted.numel()
 
 
-def layer_errors(float_graph: Graph, spiking: Graph, batches: Iterable[Tensor]) -> list[LayerError]:
-    """The errors of every population and read-out that both graphs have, in order."""
+def layer_errors(
+    float_graph: Graph, spiking: Graph, batches: Iterable[Tensor], counts_of: CountsOf
+) -> list[LayerError]:
+    """The errors of every population and read-out that both graphs have, in order.
+
+    `counts_of(x)` simulates the SNN and gives what each of them passed on over all steps.
+    """
     float_names = {node.name for node in float_graph.nodes}
     measured = [node for node in spiking.of(IntegrateFire, Integrate) if node.name in float_names]
     sums = {node.name: _Sums() for node in measured}
     for x in batches:
-        _add_batch(float_graph, spiking, x, sums)
+        _add_batch(float_graph, spiking, x, sums, counts_of(x))
     return [_layer(node, sums[node.name], spiking.timing.timesteps) for node in measured]
 
 
-def _add_batch(float_graph: Graph, spiking: Graph, x: Tensor, sums: dict[str, _Sums]) -> None:
-    steps = spiking.timing.timesteps
+def _add_batch(
+    float_graph: Graph, spiking: Graph, x: Tensor, sums: dict[str, _Sums], counts: dict[str, Tensor]
+) -> None:
     wanted: dict[str, Tensor] = {}
     quantized: dict[str, Tensor] = {}
-    parts: dict[str, list[Tensor]] = {name: [] for name in sums}
 
     def see(kept: dict[str, Tensor], node: Node, value: Tensor) -> None:
         if node.name in sums:
             kept[node.name] = value
 
-    def see_activity(node: Node, activity: Activity) -> None:
-        if node.name in sums:
-            parts[node.name].append(activity.train.sum(0).double())
-
     with torch.no_grad():
         run(float_graph, x.double(), lambda node, value: see(wanted, node, value))
         run_counts(spiking, x.double(), lambda node, value: see(quantized, node, value))
-    simulate(spiking, x, watch=see_activity)
     for name, total in sums.items():
-        unit = spiking[name].worth / steps
-        counts = torch.cat(parts[name])
-        total.add(wanted[name], quantized[name] * unit, counts * unit, float(counts.sum()))
+        unit = spiking[name].worth / spiking.timing.timesteps
+        own = counts[name].double()
+        total.add(wanted[name], quantized[name] * unit, own * unit, float(own.sum()))
 
 
 def _layer(node: Node, sums: _Sums, steps: int) -> LayerError:

@@ -71,13 +71,19 @@ def _open_permissions(path: Path, mode: int) -> None:
     path.chmod(mode & ~umask)
 
 
-def refuse_foreign(path: Path, *, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
-    """Refuse to replace what this tool did not write."""
+def refuse_foreign(
+    path: Path, *, is_ours: Callable[[Path], bool], overwrite: bool, flag: str = "--save_file"
+) -> None:
+    """Refuse to replace what this tool did not write; `flag` is how the user names another place."""
+    if path.is_dir() and is_ours is not is_our_folder:  # nobody means a whole folder by a file's --overwrite
+        raise BadFile(
+            "there is a folder of that name", where=str(path), remedy=f"choose another place with {flag}"
+        )
     if path.exists() and not overwrite and not is_ours(path):
         raise BadFile(
             "it exists and was not written by ann2snn",
             where=str(path),
-            remedy="choose another --save_file, or replace it with --overwrite",
+            remedy=f"choose another place with {flag}, or replace it with --overwrite",
         )
 
 
@@ -111,7 +117,7 @@ def as_json(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def refuse_shut(folder: Path) -> None:
+def refuse_shut(folder: Path, flag: str = "--save_file") -> None:
     """Refuse a folder that cannot be written to, before any work is done for it."""
     nearest = folder.absolute()
     while not nearest.exists():
@@ -120,5 +126,5 @@ def refuse_shut(folder: Path) -> None:
         raise BadFile(
             "results cannot be written there",
             where=str(folder),
-            remedy="choose another place with --save_file",
+            remedy=f"choose another place with {flag}",
         )

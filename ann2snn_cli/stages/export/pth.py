@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ann2snn_cli.errors import BadFile
+from ann2snn_cli.errors import BadFile, InvalidGraph
 from ann2snn_cli.ir import ops
 from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
 from ann2snn_cli.ir.ops import Batch, Op, Ref
+from ann2snn_cli.ir.verify import verify
 from ann2snn_cli.stages.export.files import write_file
 
 FORMAT = "ann2snn/snn"
@@ -56,20 +56,21 @@ def load(path: Path) -> tuple[Graph, dict[str, Any]]:
         raise BadFile(
             "it is no SNN of ann2snn", where=str(path), remedy="write one with: ann2snn convert NETWORK"
         )
-    if content["version"] > VERSION:
-        raise BadFile(
-            f"its format is version {content['version']}, this tool reads up to {VERSION}",
-            where=str(path),
-            remedy="update ann2snn",
-        )
     try:
-        return from_plain(content), content["provenance"]
-    except (KeyError, TypeError, ValueError) as error:
+        if content["version"] > VERSION:
+            raise _too_new(content["version"], path)
+        return verify(from_plain(content)), content["provenance"]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, InvalidGraph) as error:
         raise BadFile(
             f"its content is damaged: {type(error).__name__}: {error}",
             where=str(path),
             remedy="convert the network again",
         ) from error
+
+
+def _too_new(version: int, path: Path) -> BadFile:
+    what = f"its format is version {version}, this tool reads up to {VERSION}"
+    return BadFile(what, where=str(path), remedy="update ann2snn")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -80,13 +81,13 @@ def read(path: Path) -> dict[str, Any]:
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise BadFile(
-            "it holds pickled code, which is not loaded",
-            where=str(path),
-            remedy="give a file that ann2snn wrote (a trained network goes to --ann_weight as a state dict)",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of damaged files torch raises pickle's, zip's, its own and built-in errors
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise BadFile(
+                "it holds pickled code, which is not loaded",
+                where=str(path),
+                remedy="give a file that ann2snn wrote (a trained network's state dict goes to --ann_weight)",
+            ) from error
         raise BadFile(
             "it is damaged or no torch file",
             where=str(path),

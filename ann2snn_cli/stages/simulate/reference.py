@@ -10,11 +10,13 @@ from torch import Tensor
 
 from ann2snn_cli.ir.bounds import exact_dtype
 from ann2snn_cli.ir.graph import Graph, Node, sweep
-from ann2snn_cli.ir.ops import Input
+from ann2snn_cli.ir.ops import NEURONS, Input
 from ann2snn_cli.ir.run import Inputs, bind_inputs
 from ann2snn_cli.ir.trains import Activity, Trains, plain_arithmetic
 
-TRAIN_ELEMENTS = 1 << 25  # samples are taken a few at a time, so that the widest train stays below this
+TRAIN_ELEMENTS = (
+    1 << 21
+)  # samples are taken a few at a time: trains that fit a cache are several times faster
 
 Watch = Callable[[Node, Activity], None]
 
@@ -28,10 +30,19 @@ class Simulation:
 
 
 def simulate(
-    graph: Graph, x: Inputs, *, schedule: str | None = None, watch: Watch | None = None
+    graph: Graph,
+    x: Inputs,
+    *,
+    schedule: str | None = None,
+    watch: Watch | None = None,
+    potentials: bool = True,
 ) -> Simulation:
-    """Needs SPIKING. The schedule is the graph's own unless given; `watch` is shown the neurons' activity."""
-    rules = Trains(graph, schedule or graph.timing.schedule, exact_dtype(graph))
+    """Needs SPIKING. The schedule is the graph's own unless given.
+
+    `watch` is shown what neurons do, with their potentials unless it does not want them (that is faster).
+    """
+    keep = watch is not None and potentials
+    rules = Trains(graph, schedule or graph.timing.schedule, exact_dtype(graph), keep_potentials=keep)
     given = bind_inputs(graph, x)
     with torch.no_grad(), plain_arithmetic():
         parts = [_run(rules, part, watch) for part in _portions(graph, given)]
@@ -46,7 +57,7 @@ def _run(rules: Trains, given: dict[str, Tensor], watch: Watch | None) -> list[T
         if isinstance(node.op, Input):
             return rules.present(node.op, given[node.name])
         activity = rules.compute(node, trains)
-        if watch is not None and activity.potentials is not None:
+        if watch is not None and isinstance(node.op, NEURONS):
             watch(node, activity)
         return activity.train
 
@@ -54,9 +65,9 @@ def _run(rules: Trains, given: dict[str, Tensor], watch: Watch | None) -> list[T
 
 
 def _running_mean(graph: Graph, name: str, train: Tensor) -> Tensor:
-    """value(t) = Σ up to t / t · unit."""
+    """value(t) = Σ up to t · unit / t: rounded as `decode` does, so that equal sums are equal values."""
     elapsed = torch.arange(1, len(train) + 1, device=train.device).reshape(-1, *[1] * (train.dim() - 1))
-    return train.double().cumsum(0) / elapsed * graph[name].worth.double()
+    return train.double().cumsum(0) * graph[name].worth.double() / elapsed
 
 
 def _portions(graph: Graph, given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:

@@ -1,0 +1,385 @@
+"""`convert`: one command from a trained network to the integer SNN, its report, settings and vectors."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ann2snn_cli.stages.export import pth
+from ann2snn_cli.stages.simulate import simulate
+
+FIELDS = {
+    "schema", "network", "dataset", "test_samples", "accuracy", "layerwise_differs_from_quantized",
+    "largest_output_error", "timesteps", "schedule", "latency_steps", "latency", "firing_rate",
+    "spikes_per_sample", "hardware", "notes", "weights", "settings", "files",
+}  # fmt: skip
+TINY = ("convert", "./tiny.py", "--batch_size", "16", "--vectors", "2")
+
+
+# The example ---------------------------------------------------------------------------------------
+
+
+def test_the_document_has_the_promised_fields(example):
+    """What a script may rely on."""
+    _, document = example
+    assert set(document) == FIELDS
+    assert document["schema"] == "ann2snn/convert/1"
+    assert list(document["accuracy"]) == ["ann", "quantized", "stepwise", "layerwise"]
+    assert all(0 <= value <= 1 for value in document["accuracy"].values())
+    assert document["latency_steps"] == document["latency"]["stepwise"]["latency_steps"] == 16
+    assert document["latency"]["layerwise"]["latency_steps"] == 6 * 16
+    assert list(document["firing_rate"])[:2] == ["relu1", "pool1.neurons"]
+    assert all(0 < rate < 1 for rate in document["firing_rate"].values())
+    hardware = document["hardware"]
+    assert (hardware["name"], hardware["ok"], hardware["violations"]) == ("v1", True, [])
+    assert {"rule", "layer", "actual", "limit", "remedy"} <= set(hardware["verdicts"][0])
+    assert document["settings"]["quantize"]["weight_bitwidth"] == 4
+
+
+def test_the_example_is_within_a_point_of_the_ann_and_exactly_the_quantized_network(example):
+    """4 bits and 16 steps on the full digits test set; layerwise on every single image."""
+    accuracy = example[1]["accuracy"]
+    assert example[1]["test_samples"] == 450
+    assert accuracy["ann"] > 0.95
+    assert accuracy["stepwise"] >= accuracy["ann"] - 0.01
+    assert accuracy["layerwise"] == accuracy["quantized"]
+    assert example[1]["layerwise_differs_from_quantized"] == 0
+
+
+def test_the_files_are_listed_with_their_sizes_and_there_are_no_others(example):
+    """The .pth, the settings, the vectors, the summary; nothing temporary is left."""
+    folder, document = example
+    listed = {file["path"].rstrip("/"): file["bytes"] for file in document["files"]}
+    assert sorted(listed) == sorted(path.name for path in folder.iterdir())
+    assert listed["example_net_snn.pth"] == (folder / "example_net_snn.pth").stat().st_size
+    vectors = (folder / "example_net_snn_vectors").iterdir()
+    assert listed["example_net_snn_vectors"] == sum(path.stat().st_size for path in vectors)
+
+
+def test_the_summary_beside_the_pth_is_the_document(example):
+    """What --json prints is what is kept."""
+    folder, document = example
+    assert json.loads((folder / "example_net_snn.json").read_text()) == document
+
+
+def test_the_pth_says_where_it_came_from(example):
+    """Network, data, checkpoint, settings, accuracies, tool."""
+    folder, document = example
+    provenance = torch.load(folder / "example_net_snn.pth", weights_only=True)["provenance"]
+    for name in ("network", "dataset", "weights", "settings", "accuracy"):
+        assert provenance[name] == document[name]
+    assert provenance["tool"].startswith("ann2snn ")
+    assert len(provenance["weights"]["sha256"]) == 64
+
+
+def test_the_weights_lie_on_the_grid_of_four_bits(example):
+    """Integers from -7 to 7, and both ends are used somewhere."""
+    graph, _ = pth.load(example[0] / "example_net_snn.pth")
+    codes = torch.cat([node.op.weight.flatten() for node in graph.nodes if hasattr(node.op, "step")])
+    assert codes.dtype == torch.int8
+    assert int(codes.abs().max()) == 7
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 8])
+def test_layerwise_is_the_quantized_network_at_any_width(bits, here, ann2snn):
+    """Whatever the accuracy: 0 of the 450 test images differ."""
+    words = ("-e", "0", "--weight_bitwidth", str(bits), "--vectors", "0", "--hardware", "none", "-T", "8")
+    document = ann2snn("convert", "example_net", *words, "--json").document
+    assert document["accuracy"]["layerwise"] == document["accuracy"]["quantized"]
+    assert document["layerwise_differs_from_quantized"] == 0
+    assert document["test_samples"] == 450
+
+
+def test_the_text_tells_the_story(tiny, ann2snn):
+    """Accuracies, the theorem, the hardware (or that none was asked), rates, files."""
+    done = ann2snn(*TINY, "-e", "0", "-T", "4")
+    assert done.code == 0
+    for said in (
+        "tiny on npz:tiny.npz: 30 test samples, 4-bit weights, 4 timesteps",
+        "ANN ",
+        "SNN stepwise ",
+        "layerwise SNN = quantized ANN: the same output on all 30 test samples",
+        "hardware: none, so no limits were checked",
+        "firing rate",
+        "tiny_snn.pth",
+        "tiny_snn_vectors/",
+    ):
+        assert said in done.out
+    assert "trace and fold" in done.err
+
+
+# The debug networks --------------------------------------------------------------------------------
+
+
+def golden(name: str) -> torch.Tensor:
+    """What the network's docstring says that ones give, by plain sums in plain Python."""
+
+    def conv(x, weight, padding=0):
+        x = torch.nn.functional.pad(x, [padding] * 4)
+        rows, columns = (
+            size - kernel + 1 for size, kernel in zip(x.shape[1:], weight.shape[2:], strict=True)
+        )
+        kernel = weight.shape[2]
+        return torch.stack([
+            torch.stack([
+                torch.stack([(x[:, r : r + kernel, c : c + kernel] * w).sum() for c in range(columns)])
+                for r in range(rows)
+            ])
+            for w in weight
+        ])  # fmt: skip
+
+    def ramp(*shape):
+        return torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+
+    if name == "debug_net0":
+        return conv(torch.ones(1, 4, 4), ramp(2, 1, 2, 2))
+    if name == "debug_net1":
+        return conv(golden("debug_net0"), ramp(3, 2, 3, 3))
+    if name == "debug_net2":
+        return conv(conv(torch.ones(2, 4, 4), ramp(2, 2, 2, 2)), ramp(3, 2, 3, 3), padding=1)
+    return torch.ones(1, 1, 1)
+
+
+def test_the_golden_values_are_those_that_are_written_down():
+    """The oracle of the next test, held against the numbers of the specification."""
+    assert golden("debug_net0").flatten().tolist() == [6.0] * 9 + [22.0] * 9
+    assert golden("debug_net1").flatten().tolist() == [2790.0, 7326.0, 11862.0]
+    values = golden("debug_net2").flatten()
+    assert (len(values), float(values.min()), float(values.max())) == (27, 4272.0, 50652.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [("debug_net0", "debug0"), ("debug_net1", "debug0"), ("debug_net2", "debug1"), ("debug_net3", "debug2")],
+)
+def test_a_debug_network_converts_simulates_and_meets_its_golden_values(name, dataset, here, ann2snn):
+    """8 bits and 64 steps come within 3 % of the largest value, in both schedules."""
+    words = ("-e", "0", "--dataset", dataset, "--weight_bitwidth", "8", "-T", "64", "--mode", "max")
+    document = ann2snn("convert", name, *words, "--json").document
+    assert document["accuracy"] == dict.fromkeys(("ann", "quantized", "stepwise", "layerwise"))
+    assert document["layerwise_differs_from_quantized"] == 0
+    assert ann2snn("simulate", f"{name}_snn.pth").code == 0
+    graph, _ = pth.load(here / f"{name}_snn.pth")
+    wanted = golden(name)
+    for schedule in ("stepwise", "layerwise"):
+        (output,) = simulate(graph, torch.ones(1, *graph.inputs[0].shape), schedule=schedule).outputs
+        assert float((output[0] - wanted).abs().max() / wanted.max()) < 0.03, schedule
+
+
+def test_a_debug_network_of_one_weight_is_exact(here, ann2snn):
+    """debug_net3 has no room for an error."""
+    document = ann2snn("convert", "debug_net3", "-e", "0", "--weight_bitwidth", "8", "--json").document
+    assert document["largest_output_error"] < 1e-6
+
+
+# The same run again --------------------------------------------------------------------------------
+
+
+def test_two_runs_give_the_same_bytes_and_another_seed_does_not(tiny, ann2snn):
+    """With finetuning: the .pth and the vectors."""
+    digests = []
+    for seed in ("3", "3", "4"):
+        assert ann2snn(*TINY, "-e", "1", "--seed", seed, "--overwrite").code == 0
+        digests.append([sha256(tiny / "tiny_snn.pth"), sha256(tiny / "tiny_snn_vectors/samples.npz")])
+    assert digests[0] == digests[1]
+    assert digests[0][0] != digests[2][0]
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_saved_settings_repeat_the_run(tiny, ann2snn):
+    """--config with the .yaml gives the same .pth, byte for byte."""
+    words = ("-e", "1", "--weight_bitwidth", "3", "--channel_wise", "-T", "5", "--mode", "99%", "--seed", "7")
+    assert ann2snn(*TINY, *words, "--save_file", "out/a.pth").code == 0
+    first = sha256(tiny / "out/a.pth")
+    (tiny / "out/a.yaml").rename(tiny / "saved.yaml")
+    (tiny / "out/a.pth").unlink()
+    done = ann2snn("convert", "--config", "./saved.yaml")
+    assert done.code == 0, done.err
+    assert sha256(tiny / "out/a.pth") == first
+
+
+def test_the_saved_settings_are_complete_yaml(tiny, ann2snn):
+    """Every section, no default left to a later version; the first line says how to use it."""
+    assert ann2snn(*TINY, "-e", "0").code == 0
+    text = (tiny / "tiny_snn.yaml").read_text()
+    assert "ann2snn convert --config tiny_snn.yaml" in text.partition("\nnetwork")[0]
+    saved = yaml.safe_load(text)
+    assert saved == json.loads((tiny / "tiny_snn.json").read_text())["settings"]
+    assert saved["data"]["dataset"] == "npz:tiny.npz"
+    assert saved["check"]["hardware"] == "none"
+
+
+def interrupt_after_epoch(number: int, monkeypatch) -> None:
+    """Ctrl-C at the first batch after so many epochs."""
+    from ann2snn_cli.commands.render import Progress
+
+    original, epochs = Progress.line, []
+
+    def line(self, text):
+        original(self, text)
+        epochs.extend([text] * text.startswith("epoch "))
+
+    def advance(self, count=1):
+        if len(epochs) >= number:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "line", line)
+    monkeypatch.setattr(Progress, "advance", advance)
+
+
+def test_an_interrupted_finetuning_is_resumed_to_the_same_bytes(tiny, ann2snn):
+    """Killed after epoch 1 of 3: --resume does the other two, and nobody can tell the results apart."""
+    words = (*TINY, "-e", "3", "-T", "4")
+    assert ann2snn(*words).code == 0
+    whole = sha256(tiny / "tiny_snn.pth")
+    (tiny / "tiny_snn.pth").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after_epoch(1, patch)
+        done = ann2snn(*words)
+    assert done.code == 130
+    assert "interrupted" in done.err
+    assert not (tiny / "tiny_snn.pth").exists()
+    assert (tiny / ".tiny_snn.finetuning").is_file()
+    resumed = ann2snn(*words, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "epoch 1/3" not in resumed.err
+    assert "epoch 2/3" in resumed.err
+    assert sha256(tiny / "tiny_snn.pth") == whole
+    assert not (tiny / ".tiny_snn.finetuning").exists()
+
+
+def test_a_run_with_other_settings_cannot_be_resumed(tiny, ann2snn):
+    """Half of one recipe and half of another is neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after_epoch(1, patch)
+        assert ann2snn(*TINY, "-e", "3").code == 130
+    done = ann2snn(*TINY, "-e", "3", "--weight_bitwidth", "2", "--resume")
+    assert done.code == 1
+    assert "other settings or weights" in done.err
+
+
+# Options -------------------------------------------------------------------------------------------
+
+
+def test_an_earlier_result_is_replaced_whole(tiny, ann2snn):
+    """The vectors of two samples do not stay under those of one."""
+    assert ann2snn(*TINY, "-e", "0").code == 0
+    (tiny / "tiny_snn_vectors/old.npz").write_bytes(b"")
+    assert ann2snn(*TINY, "-e", "0", "--vectors", "1").code == 0
+    assert not (tiny / "tiny_snn_vectors/old.npz").exists()
+    assert json.loads((tiny / "tiny_snn_vectors/manifest.json").read_text())["samples"] == 1
+
+
+def test_without_vectors_no_stale_ones_stay(tiny, ann2snn):
+    """--vectors 0 after a run with vectors: the folder would belong to another network."""
+    assert ann2snn(*TINY, "-e", "0").code == 0
+    document = ann2snn(*TINY, "-e", "0", "--weight_bitwidth", "2", "--vectors", "0", "--json").document
+    assert not any("vectors" in file["path"] for file in document["files"])
+    assert not (tiny / "tiny_snn_vectors").exists()
+
+
+def test_overwrite_replaces_what_is_not_ours(tiny, ann2snn):
+    """When told."""
+    (tiny / "tiny_snn.pth").write_text("mine")
+    assert ann2snn(*TINY, "-e", "0").code == 1
+    assert ann2snn(*TINY, "-e", "0", "--overwrite").code == 0
+    assert pth.is_ours(tiny / "tiny_snn.pth")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--weight_bitwidth", "32"),
+        ("--channel_wise",),
+        ("--reset_mode", "zero"),
+        ("--schedule", "layerwise"),
+        ("--rounding", "bias"),
+        ("--rounding", "none"),
+        ("--pooling", "spiking"),
+        ("--mode", "mse"),
+        ("--mode", "0.5"),
+        ("--no_batch_norm",),
+        ("--calibration-samples", "8"),
+        ("--weight-bitwidth", "1", "-T", "1"),
+    ],
+)
+def test_every_option_converts(words, tiny, ann2snn):
+    """A whole run each; reset to zero says what its layerwise accuracy is worth."""
+    document = ann2snn(*TINY, "-e", "0", *words, "--json").document
+    assert document["test_samples"] == 30
+    assert document["schedule"] == ("layerwise" if "layerwise" in words else "stepwise")
+    assert bool(document["layerwise_differs_from_quantized"]) <= ("zero" in words or "32" in words)
+    assert any("reset to zero" in note for note in document["notes"]) == ("zero" in words)
+
+
+def test_layerwise_latency_is_depth_times_steps(tiny, ann2snn):
+    """One sample needs a pass of T steps for each layer of neurons, honestly said."""
+    document = ann2snn(*TINY, "-e", "0", "-T", "8", "--schedule", "layerwise", "--json").document
+    assert document["latency_steps"] == 1 * 8
+    spiking = ann2snn(
+        *TINY, "-e", "0", "-T", "8", "--schedule", "layerwise", "--pooling", "spiking", "--json"
+    ).document  # fmt: skip
+    assert spiking["latency_steps"] == 2 * 8
+
+
+def test_more_vectors_than_samples_are_all_of_them(tiny, ann2snn):
+    """The test set has 30."""
+    assert ann2snn(*TINY, "-e", "0", "--vectors", "99").code == 0
+    with np.load(tiny / "tiny_snn_vectors/samples.npz") as samples:
+        assert len(samples["label"]) == 30
+
+
+def test_the_settings_of_a_config_are_taken_and_flags_come_on_top(tiny, ann2snn):
+    """defaults < config < --set < flags."""
+    (tiny / "my.yaml").write_text("network: ./tiny.py\nfinetune: {epochs: 0}\nthreshold: {timesteps: 3}\n")
+    document = ann2snn("convert", "--config", "my.yaml", "--json").document
+    assert (document["network"], document["timesteps"]) == ("tiny", 3)
+    assert ann2snn("convert", "--config", "my.yaml", "-T", "5", "--json").document["timesteps"] == 5
+
+
+def test_hardware_that_is_broken_on_purpose_is_reported(tiny, ann2snn):
+    """--allow RULE goes on, and the report still says that it does not fit, and why."""
+    words = (*TINY, "-e", "0", "--hardware", "v1", "--weight_bitwidth", "5")
+    refused = ann2snn(*words, "--json")
+    assert refused.code == 3
+    violations = refused.document["hardware"]["violations"]
+    assert [(each["rule"], each["layer"], each["actual"], each["limit"]) for each in violations] == [
+        ("weight_bitwidth", "0", 5, 4)
+    ]
+    assert not (tiny / "tiny_snn.pth").exists()
+    done = ann2snn(*words, "--allow", "weight_bitwidth", "--json")
+    assert done.code == 0
+    assert done.document["hardware"]["ok"] is False
+    assert [each["rule"] for each in done.document["hardware"]["violations"]] == ["weight_bitwidth"]
+    assert "does NOT fit" in ann2snn(*words, "--allow", "weight_bitwidth").out
+
+
+def test_a_failure_while_writing_leaves_the_earlier_result(tiny, ann2snn, monkeypatch):
+    """The disk is full: the old files stay whole, and nothing temporary lies about."""
+    assert ann2snn(*TINY, "-e", "0").code == 0
+    before = {path.name: path.read_bytes() for path in tiny.glob("tiny_snn*") if path.is_file()}
+    monkeypatch.setattr("os.replace", _full_disk)
+    done = ann2snn(*TINY, "-e", "0", "--weight_bitwidth", "2")
+    assert done.code == 1
+    assert "No space left" in done.err
+    assert {path.name: path.read_bytes() for path in tiny.glob("tiny_snn*") if path.is_file()} == before
+    assert not [path for path in tiny.iterdir() if path.name.startswith(".")]
+
+
+def _full_disk(*words):
+    raise OSError(28, "No space left on device", str(words[-1]))
+
+
+@pytest.mark.parametrize("timesteps", [1, 3, 5, 7, 11])
+def test_any_number_of_timesteps_keeps_the_theorem(timesteps, tiny, ann2snn):
+    """Equal sums are equal values, also where a division by T must round."""
+    document = ann2snn(*TINY, "-e", "0", "-T", str(timesteps), "--json").document
+    assert document["layerwise_differs_from_quantized"] == 0

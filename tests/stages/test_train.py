@@ -1,0 +1,184 @@
+"""Training the float network: it learns, repeats itself, tells how it goes, and stops when it diverges."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from ann2snn_cli.errors import BadData, UsageError
+from ann2snn_cli.stages.train import accuracy, train
+
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.rand(64, 1, 4, 4, generator=GENERATOR)
+Y = (X[:, 0, :2].mean((1, 2)) > X[:, 0, 2:].mean((1, 2))).long()  # is the upper half the brighter one?
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors: on a busy machine, threads waiting for each other take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def batches(epoch):
+    """The samples in batches of 16, the same each epoch."""
+    return zip(X.split(16), Y.split(16), strict=True)
+
+
+def build():
+    """A small network that draws random numbers while it trains."""
+    torch.manual_seed(1)
+    layers = (
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(16, 2),
+    )
+    return nn.Sequential(*layers)
+
+
+def run(network, epochs=3, lr=0.01, seed=0, progress=None, batches=batches):
+    """Train on the CPU."""
+    return train(
+        network, batches, epochs=epochs, lr=lr, weight_decay=0.01, seed=seed, device="cpu", progress=progress
+    )
+
+
+def weights(network):
+    """All weights as one vector."""
+    return nn.utils.parameters_to_vector(network.parameters()).detach()
+
+
+def test_it_learns():
+    """After training the samples are classified, and the loss has fallen."""
+    network = build()
+    history = run(network, epochs=40)
+
+    assert history[-1].loss < 0.3 * history[0].loss
+    assert accuracy(network, batches(0), "cpu") > 0.95
+
+
+def test_same_seed_same_weights():
+    """Two runs with a seed agree to the last bit; another seed drops out other values."""
+    networks = [build() for _ in range(3)]
+    for network, seed in zip(networks, (0, 0, 1), strict=True):
+        run(network, seed=seed)
+
+    assert torch.equal(weights(networks[0]), weights(networks[1]))
+    assert not torch.equal(weights(networks[0]), weights(networks[2]))
+
+
+def test_callers_random_state_is_left_alone():
+    """Training neither reads nor changes the global generator."""
+    network = build()
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+
+    run(network)
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_it_ends_in_eval_mode():
+    """The network is ready to be used and saved."""
+    network = build().eval()
+    run(network)
+
+    assert not network.training
+
+
+def test_progress_is_told_batch_by_batch():
+    """Each batch is reported, then the epoch as done; the history holds the latter."""
+    seen = []
+    history = run(build(), epochs=2, progress=seen.append)
+
+    assert [(state.epoch, state.samples, state.done) for state in seen[:5]] == [
+        (1, 16, False),
+        (1, 32, False),
+        (1, 48, False),
+        (1, 64, False),
+        (1, 64, True),
+    ]
+    assert history == [state for state in seen if state.done]
+    assert [state.epochs for state in seen] == [2] * 10
+    assert all(0 <= state.accuracy <= 1 for state in seen)
+
+
+def test_reported_loss_and_accuracy_are_means():
+    """A rate of nearly nothing leaves the network as it is: the report is what it does on the samples."""
+    network = build()[3:4].append(nn.Linear(16, 2))
+    expected = float(nn.functional.cross_entropy(network(X), Y).detach())
+
+    (epoch,) = run(network, epochs=1, lr=1e-12)
+
+    assert epoch.loss == pytest.approx(expected, rel=1e-5)
+    assert epoch.accuracy == accuracy(network, batches(0), "cpu")
+
+
+def test_rate_falls_along_half_a_cosine():
+    """The rate starts at lr and falls epoch by epoch, and the weights move accordingly."""
+    network, positions = build(), []
+
+    def watched(epoch):
+        positions.append(weights(network).clone())
+        return batches(epoch)
+
+    rates = [state.lr for state in run(network, epochs=4, lr=0.1, batches=watched)]
+    positions.append(weights(network))
+    moves = [float((after - before).abs().mean()) for before, after in pairwise(positions)]
+
+    assert rates == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], rel=1e-5)
+    assert moves[3] < 0.2 * moves[0]
+
+
+def test_every_epoch_asks_for_its_own_batches():
+    """`batches` is called with 0, 1, 2, ...: orders and augmentation differ between epochs."""
+    asked = []
+    run(build(), batches=lambda epoch: asked.append(epoch) or batches(epoch))
+
+    assert asked == [0, 1, 2]
+
+
+def test_divergence_is_an_error():
+    """A loss that is no number stops the training with a remedy."""
+    with pytest.raises(UsageError, match="training diverged") as caught:
+        run(build()[3:4].append(nn.Linear(16, 2)), lr=1e30, epochs=5)
+    assert "lower learning rate" in caught.value.remedy
+
+
+def test_accuracy_counts():
+    """The fraction of samples whose highest score is at their label; the network's mode stays as it was."""
+    network = nn.Flatten()
+    network.train()
+    x = torch.eye(4)[[0, 1, 2, 2]]
+    given = accuracy(network, [(x[:3], torch.tensor([0, 1, 3])), (x[3:], torch.tensor([2]))], "cpu")
+
+    assert given == 0.75
+    assert network.training
+
+
+def test_accuracy_uses_eval_mode():
+    """Batch norm and dropout are at rest while accuracy is measured."""
+    network = build()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+
+    assert accuracy(network, batches(0), "cpu") == accuracy(network, batches(0), "cpu")
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in before.items())
+
+
+def test_a_map_of_scores_is_read_in_memory_order():
+    """A network that ends in a map (a debug network) has one score for each of its values."""
+    network = nn.Identity()
+
+    assert accuracy(network, [(torch.eye(4).reshape(4, 1, 2, 2), torch.arange(4))], "cpu") == 1
+
+
+def test_accuracy_of_nothing():
+    """Without a sample there is no accuracy."""
+    with pytest.raises(BadData, match="no sample"):
+        accuracy(nn.Identity(), [], "cpu")
