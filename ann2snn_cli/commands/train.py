@@ -21,9 +21,9 @@ FORMAT = "ann2snn/ann"
 
 @click.command()
 @settings_options("network", "data", "run")
-@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True, help="Epochs of training.")
+@click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Epochs of training.")
 @click.option(
-    "--lr", type=click.FloatRange(0, min_open=True), default=0.01, show_default=True, help="Learning rate."
+    "--lr", type=click.FloatRange(0, min_open=True), default=0.003, show_default=True, help="Learning rate."
 )
 @click.option("--wd", type=click.FloatRange(0), default=0.01, show_default=True, help="Weight decay.")
 @click.option("--save_file", type=click.Path(path_type=Path), help="Default: checkpoints/NETWORK_ann.pth.")

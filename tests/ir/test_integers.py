@@ -125,6 +125,21 @@ def test_at_two_to_four_bits_the_step_has_the_least_squared_error(bits, heavy):
     assert found <= best * 1.001
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_long_rows_are_condensed_without_loss(bits):
+    """A layer of forty thousand weights is searched by bins of magnitudes: as good as by weights."""
+    weight = seeded(40000, seed=bits)
+    top = 2 ** (bits - 1) - 1
+
+    def error(step):
+        return float((weight - step * (weight / step).round().clamp(-top, top)).square().sum())
+
+    widest = float(weight.abs().max()) / top
+    best = min(error(widest * i / 400) for i in range(8, 401))
+
+    assert error(float(choose_step(weight.reshape(4, -1), bits, rows=False))) <= best * 1.001
+
+
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_zero_weights_give_no_nan(bits):
     """A tensor of zeros, or a row of zeros among others, has a positive finite step."""

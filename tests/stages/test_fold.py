@@ -13,7 +13,6 @@ from ann2snn_cli.ir.ops import (
     Concat,
     Conv,
     Input,
-    Integrate,
     Linear,
     MaxPool,
     Opaque,
@@ -349,7 +348,8 @@ def test_moves_between_layer_and_population():
 def test_a_whole_residual_block():
     """Two branches with norms, an addition, an affine after it: the same function, FOLDED."""
     before = graph(
-        X, wide("conv1", conv(4, 2, bias=False), "x"), wide("bn1", norm(4), "conv1"), wide("relu1", Relu(), "bn1"),
+        X, wide("conv1", conv(4, 2, bias=False), "x"), wide("bn1", norm(4), "conv1"),
+        wide("relu1", Relu(), "bn1"),
         wide("conv2", conv(4, 4), "relu1"), wide("bn2", norm(4), "conv2"), wide("sum", Add(), "bn2", "relu1"),
         wide("bn3", norm(4), "sum"), wide("relu2", Relu(), "bn3"), wide("conv3", conv(4, 4), "relu2"),
     )  # fmt: skip
@@ -406,16 +406,15 @@ def test_pools_of_currents_or_before_a_population_get_none():
     pool = AvgPool((2, 2), (2, 2), (0, 0))
     before = graph(
         X, ("first", pool, ("x",), (2, 3, 3)), ("conv", conv(4, 2), ("first",), (4, 3, 3)),
-        ("relu", Relu(), ("conv",), (4, 3, 3)), ("pool", AvgPool((3, 3), (3, 3), (0, 0)), ("relu",), (4, 1, 1)),
+        ("relu", Relu(), ("conv",), (4, 3, 3)),
+        ("pool", AvgPool((3, 3), (3, 3), (0, 0)), ("relu",), (4, 1, 1)),
         ("relu2", Relu(), ("pool",), (4, 1, 1)),
     )  # fmt: skip
 
     assert not any(node.op.relays for node in spiking_pools(fold(before)).of(Relu))
 
 
-@pytest.mark.xfail(
-    reason="only what reads a Relu node directly counts as spikes, not what a concat or move hands on"
-)
+@pytest.mark.xfail(reason="only a pool right after a Relu node counts, not one after a concat or move")
 def test_pools_behind_moves_get_neurons_too():
     """A pooling of concatenated spikes pools spikes (DenseNet's transitions)."""
     pool = AvgPool((2, 2), (2, 2), (0, 0))

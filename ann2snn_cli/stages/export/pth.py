@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ _OPS: dict[str, type[Op]] = {
 def save(graph: Graph, provenance: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
     """Write a SPIKING graph. Same graph and provenance, same bytes."""
     buffer = io.BytesIO()  # torch.save puts a file's name into its bytes, but not a buffer's
-    torch.save(to_plain(graph, provenance), buffer)
+    torch.save(_unshared(to_plain(graph, provenance)), buffer)
     return write_file(path, buffer.getvalue(), is_ours=is_ours, overwrite=overwrite)
 
 
@@ -118,6 +119,20 @@ def to_plain(graph: Graph, provenance: dict[str, Any]) -> dict[str, Any]:
         "nodes": [_plain_node(node) for node in graph.nodes],
         "provenance": provenance,
     }
+
+
+def _unshared(value: Any) -> Any:
+    """The same value for pickle, which writes an object once: equal texts as one, containers as several.
+
+    Else the bytes would tell whether two equal words came from one place or, say, from a config and a flag.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_unshared(key): _unshared(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_unshared(item) for item in value)
+    return value
 
 
 def _plain_node(node: Node) -> dict[str, Any]:

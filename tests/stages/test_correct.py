@@ -1,0 +1,126 @@
+"""Bias correction: what rounding and timing take away on average is given back."""
+
+import pytest
+import torch
+
+from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.ops import AvgPool, Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
+from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.stages.calibrate import calibrate
+from ann2snn_cli.stages.quantize.correct import correct_biases
+from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.stages.threshold import threshold
+
+X = torch.rand(48, 2, 6, 6, generator=torch.Generator().manual_seed(3))
+
+
+def folded():
+    """Two convolutions and a linear read-out with random weights."""
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64) * 0.3
+
+    nodes = (
+        Node("x", Input(), (), (2, 6, 6)),
+        Node("conv1", Conv(normal(6, 2, 3, 3)), ("x",), (6, 4, 4)),
+        Node("relu1", Relu(bias=normal(6, 1, 1)), ("conv1",), (6, 4, 4)),
+        Node("conv2", Conv(normal(5, 6, 3, 3)), ("relu1",), (5, 2, 2)),
+        Node("relu2", Relu(bias=normal(5, 1, 1)), ("conv2",), (5, 2, 2)),
+        Node("flat", Reshape(), ("relu2",), (20,)),
+        Node("fc", Linear(normal(4, 20)), ("flat",), (4,)),
+        Node("out", Integrate(normal(4)), ("fc",), (4,)),
+    )
+    return Graph(nodes, ("out",), Level.FOLDED)
+
+
+def quantized(bits=3, timesteps=6, **contract):
+    """The same at few bits and steps, where errors are large."""
+    return quantize(calibrate(folded(), [X]), Contract(timesteps, **contract), weight_bitwidth=bits)
+
+
+def errors(graph, schedule):
+    """By population and for the output: the largest mean error of a channel, in real numbers."""
+    spiking = threshold(graph)
+    wanted, found = {}, {}
+    run(folded(), X.double(), lambda node, value: wanted.update({node.name: value}))
+
+    def note(node, activity):
+        found[node.name] = activity.train.double().mean(0) * node.worth
+
+    simulate(spiking, X, schedule=schedule, watch=note)
+    return {
+        name: float((wanted[name] - found[name]).mean([axis for axis in range(found[name].dim()) if axis != 1]).abs().max())
+        for name in ("relu1", "relu2", "out")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
+def test_the_mean_error_shrinks(schedule):
+    """By channel, at every population and at the output; the output's mean error is nearly gone."""
+    graph = quantized()
+    before = errors(graph, schedule)
+
+    after = errors(correct_biases(graph, X, schedule), schedule)
+
+    assert all(after[name] < before[name] for name in before), (before, after)
+    assert after["out"] < 0.05 * before["out"]
+
+
+def test_only_biases_change():
+    """Weights, steps and clips are what they were, and so is the graph that was handed in."""
+    graph = quantized()
+    bias = graph["relu1"].op.bias.clone()
+
+    corrected = correct_biases(graph, X, "stepwise")
+
+    assert corrected.level is Level.QUANTIZED
+    for name in ("conv1", "conv2", "fc"):
+        assert corrected[name].op is graph[name].op
+    assert torch.equal(corrected["relu1"].op.clip, graph["relu1"].op.clip)
+    assert torch.equal(graph["relu1"].op.bias, bias)
+    assert corrected["relu1"].op.bias.shape == (6, 1, 1)
+    assert corrected["out"].op.bias.shape == (4,)
+    assert not torch.equal(corrected["relu1"].op.bias, bias)
+
+
+def test_after_training_only_the_timing_is_corrected():
+    """`trained`: the distance to the quantized network itself, which layerwise spikes do not have."""
+    graph = quantized()
+
+    layerwise = correct_biases(graph, X, "layerwise", trained=True)
+    stepwise = correct_biases(graph, X, "stepwise", trained=True)
+
+    counts = {}
+    for name, each in (("graph", graph), ("layerwise", layerwise)):
+        run_counts(
+            threshold(each),
+            X.double(),
+            lambda node, value, name=name: counts.update({(name, node.name): value}),
+        )
+    for population in ("relu1", "relu2"):
+        assert torch.equal(counts["graph", population], counts["layerwise", population])
+    wanted = run_counts(threshold(graph), X.double())[0]
+    before, after = (
+        (simulate(threshold(each), X, schedule="stepwise").outputs[0] - wanted).mean(0).abs().max()
+        for each in (graph, stepwise)
+    )
+    assert after < 0.2 * before
+
+
+def test_relaying_populations_have_no_bias():
+    """Neurons of a spiking pool hand on what they get: there is nothing to correct."""
+    nodes = (
+        Node("x", Input(), (), (1, 4, 4)),
+        Node("n", Relu(), ("x",), (1, 4, 4)),
+        Node("pool", AvgPool((2, 2), (2, 2), (0, 0)), ("n",), (1, 2, 2)),
+        Node("relay", Relu(relays=True), ("pool",), (1, 2, 2)),
+    )
+    x = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    graph = quantize(calibrate(Graph(nodes, ("relay",), Level.FOLDED), [x]), Contract(5))
+
+    corrected = correct_biases(graph, x, "stepwise")
+
+    assert corrected["relay"].op.bias is None
+    assert isinstance(threshold(corrected)["relay"].op, IntegrateFire)
