@@ -43,9 +43,10 @@ class SpikingNetwork(nn.Module):
         return pth.save(self.graph, self.provenance, Path(path), overwrite=overwrite)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SpikingNetwork:
-        """Follow `.to(device)`; integers stay integers whatever type is asked for."""
-        self.graph = self.graph.map_tensors(lambda tensor: fn(tensor).to(tensor.dtype))
-        return super()._apply(fn, recurse)
+        """Follow `.to(device)`. `.half()` and the like change nothing: these numbers are exact or wrong."""
+        self.graph = self.graph.to(fn(torch.zeros(())).device)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def __repr__(self) -> str:
         columns = list(zip(show.HEADERS, *show.rows(self.graph), strict=True))

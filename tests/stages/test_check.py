@@ -1,4 +1,4 @@
-"""Check: every limit at the limit and one beyond, what is derived, what is off the chip, remedies that fit."""
+"""Check: each limit at the limit and one beyond, what is derived, what is off the chip, remedies that fit."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,0 +1,571 @@
+"""Export: the .pth round trip, the vectors, and how anything reaches the disk: whole or not at all."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ann2snn_cli.errors import BadFile
+from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.ops import (
+    Add,
+    AvgPool,
+    Batch,
+    Concat,
+    Conv,
+    Gather,
+    Input,
+    Integrate,
+    IntegrateFire,
+    Linear,
+    MaxPool,
+    Opaque,
+    Permute,
+    Ref,
+    Reshape,
+    Scale,
+)
+from ann2snn_cli.ir.run import encode
+from ann2snn_cli.stages.export import files, pth, vectors
+from ann2snn_cli.stages.simulate import simulate
+
+
+def whole(*values: int) -> torch.Tensor:
+    """Integers, as a chip is loaded with."""
+    return torch.tensor(values if len(values) > 1 else values[0], dtype=torch.int64)
+
+
+def small(timesteps: int = 4, threshold: int = 300) -> Graph:
+    """input 1x2x2 -> conv 1->2 -> neurons -> flatten -> linear -> read-out."""
+    weight = torch.tensor([3, -2], dtype=torch.int8).reshape(2, 1, 1, 1)
+    last = torch.arange(-4, 4, dtype=torch.int8).reshape(1, 8).repeat(2, 1)
+    unit = torch.tensor(0.5)
+    return Graph(
+        (
+            Node("input", Input(unit=1 / 255), (), (1, 2, 2), "", torch.tensor(1 / 255)),
+            Node("conv", Conv(weight, bits=3, step=unit), ("input",), (2, 2, 2), "conv", unit),
+            Node(
+                "fire",
+                IntegrateFire(whole(threshold), whole(5), whole(150)),
+                ("conv",),
+                (2, 2, 2),
+                "a/b c",
+                unit,
+            ),
+            Node("flat", Reshape(), ("fire",), (8,), "", unit),
+            Node("linear", Linear(last, bits=4, step=unit), ("flat",), (2,), "linear", unit),
+            Node("readout", Integrate(whole(1, 2), whole(0, 3)), ("linear",), (2,), "linear", unit),
+        ),
+        ("readout",),
+        Level.SPIKING,
+        Contract(timesteps),
+    )
+
+
+def of_every_op() -> Graph:
+    """One node of each op that a file can hold, with every field set to something of its own."""
+    unit, image = torch.tensor(0.25), (2, 4, 4)
+    code = torch.ones(2, 2, 2, 2, dtype=torch.int8)
+    up = Conv(code, None, (2, 2), (1, 1), (1, 1), 1, True, (1, 1), 2, unit)
+    deep = Conv(torch.ones(2, 1, 1, 1, dtype=torch.int8), groups=2, bits=1, step=torch.tensor([0.1, 0.2]))
+    gelu = Opaque("aten.gelu.default", (Ref(0),), (("approximate", "tanh"),))
+    view = Opaque(
+        "aten.view.default", (Ref(0), (Batch(1, 0), 2, (4, torch.arange(3)), None, True, 0.5)), (), 1
+    )
+    ops = [
+        ("deep", deep, ("input",), image),
+        ("up", up, ("deep",), image),
+        ("scale", Scale(torch.tensor([[[1]], [[3]]]), None, 3, unit), ("up",), image),
+        ("fire", IntegrateFire(whole(9, 8).reshape(2, 1, 1), whole(1), whole(4), 3), ("scale",), image),
+        ("twice", Add((whole(1), whole(2))), ("fire", "fire"), image),
+        ("both", Concat(), ("fire", "fire"), (4, 4, 4)),
+        ("mean", AvgPool((2, 2), (2, 2), (0, 0)), ("fire",), (2, 2, 2)),
+        ("most", MaxPool((3, 3), (2, 2), (1, 1), (1, 1), True), ("fire",), (2, 2, 2)),
+        ("turned", Permute((2, 0, 1)), ("most",), (2, 2, 2)),
+        ("picked", Gather(torch.tensor([[0, -1, 3]])), ("most",), (1, 3)),
+        ("flat", Reshape(), ("most",), (8,)),
+        ("linear", Linear(torch.ones(3, 8, dtype=torch.int8), None, 2, unit), ("flat",), (3,)),
+        ("readout", Integrate(None, whole(2)), ("linear",), (3,)),
+        ("gelu", gelu, ("most",), (2, 2, 2)),
+        ("view", view, ("most",), (2, 2, 2)),
+    ]  # fmt: skip
+    nodes = [Node("input", Input(0.5, -128, 127), (), image, "x", torch.tensor(0.5))]
+    nodes += [Node(name, op, inputs, shape, f"net.{name}", unit) for name, op, inputs, shape in ops]
+    return Graph(
+        tuple(nodes), ("readout", "gelu", "view"), Level.SPIKING, Contract(7, "zero", "layerwise", "bias")
+    )
+
+
+def same(one: object, other: object) -> bool:
+    """Equal, field by field: tensors by type and value, the rest by type and equality."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, tuple):
+        return isinstance(other, tuple) and len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and one == other
+
+
+def assert_equal_graphs(one: Graph, other: Graph) -> None:
+    """Every node, every field."""
+    assert (one.outputs, one.level, one.contract) == (other.outputs, other.level, other.contract)
+    assert len(one.nodes) == len(other.nodes)
+    for left, right in zip(one.nodes, other.nodes, strict=True):
+        for name in ("name", "inputs", "shape", "source", "unit"):
+            assert same(getattr(left, name), getattr(right, name)), f"{left.name}.{name}"
+        assert type(left.op) is type(right.op)
+        for field in fields(left.op):
+            assert same(getattr(left.op, field.name), getattr(right.op, field.name)), (
+                f"{left.name}.{field.name}"
+            )
+
+
+# .pth ----------------------------------------------------------------------------------------------
+
+
+def test_every_op_survives_the_round_trip_field_by_field(tmp_path):
+    """Transposed and grouped convolutions, gathers, opaque calls with nested arguments, several outputs."""
+    graph = of_every_op()
+    assert {type(node.op) for node in graph.nodes} == set(pth._OPS.values())
+    content = torch.load(_written(graph, tmp_path), weights_only=True)
+    assert_equal_graphs(graph, pth.from_plain(content))
+
+
+def _written(graph: Graph, folder: Path) -> Path:
+    return pth.save(graph, {"network": "small"}, folder / "snn.pth")
+
+
+def test_a_saved_graph_loads_with_its_provenance_and_simulates_alike(tmp_path):
+    """What is loaded is what was saved, to the last output."""
+    graph = small()
+    loaded, provenance = pth.load(_written(graph, tmp_path))
+    assert provenance == {"network": "small"}
+    assert_equal_graphs(graph, loaded)
+    x = torch.rand(5, 1, 2, 2)
+    assert torch.equal(simulate(graph, x).outputs[0], simulate(loaded, x).outputs[0])
+
+
+def test_the_same_graph_gives_the_same_bytes(tmp_path):
+    """Whatever the file's name, and wherever the words of the provenance came from."""
+    word = "digits"
+    copied = "".join(["dig", "its"])  # equal, but another object
+    one = pth.save(small(), {"a": word, "b": [word]}, tmp_path / "one.pth").read_bytes()
+    other = pth.save(small(), {"a": word, "b": [copied]}, tmp_path / "other.pth").read_bytes()
+    assert one == other
+    assert one != pth.save(small(threshold=301), {"a": word, "b": [word]}, tmp_path / "one.pth").read_bytes()
+
+
+def test_a_views_hidden_storage_does_not_reach_the_file(tmp_path):
+    """A slice of a large tensor is saved as the slice."""
+    large = torch.zeros(1_000_000, dtype=torch.int64)
+    fire = small()["fire"]
+    graph = small().with_ops({"fire": replace(fire.op, threshold=large[:1].reshape(()) + 300, bias=large[0])})
+    assert _written(graph, tmp_path).stat().st_size < 20_000
+
+
+def test_torch_alone_reads_the_file(tmp_path):
+    """A process that has not imported this package, with torch's safe default."""
+    path = _written(of_every_op(), tmp_path)
+    code = (
+        "import sys, torch; content = torch.load(sys.argv[1]); assert content['format'] == 'ann2snn/snn'\n"
+        "assert not any(name.startswith('ann2snn') for name in sys.modules); print(len(content['nodes']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "16\n"
+
+
+def test_only_plain_values_are_in_the_file(tmp_path):
+    """Dicts, lists, tensors, text and numbers: nothing that any version of torch would have to trust."""
+
+    def walk(value):
+        if isinstance(value, dict):
+            for key, item in value.items():
+                assert type(key) is str
+                walk(item)
+        elif isinstance(value, list):
+            for item in value:
+                walk(item)
+        else:
+            assert type(value) in (torch.Tensor, str, int, float, bool, type(None))
+
+    walk(torch.load(_written(of_every_op(), tmp_path), weights_only=True))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, -1])
+def test_a_file_that_broke_off_is_refused(kept, tmp_path):
+    """Wherever it ends."""
+    path = _written(small(), tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
+    with pytest.raises(BadFile, match="damaged or no torch file"):
+        pth.load(path)
+    assert not pth.is_ours(path)
+
+
+def test_a_pickled_module_is_not_run(tmp_path):
+    """The remedy says what to give instead."""
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pth")
+    with pytest.raises(BadFile, match="pickled code") as raised:
+        pth.load(tmp_path / "module.pth")
+    assert "--ann_weight" in raised.value.remedy
+    assert not pth.is_ours(tmp_path / "module.pth")
+
+
+@pytest.mark.parametrize("content", [[1], {"state_dict": {}}, torch.zeros(2), {"format": "other/snn"}])
+def test_a_torch_file_of_something_else_is_no_snn(content, tmp_path):
+    """Lists, checkpoints, tensors, other people's dicts."""
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(BadFile, match="no SNN of ann2snn"):
+        pth.load(tmp_path / "other.pth")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    """By its path."""
+    with pytest.raises(BadFile, match="no such file") as raised:
+        pth.load(tmp_path / "absent.pth")
+    assert raised.value.where == str(tmp_path / "absent.pth")
+
+
+def test_a_newer_version_is_refused(tmp_path):
+    """An old tool does not guess what a new format means."""
+    content = pth.to_plain(small(), {})
+    torch.save(content | {"version": pth.VERSION + 1}, tmp_path / "new.pth")
+    with pytest.raises(BadFile, match="version 2, this tool reads up to 1") as raised:
+        pth.load(tmp_path / "new.pth")
+    assert raised.value.remedy == "update ann2snn"
+
+
+def _without(key):
+    return lambda content: content.pop(key)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _without("version"),
+        _without("nodes"),
+        _without("provenance"),
+        _without("contract"),
+        lambda content: content["nodes"].pop(0),
+        lambda content: content["nodes"][1].pop("fields"),
+        lambda content: content["nodes"][1].update(op="Unheard"),
+        lambda content: content["nodes"][1].update(fields=[1]),
+        lambda content: content["nodes"][1]["fields"].update(weight=torch.full((2, 1, 1, 1), 0.5)),
+        lambda content: content.update(nodes="text"),
+        lambda content: content["outputs"].append("absent"),
+        lambda content: content["contract"].update(more=1),
+    ],
+)
+def test_damaged_content_is_refused(damage, tmp_path):
+    """Whatever somebody's editor did to it: one kind of error, with a remedy."""
+    content = pth.to_plain(small(), {})
+    damage(content)
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(BadFile, match="its content is damaged") as raised:
+        pth.load(tmp_path / "odd.pth")
+    assert "convert the network again" in raised.value.remedy
+
+
+# Vectors -------------------------------------------------------------------------------------------
+
+
+def recorded(graph: Graph, x: torch.Tensor) -> vectors.Recorder:
+    """What the populations did."""
+    recorder = vectors.Recorder()
+    simulate(graph, x, watch=recorder)
+    return recorder
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """Vectors of three samples: the folder, the graph, the samples."""
+    torch.manual_seed(0)
+    graph, x, labels = small(), torch.rand(3, 1, 2, 2), torch.tensor([1, 0, 1])
+    return vectors.write(graph, x, labels, recorded(graph, x), tmp_path / "pack"), graph, x
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an .npz."""
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def test_the_manifest_names_the_contract_and_every_file(pack):
+    """What a chip team needs to read it without us; hashes are those of the files."""
+    folder, _, _ = pack
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["schema"] == "ann2snn/vectors/1"
+    assert manifest["contract"]["timesteps"] == 4
+    assert manifest["contract"]["comparator"] == ">="
+    assert manifest["samples"] == 3
+    assert [(layer["layer"], layer["kind"], layer["shape"]) for layer in manifest["layers"]] == [
+        ("fire", "IntegrateFire", [2, 2, 2]),
+        ("readout", "Integrate", [2]),
+    ]
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", *manifest["sha256"]}
+    for name, digest in manifest["sha256"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_inputs_are_the_integers_that_the_chip_is_shown(pack):
+    """Eight bits, and the labels."""
+    folder, graph, x = pack
+    samples = load(folder / "samples.npz")
+    assert samples["input"].dtype == np.uint8
+    assert samples["label"].tolist() == [1, 0, 1]
+    assert np.array_equal(samples["input"], encode(graph["input"].op, x.double()).numpy())
+
+
+def test_spikes_and_potentials_follow_the_neuron_equation(pack):
+    """An oracle in plain Python integers: integrate, compare, reset, from the file's own inputs."""
+    folder, _, _ = pack
+    inputs = load(folder / "samples.npz")["input"].astype(int)
+    fire = load(folder / "000_fire.npz")
+    assert fire["spikes"].dtype == np.uint8
+    assert fire["spikes"].shape == (4, 3, 2, 2, 2)  # [timesteps, samples, channels, height, width]
+    for sample in range(3):
+        for channel, weight in enumerate((3, -2)):
+            for row, column in np.ndindex(2, 2):
+                potential = 150
+                for step in range(4):
+                    potential += weight * int(inputs[sample, 0, row, column]) + 5
+                    spike = int(potential >= 300)
+                    potential -= 300 * spike
+                    place = (step, sample, channel, row, column)
+                    assert (fire["spikes"][place], fire["potentials"][place]) == (spike, potential)
+    assert fire["spikes"].any()
+
+
+def test_the_read_out_is_the_sum_so_far(pack):
+    """V of neurons that never reset: bias at every step, initial charge before the first."""
+    folder, graph, _ = pack
+    spikes = load(folder / "000_fire.npz")["spikes"].reshape(4, 3, 8).astype(int)
+    drive = spikes @ graph["linear"].op.weight.numpy().astype(int).T + np.array([1, 2])
+    assert np.array_equal(load(folder / "001_readout.npz")["potentials"], np.array([0, 3]) + drive.cumsum(0))
+
+
+def test_samples_recorded_in_portions_are_joined(tmp_path, monkeypatch):
+    """The engine may take samples a few at a time."""
+    graph, x = small(), torch.rand(5, 1, 2, 2)
+    together = recorded(graph, x).arrays("fire")
+    monkeypatch.setattr("ann2snn_cli.stages.simulate.reference.TRAIN_ELEMENTS", 40)
+    recorder = recorded(graph, x)
+    assert len(recorder.activity["fire"]) > 1
+    assert all(torch.equal(one, other) for one, other in zip(together, recorder.arrays("fire"), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0, 255], np.uint8),
+        ([-1, 127], np.int8),
+        ([-1, 128], np.int16),
+        ([0, 256], np.int16),
+        ([-(2**31), 2**31 - 1], np.int32),
+        ([0, 2**31], np.int64),
+        ([0.5], np.float64),
+    ],
+)
+def test_arrays_are_as_narrow_as_their_values(values, kind):
+    """Integers in the narrowest type; real numbers stay so."""
+    narrow = vectors._narrow(torch.tensor(values, dtype=torch.float64))
+    assert narrow.dtype == kind
+    assert narrow.tolist() == values
+
+
+def test_the_same_vectors_give_the_same_bytes(tmp_path):
+    """Archives hold no time of day."""
+    graph, x, labels = small(), torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)
+    one, other = (vectors.write(graph, x, labels, recorded(graph, x), tmp_path / name) for name in "ab")
+    names = sorted(path.name for path in one.iterdir())
+    assert len(names) == 4
+    assert all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def test_an_earlier_pack_is_replaced_whole(pack):
+    """No file of the old one stays."""
+    folder, graph, x = pack
+    (folder / "old.npz").touch()
+    vectors.write(graph, x[:1], torch.tensor([0]), recorded(graph, x[:1]), folder)
+    assert not (folder / "old.npz").exists()
+    assert json.loads((folder / "manifest.json").read_text())["samples"] == 1
+    assert [path.name for path in folder.parent.iterdir()] == ["pack"]
+
+
+def test_a_foreign_folder_is_refused_unless_told(tmp_path):
+    """A folder without our manifest, or with somebody else's."""
+    graph, x, label = small(), torch.rand(1, 1, 2, 2), torch.tensor([0])
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack/manifest.json").write_text('{"schema": "theirs/1"}')
+    with pytest.raises(BadFile, match="not written by ann2snn"):
+        vectors.write(graph, x, label, recorded(graph, x), tmp_path / "pack")
+    assert (tmp_path / "pack/manifest.json").read_text() == '{"schema": "theirs/1"}'
+    vectors.write(graph, x, label, recorded(graph, x), tmp_path / "pack", overwrite=True)
+    assert files.is_our_folder(tmp_path / "pack")
+
+
+def test_a_write_that_fails_leaves_the_old_pack_and_nothing_else(pack, monkeypatch):
+    """The disk is full at the second file."""
+    folder, graph, x = pack
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    original, calls = vectors._save, []
+
+    def failing(path, arrays):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        return original(path, arrays)
+
+    monkeypatch.setattr(vectors, "_save", failing)
+    with pytest.raises(OSError, match="No space left"):
+        vectors.write(graph, x[:1], torch.tensor([0]), recorded(graph, x[:1]), folder)
+    assert len(calls) == 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["pack"]
+
+
+# Files and folders ---------------------------------------------------------------------------------
+
+
+def ours(path: Path) -> bool:
+    """A file that begins with our mark."""
+    return path.read_bytes().startswith(b"ours")
+
+
+def test_a_file_is_written_with_its_folders_and_ordinary_permissions(tmp_path):
+    """Temporary files are private; results are not."""
+    path = files.write_file(tmp_path / "a/b/c.txt", b"ours", is_ours=ours)
+    assert path.read_bytes() == b"ours"
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert [each.name for each in path.parent.iterdir()] == ["c.txt"]
+
+
+def test_a_file_of_ours_is_replaced_and_a_foreign_one_only_when_told(tmp_path):
+    """What we did not write is not ours to lose."""
+    path = tmp_path / "x"
+    files.write_file(path, b"ours 1", is_ours=ours)
+    files.write_file(path, b"ours 2", is_ours=ours)
+    path.write_bytes(b"theirs")
+    with pytest.raises(BadFile, match="not written by ann2snn") as raised:
+        files.write_file(path, b"ours 3", is_ours=ours)
+    assert "--save_file" in raised.value.remedy
+    assert path.read_bytes() == b"theirs"
+    files.write_file(path, b"ours 3", is_ours=ours, overwrite=True)
+    assert path.read_bytes() == b"ours 3"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("place", ["os.replace", "os.fdopen"])
+def test_a_file_whose_writing_fails_stays_as_it_was(place, error, tmp_path, monkeypatch):
+    """A full disk, Ctrl-C: the old content, and no temporary file."""
+    path = files.write_file(tmp_path / "x", b"ours 1", is_ours=ours)
+
+    def fail(*words, **more):
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(type(error)):
+        files.write_file(path, b"ours 2", is_ours=ours)
+    assert path.read_bytes() == b"ours 1"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_never_replaced(tmp_path):
+    """--overwrite of a file's name must not cost a folder."""
+    (tmp_path / "x").mkdir()
+    with pytest.raises(BadFile, match="a folder of that name"):
+        files.write_file(tmp_path / "x", b"", is_ours=ours, overwrite=True)
+
+
+def fill(place: Path) -> None:
+    """A folder of ours."""
+    (place / files.MANIFEST).write_bytes(files.as_json({"schema": "ann2snn/test/1"}))
+
+
+def test_a_folder_takes_the_place_of_an_earlier_one(tmp_path):
+    """With ordinary permissions, and no trace of the exchange."""
+    path = files.write_folder(tmp_path / "a/b", fill)
+    (path / "old").touch()
+    files.write_folder(path, fill)
+    assert [each.name for each in path.iterdir()] == [files.MANIFEST]
+    assert [each.name for each in path.parent.iterdir()] == ["b"]
+    (tmp_path / "plain").mkdir()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_the_old_folder_comes_back_when_the_exchange_fails(tmp_path, monkeypatch):
+    """The second of the two renames."""
+    path = files.write_folder(tmp_path / "b", fill)
+    (path / "old").touch()
+    original, calls = Path.rename, []
+
+    def rename(self, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="Input/output"):
+        files.write_folder(path, fill)
+    assert (path / "old").exists()
+    assert [each.name for each in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"schema": "ann2snn/convert/1"}', True),
+        (b'{"schema": "theirs"}', False),
+        (b'["ann2snn/"]', False),
+        (b"{", False),
+        (b"\xff\xfe", False),
+    ],
+)
+def test_our_json_names_a_schema_of_ours(content, expected, tmp_path):
+    """Anything else belongs to somebody else."""
+    (tmp_path / "x.json").write_bytes(content)
+    assert files.is_our_json(tmp_path / "x.json") == expected
+
+
+def test_our_yaml_begins_with_our_comment(tmp_path):
+    """And bytes that are no text are not ours."""
+    for content, expected in (
+        (b"# ann2snn settings: ...\na: 1\n", True),
+        (b"a: 1\n", False),
+        (b"\xff", False),
+    ):
+        (tmp_path / "x.yaml").write_bytes(content)
+        assert files.is_our_yaml(tmp_path / "x.yaml") == expected
+
+
+def test_a_place_that_is_shut_is_refused_before_any_work(tmp_path):
+    """A file where a folder should be, at any depth; a folder that is not there yet is no hindrance."""
+    files.refuse_shut(tmp_path)
+    files.refuse_shut(tmp_path / "not/there/yet")
+    (tmp_path / "file").touch()
+    for place in ("file", "file/deeper", "file/deeper/still"):
+        with pytest.raises(BadFile, match="cannot be written there") as raised:
+            files.refuse_shut(tmp_path / place, "--save_dir")
+        assert raised.value.where == str(tmp_path / place)
+        assert "--save_dir" in raised.value.remedy
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")
+def test_a_read_only_folder_is_refused(tmp_path):
+    """By its permissions."""
+    (tmp_path / "shut").mkdir(mode=0o555)
+    with pytest.raises(BadFile, match="cannot be written there"):
+        files.refuse_shut(tmp_path / "shut")

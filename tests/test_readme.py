@@ -1,0 +1,102 @@
+"""Every command and every piece of Python in README.md does what it says."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import ann2snn_cli
+from ann2snn_cli.__main__ import main
+from ann2snn_cli.commands import EXIT_CODES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ann2snn ")]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder like a new user's, with the network of the README's recipe in it."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "networks").mkdir()
+    (folder / "networks" / "my_net.py").write_text(PYTHON[0])
+    return folder
+
+
+def test_the_commands_of_the_readme_succeed_in_their_order(workplace, monkeypatch, capfd):
+    """A reader who types every `ann2snn` line of the README, top to bottom, meets no error."""
+    monkeypatch.chdir(workplace)
+    assert len(COMMANDS) >= 10
+
+    for command in COMMANDS:
+        words, pipe, rest = command.partition(" | ")
+        code = main(shlex.split(words)[1:])
+
+        printed = capfd.readouterr()
+        assert code == 0, f"{command}\n{printed.err}"
+        if pipe:
+            reader = shlex.split(rest)
+            reader[0] = sys.executable
+            result = subprocess.run(reader, input=printed.out, capture_output=True, text=True, check=True)
+            assert "stepwise" in result.stdout
+
+
+def test_the_files_of_the_table_are_written(workplace, monkeypatch, capfd):
+    """The table of files names what the main command writes, and nothing else is written."""
+    monkeypatch.chdir(workplace)
+    named = set(re.findall(r"^\| `(example_net_snn[^`]*)`", README, re.MULTILINE))
+    assert main(["convert", "example_net", "--finetune_epochs", "0"]) == 0
+
+    written = {path.name + "/" * path.is_dir() for path in workplace.iterdir()}
+
+    assert len(named) == 4
+    assert named == {name for name in written if name.startswith("example_net_snn")}
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    """The Python recipe converts, runs, prints, saves and loads a network."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)
+    )
+    names = {"network": network, "x": torch.rand(16, 1, 8, 8)}
+
+    exec(compile(PYTHON[1], "README.md", "exec"), names)
+
+    assert names["outputs"].shape == (16, 3)
+    assert torch.equal(names["snn"](names["x"]), names["outputs"])
+    assert isinstance(names["snn"], ann2snn_cli.SpikingNetwork)
+
+
+def test_the_scripts_of_the_readme_are_there_and_run_the_main_command():
+    """The two commands at the top are executable files; the demo is the main job, word for word."""
+    for script in ("demo", "test", "check", "setup", "prove_layerwise"):
+        assert os.access(ROOT / "scripts" / script, os.X_OK)
+    assert "    scripts/demo" in README
+    assert "    scripts/test" in README
+    assert COMMANDS[1] in (ROOT / "scripts" / "demo").read_text()
+    assert "scripts/test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_exit_codes_of_the_readme_are_those_of_the_help():
+    """README and --help list the same codes."""
+    in_readme = re.findall(r"^\| (\d+) \|", README, re.MULTILINE)
+
+    assert in_readme == re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE)
+
+
+def test_the_links_of_the_readme_lead_somewhere():
+    """Every file the README links to or names in its tables exists."""
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    named = re.findall(r"^\| `([\w/]+(?:\.py|/))`", README, re.MULTILINE)
+
+    assert len(links) >= 3
+    assert len(named) >= 5
+    assert [path for path in [*links, *named] if not (ROOT / path).exists() and "vectors" not in path] == []
