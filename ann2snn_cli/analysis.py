@@ -53,7 +53,7 @@ def analyse(
     *,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Analysis:
-    """Convert anew for every step of the ladder with the same settings; compare the last with the float network."""
+    """Convert anew for every step of the ladder; compare the last layer by layer with the float network."""
     rows: list[Accuracies] = []
     ann: float | None = None
     for steps in ladder(settings.threshold.timesteps):

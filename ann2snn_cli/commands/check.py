@@ -18,9 +18,10 @@ USUAL = "v1"  # what a network that names no hardware is checked against
 @settings_options("network", "data", "fold", "quantize", "threshold", "check", "run")
 @json_option
 def command(settings: Settings, as_json: bool) -> int:
-    """List every limit of a chip that a network breaks, with remedies. Exit code 3 if there is any.
+    """List every limit of a chip that a network breaks.
 
-    Shapes decide: nothing is trained, no weights are needed. The hardware is the network's own, else v1.
+    Each comes with its remedies; the exit code is 3 if there is any. Shapes decide: nothing is trained, no
+    weights are needed. The hardware is the network's own, else v1.
 
     \b
     ann2snn check example_net

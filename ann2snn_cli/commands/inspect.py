@@ -15,7 +15,7 @@ from ann2snn_cli.config import Settings
 @settings_options("network", "data", "fold", "check", "threshold", "run")
 @json_option
 def command(settings: Settings, as_json: bool) -> None:
-    """Show the graph of a network, or of a converted network (SNN.pth).
+    """Show the graph of a network or of a converted network.
 
     \b
     ann2snn inspect resnet20

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--schedule", type=click.Choice(["stepwise", "layerwise"]), help="Default: the SNN's own.")
 @json_option
 def command(snn: Path, settings: Settings, schedule: str | None, as_json: bool) -> None:
-    """Run a converted network: accuracy against time, and how often its neurons fire.
+    """Run a converted network: accuracy against time, firing rates.
 
     \b
     ann2snn simulate example_net_snn.pth

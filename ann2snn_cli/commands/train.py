@@ -38,7 +38,9 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Train a network and write its checkpoint, which `convert` finds by the network's name.
+    """Train a network and write its checkpoint.
+
+    It goes to checkpoints/NETWORK_ann.pth, where `convert` finds it by the network's name.
 
     \b
     ann2snn train example_net

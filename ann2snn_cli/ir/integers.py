@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ann2snn_cli.errors import InvalidGraph, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.neuron import floor_, round_
+from ann2snn_cli.ir.neuron import clamp_, floor_, round_, straight_through
 from ann2snn_cli.ir.ops import (
     SYNAPSES,
     Add,
@@ -66,10 +66,9 @@ def to_grid(weight: Tensor, step: Tensor, bits: int) -> Tensor:
     codes = weight / step
     if bits == 1:
         sign = torch.where(codes >= 0, 1.0, -1.0).to(codes.dtype)
-        clipped = codes.clamp(-1, 1)
-        return clipped + (sign - clipped).detach()
+        return straight_through(clamp_(codes, -1, 1), sign)
     top = largest_code(bits)
-    return torch.clamp(round_(codes), -top, top)
+    return clamp_(round_(codes), -top, top)
 
 
 def choose_step(weight: Tensor, bits: int, rows: bool) -> Tensor:
@@ -349,6 +348,20 @@ def _bias(graph: Graph, bias: Tensor | None, unit: Tensor, half: Tensor) -> tupl
     if contract.rounding == "potential":
         return each, half + (whole - contract.timesteps * each)
     return each, torch.zeros_like(each)
+
+
+def real_bias(graph: Graph, op: IntegrateFire | Integrate, unit: Tensor) -> Tensor:
+    """The real bias that a neuron's integers stand for, as rounded; `unit` is that of its input."""
+    if op.bias is None or op.initial is None:
+        return torch.zeros_like(unit)
+    steps, fraction, half = graph.timing.timesteps, 0, torch.zeros_like(op.initial)
+    if isinstance(op, IntegrateFire):
+        fraction, half = op.fraction_bits, torch.floor(op.threshold / 2)
+    whole = steps * op.bias + op.initial
+    if graph.timing.rounding != "none":  # then half a threshold is in it, to round the counts
+        whole = whole - half
+    bias: Tensor = whole * unit / 2**fraction / steps
+    return bias
 
 
 # The walk ------------------------------------------------------------------------------------------

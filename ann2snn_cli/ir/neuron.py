@@ -12,14 +12,38 @@ from torch.nn import functional as F
 _MAX_POOL: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
+class _StraightThrough(torch.autograd.Function):
+    """The value of one tensor, exactly, with the gradient of another."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor) -> Tensor:
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def straight_through(x: Tensor, value: Tensor) -> Tensor:
+    """`value`, with the gradient passed on to `x`. (x + (value − x) would be off in the last bits.)"""
+    passed: Tensor = _StraightThrough.apply(x, value.detach())
+    return passed
+
+
 def round_(x: Tensor) -> Tensor:
     """Round half to even; the gradient passes straight through."""
-    return x + (torch.round(x) - x).detach() if x.requires_grad else torch.round(x)
+    return straight_through(x, torch.round(x))
 
 
 def floor_(x: Tensor) -> Tensor:
     """Round down; the gradient passes straight through."""
-    return x + (torch.floor(x) - x).detach() if x.requires_grad else torch.floor(x)
+    return straight_through(x, torch.floor(x))
+
+
+def clamp_(x: Tensor, low: float, high: float) -> Tensor:
+    """Clamp; the gradient passes within the bounds and on them. (torch.clamp's stops on them.)"""
+    within = (x >= low) & (x <= high)
+    return straight_through(torch.where(within, x, x.detach()), torch.clamp(x, low, high))
 
 
 def fire(potential: Tensor, threshold: Tensor, reset_mode: str) -> tuple[Tensor, Tensor]:
@@ -45,7 +69,7 @@ def count(potential: Tensor, threshold: Tensor, timesteps: int) -> Tensor:
 
     N = clip(⌊V/θ⌋, 0, T): the theorem behind the layerwise schedule. Differentiable, for finetuning.
     """
-    return torch.clamp(floor_(potential / threshold), 0, timesteps)
+    return clamp_(floor_(potential / threshold), 0, timesteps)
 
 
 def max_pool(x: Tensor, kernel: tuple[int, ...], **geometry: object) -> Tensor:

@@ -56,8 +56,9 @@ def _bits(op: Conv | Linear | Scale) -> list[str]:
 
 
 def _span(values: Tensor) -> str:
-    lowest, highest = float(values.min()), float(values.max())
-    return f"{lowest:g}" if lowest == highest else f"{lowest:g}..{highest:g}"
+    """Lowest and highest: integers to their last unit, floats (at 32 bits) to six digits."""
+    ends = dict.fromkeys((values.min().item(), values.max().item()))
+    return "..".join(f"{end:g}" if isinstance(end, float) else str(end) for end in ends)
 
 
 def parameters(graph: Graph) -> int:

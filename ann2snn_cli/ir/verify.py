@@ -76,7 +76,8 @@ def _on_grid(graph: Graph, node: Node) -> bool:
     """|q| ≤ 2^(b−1)−1, and ±1 only at one bit."""
     if not isinstance(node.op, Conv | Linear | Scale) or node.op.bits == FLOAT_BITS:
         return True
-    assert node.op.bits is not None
+    if node.op.bits is None:
+        return False
     codes = node.op.weight.abs()
     lowest = 1 if node.op.bits == 1 else 0
     return (

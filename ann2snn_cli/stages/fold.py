@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
+    MOVES,
     SYNAPSES,
     Add,
     AvgPool,
@@ -49,10 +50,13 @@ def spiking_pools(graph: Graph) -> Graph:
     """Give every average pooling of spikes neurons of its own, for cores that carry only spikes (SPEC 6)."""
     nodes: list[Node] = []
     renamed: dict[str, str] = {}
-    spikes = {node.name for node in graph.nodes if isinstance(node.op, Relu)}
+    spikes: set[str] = set()
     for node in graph.nodes:
         node = _reading(node, renamed)
         nodes.append(node)
+        moves = isinstance(node.op, (*MOVES, MaxPool)) and all(name in spikes for name in node.inputs)
+        if moves or isinstance(node.op, Relu):
+            spikes.add(node.name)
         readers = graph.users[node.name]
         has_neurons = len(readers) == 1 and isinstance(readers[0].op, Relu)
         if isinstance(node.op, AvgPool) and node.inputs[0] in spikes and not has_neurons:
@@ -150,7 +154,7 @@ def _drop_repeated_relus(graph: Graph) -> Graph:
 
 def _rectify_before_pooling(graph: Graph) -> Graph:
     """max pooling -> ReLU becomes ReLU -> max pooling where nothing else reads the pooled values."""
-    for pool in graph.of(MaxPool):
+    for pool in reversed(graph.of(MaxPool)):  # from the last on, so that a ReLU passes them all
         readers = graph.users[pool.name]
         if len(readers) == 1 and isinstance(readers[0].op, Relu) and pool.name not in graph.outputs:
             (relu,) = readers

@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from ann2snn_cli.commands.verdicts import verdict_table
+
 WRONG = '''"""Breaks three rules in two layers."""
 
 from torch import nn
@@ -68,29 +70,15 @@ def test_allowed_rules_do_not_count(wrong, ann2snn):
     assert "64/22* !" in done.out
 
 
-def test_a_module_that_is_called_twice_shows_its_worst_call(here, ann2snn):
-    """One line a module: a call that fits does not hide one that does not."""
-    (here / "twice.py").write_text(
-        "from torch import nn\n\n\n"
-        "class Net(nn.Module):\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.pool, self.relu = nn.AvgPool2d(9), nn.ReLU()\n"
-        "        self.conv = nn.Conv2d(1, 1, 1)\n"
-        "        self.small = nn.AvgPool2d(3)\n\n"
-        "    def forward(self, x):\n"
-        "        return self.conv(self.pool(self.relu(self.conv(self.pool(x)))))\n\n\n"
-        "def build():\n"
-        "    return Net()\n"
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_module_that_is_called_twice_shows_its_worst_call(order):
+    """One line a module: a call that fits does not hide one that does not, nor a wide one a tight one."""
+    room = {"rule": "in_channels", "layer": "conv", "remedy": "", "derived": False, "limit": 28}
+    fits, tight, broken = (
+        room | {"actual": actual, "ok": actual <= 28, "headroom": 1 - actual / 28} for actual in (3, 28, 29)
     )
-    (here / "big.py").write_text(
-        "import numpy as np\n\n\ndef load():\n"
-        "    x, y = np.zeros((4, 1, 90, 90), 'uint8'), np.arange(4)\n    return x, y, x, y\n"
-    )
-    done = ann2snn("check", "./twice.py", "--dataset", "big.py:load")
-    (line,) = [line for line in done.out.splitlines() if line.startswith("pool ") and "/" in line]
-    assert "VIOLATION" in line
-    assert done.code == 3
+    assert "conv   ok       28/28" in verdict_table([fits, tight][::order])
+    assert "conv   VIOLATION  29/28 !" in verdict_table([fits, broken][::order])
 
 
 def test_no_weights_and_no_data_are_needed(here, ann2snn):

@@ -91,10 +91,10 @@ def test_rounding_is_half_to_even_and_exact_with_gradients(dtype):
 @pytest.mark.parametrize(
     "charge",
     [
-        pytest.param(5.0, marks=pytest.mark.xfail(reason="torch.clamp gives no gradient at its bounds")),
+        5.0,
         15.0,
         25.0,
-        pytest.param(45.0, marks=pytest.mark.xfail(reason="torch.clamp gives no gradient at its bounds")),
+        45.0,
     ],
 )
 def test_counts_pass_gradients_from_none_to_all(charge):

@@ -158,7 +158,7 @@ def test_a_linear_layer_counts_its_features(bits):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "channels"), [(3, 32), (3, 64), (3, 100), (5, 16), (5, 40), (7, 20), (1, 300)]
+    ("kernel", "channels"), [(3, 32), (3, 58), (3, 64), (3, 100), (5, 16), (5, 40), (7, 20), (1, 300)]
 )
 def test_every_remedy_that_is_offered_fits(kernel, channels):
     """Bits, groups and channels, each applied alone; and the bits are the most that fit."""

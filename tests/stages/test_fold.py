@@ -241,7 +241,6 @@ def test_relu_stays_where_something_else_reads_the_pooled_values():
     assert kinds(check_same(before))[:2] == ["MaxPool", "Relu"]
 
 
-@pytest.mark.xfail(reason="pools are visited from the first on, so the ReLU passes the last one only")
 def test_relu_moves_before_all_of_several_max_poolings():
     """SPP blocks pool what is pooled: all of them should see spikes."""
     pools = [MaxPool((2, 2), (1, 1), (0, 0), (1, 1)) for _ in range(2)]
@@ -414,7 +413,6 @@ def test_pools_of_currents_or_before_a_population_get_none():
     assert not any(node.op.relays for node in spiking_pools(fold(before)).of(Relu))
 
 
-@pytest.mark.xfail(reason="only a pool right after a Relu node counts, not one after a concat or move")
 def test_pools_behind_moves_get_neurons_too():
     """A pooling of concatenated spikes pools spikes (DenseNet's transitions)."""
     pool = AvgPool((2, 2), (2, 2), (0, 0))

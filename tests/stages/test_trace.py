@@ -276,7 +276,6 @@ def test_a_channel_shuffle():
     assert set(kinds(check_same(Calls(shuffle), (4, 3, 3)))) == {"Reshape", "Permute"}
 
 
-@pytest.mark.xfail(reason="_move tries the call on one sample only, where flip(0) is the identity")
 def test_what_moves_samples_is_not_read_as_a_move_within_one():
     """flip over the batch mixes samples: it is opaque, not a Gather."""
     assert kinds(check_same(Calls(lambda m, x: x.flip(0)), (2, 3))) == ["flip"]
@@ -463,7 +462,6 @@ def test_the_network_is_left_untouched(training):
     assert not graph.of(Conv)[0].op.weight.requires_grad
 
 
-@pytest.mark.xfail(reason="network.train(was_training) sets every module to the mode of the outermost")
 def test_frozen_parts_stay_frozen():
     """A batch norm that the user put into eval mode alone is still so after tracing."""
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
@@ -484,7 +482,6 @@ def test_a_refusal_leaves_the_network_untouched_too():
     assert network.training
 
 
-@pytest.mark.xfail(reason="_affine holds constants in torch's default dtype")
 def test_float64_networks_stay_float64():
     """Constants and weights keep the network's precision."""
     network = Calls(lambda m, x: F.relu(m.fc(x)) * 0.1, fc=nn.Linear(4, 3)).double()

@@ -22,7 +22,6 @@ from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
 from ann2snn_cli.ir.run import run, run_counts
 
-
 CountsOf = Callable[[Tensor], dict[str, Tensor]]
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ann2snn_cli.ir.bounds import exact_dtype
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.integers import integer_node, integers
-from ann2snn_cli.ir.ops import Input, Integrate, Linear, Relu
+from ann2snn_cli.ir.integers import integer_node, integers, real_bias
+from ann2snn_cli.ir.ops import Input, Integrate, IntegrateFire, Linear, Relu
 from ann2snn_cli.ir.run import bind_inputs, count_node, encode, real
 from ann2snn_cli.ir.trains import Trains, plain_arithmetic
 
@@ -83,9 +83,10 @@ class _Correction:
         if not isinstance(node.op, Relu | Integrate) or (isinstance(node.op, Relu) and node.op.relays):
             return node, train
         error = _by_channel(wanted - train.mean(0) * spiking.worth, features_last=self._reads_linear(node))
-        bias = error if node.op.bias is None else node.op.bias.double() + error
-        better = replace(node, op=replace(node.op, bias=bias))
-        op, unit = integer_node(self.graph, better, [self.spiking[name].worth for name in node.inputs])
+        units = [self.spiking[name].worth for name in node.inputs]
+        assert isinstance(spiking.op, IntegrateFire | Integrate)
+        better = replace(node, op=replace(node.op, bias=real_bias(self.graph, spiking.op, units[0]) + error))
+        op, unit = integer_node(self.graph, better, units)
         return better, self.rules.compute(replace(spiking, op=op, unit=unit), trains).train
 
     def _reads_linear(self, node: Node) -> bool:

@@ -56,14 +56,17 @@ def _move(draft: Draft, call: FxNode) -> Reading:
     assert isinstance(source, FxNode)
     if not keeps_batch(call) or not keeps_batch(source) or call.all_input_nodes != [source]:
         return opaque(draft, call)
-    shape = shape_of(source)
-    places = torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).reshape(1, *shape)  # 0 marks padding
+    shape, size = shape_of(source), math.prod(shape_of(source))
+    places = torch.arange(1, 2 * size + 1, dtype=torch.float64).reshape(2, *shape)  # 0 marks padding
     target: Callable[..., Tensor] = call.target  # type: ignore[assignment]
     moved = target(places, *draft.value(call.args[1:]), **{k: draft.value(v) for k, v in call.kwargs.items()})
-    if tuple(moved.shape) != (1, *shape_of(call)):
+    if tuple(moved.shape) != (2, *shape_of(call)):
         return opaque(draft, call)
-    index = moved[0].to(torch.int64) - 1
-    if moved.shape == places.shape and bool((index.flatten() == torch.arange(index.numel())).all()):
+    first, second = moved
+    if int(first.max()) > size or not torch.equal(second, torch.where(first > 0, first + size, 0.0)):
+        return opaque(draft, call)  # values change their sample
+    index = first.to(torch.int64) - 1
+    if tuple(first.shape) == shape and bool((index.flatten() == torch.arange(size)).all()):
         return None, (source,)
     return Gather(index), (source,)
 

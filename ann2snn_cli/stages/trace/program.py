@@ -21,7 +21,7 @@ Program = ExportedProgram
 
 def export_program(network: nn.Module, input_shapes: Sequence[Shape]) -> Program:
     """The network in eval mode as ATen calls; `input_shapes` are those of one sample, by argument."""
-    was_training = network.training
+    modes = {module: module.training for module in network.modules()}  # parts may be frozen on their own
     parameter = next(network.parameters(), torch.zeros(()))
     samples = tuple(
         torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device) for shape in input_shapes
@@ -44,7 +44,8 @@ def export_program(network: nn.Module, input_shapes: Sequence[Shape]) -> Program
             "use torch.where, or split the network at that point",
         ) from error
     finally:
-        network.train(was_training)
+        for module, training in modes.items():
+            module.training = training
 
 
 def _try_eager(network: nn.Module, samples: tuple[Tensor, ...]) -> None:

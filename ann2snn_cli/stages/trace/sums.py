@@ -59,7 +59,7 @@ def _affine(draft: Draft, call: FxNode, value: Any, weight: Any, bias: Any) -> R
     ):
         return opaque(draft, call)
     shape = shape_of(call)
-    terms = [torch.as_tensor(term, dtype=torch.get_default_dtype()) for term in (weight, bias)]
+    terms = [torch.as_tensor(term, dtype=call.meta["val"].dtype) for term in (weight, bias)]
     terms = [term[0] if term.dim() == len(shape) + 1 and term.shape[0] == 1 else term for term in terms]
     if any(term.dim() > len(shape) for term in terms):
         return opaque(draft, call)
