@@ -327,6 +327,8 @@ def _integrate(graph: Graph, node: Node, op: Integrate, units: list[Tensor]) -> 
     (unit,) = units
     if op.bias is None:
         return op, unit
+    if node.name in real_valued(graph):  # real numbers take a real bias
+        return Integrate(op.bias.to(torch.float64) / unit, torch.zeros_like(unit)), unit
     bias, initial = _bias(graph, op.bias, unit, torch.zeros_like(unit))
     return Integrate(bias, initial), unit
 
@@ -356,9 +358,12 @@ def real_bias(graph: Graph, op: IntegrateFire | Integrate, unit: Tensor) -> Tens
         return torch.zeros_like(unit)
     steps, fraction, half = graph.timing.timesteps, 0, torch.zeros_like(op.initial)
     if isinstance(op, IntegrateFire):
-        fraction, half = op.fraction_bits, torch.floor(op.threshold / 2)
+        fraction, half = (
+            op.fraction_bits,
+            op.threshold / 2 if _is_float(graph) else torch.floor(op.threshold / 2),
+        )
     whole = steps * op.bias + op.initial
-    if graph.timing.rounding != "none":  # then half a threshold is in it, to round the counts
+    if graph.timing.rounding != "none" or _is_float(graph):  # then half a threshold is in it
         whole = whole - half
     bias: Tensor = whole * unit / 2**fraction / steps
     return bias

@@ -391,7 +391,6 @@ def test_a_read_out_has_no_half_spike():
     assert op.initial.tolist() == [2, 2]
 
 
-@pytest.mark.xfail(reason="an opaque node's unit is 1.0, and biases are rounded to 1/T of it all the same")
 def test_biases_of_real_numbers_are_not_rounded():
     """What an opaque node feeds integrates in real numbers (SPEC 6): there is no unit to round a bias to."""
     graph = quantized(

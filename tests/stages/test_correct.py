@@ -147,7 +147,6 @@ def test_relaying_populations_have_no_bias():
     assert isinstance(threshold(corrected)["relay"].op, IntegrateFire)
 
 
-@pytest.mark.xfail(reason="real_bias takes ⌊θ/2⌋ off, at 32 bits V0 holds θ/2 (in every mode of rounding)")
 def test_unquantized_populations_do_not_get_worse():
     """At 32 bits nothing is rounded but the counts: correction shrinks the little there is."""
     graph = quantized(bits=32)

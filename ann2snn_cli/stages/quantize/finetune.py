@@ -133,7 +133,7 @@ class _Training:
                 value = loss(outputs, target)
                 if not bool(torch.isfinite(value)):
                     raise BadWeights(
-                        f"finetuning diverged: the loss is {float(value)}",
+                        f"finetuning diverged: the loss is {float(value.detach())}",
                         where=f"epoch {epoch + 1}",
                         remedy=f"lower --finetune_lr (it is {self.recipe.lr:g})",
                     )

@@ -14,9 +14,8 @@ from ann2snn_cli.ir.ops import NEURONS, Input
 from ann2snn_cli.ir.run import Inputs, bind_inputs
 from ann2snn_cli.ir.trains import Activity, Trains, plain_arithmetic
 
-TRAIN_ELEMENTS = (
-    1 << 21
-)  # samples are taken a few at a time: trains that fit a cache are several times faster
+# Samples are taken a few at a time: trains that fit a cache are several times faster.
+TRAIN_ELEMENTS = 1 << 21
 
 Watch = Callable[[Node, Activity], None]
 
