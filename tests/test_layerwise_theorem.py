@@ -1,4 +1,4 @@
-"""A sample of scripts/prove_layerwise: layerwise, every neuron fires as often as the quantized network says."""
+"""A sample of scripts/prove_layerwise: layerwise, neurons fire as often as the quantized network says."""
 
 from dataclasses import replace
 from importlib.machinery import SourceFileLoader
