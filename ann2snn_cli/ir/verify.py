@@ -8,7 +8,8 @@ from typing import TypeVar
 from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir.bounds import EXACT_FLOAT64, bounds
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.integers import FLOAT_BITS, largest_code
+from ann2snn_cli.ir.grid import largest_code
+from ann2snn_cli.ir.integers import FLOAT_BITS
 from ann2snn_cli.ir.ops import (
     Add,
     BatchNorm,

@@ -7,7 +7,8 @@ import torch
 
 from ann2snn_cli.errors import InvalidGraph, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
-from ann2snn_cli.ir.integers import absorb, choose_step, integers, largest_code, to_grid
+from ann2snn_cli.ir.grid import choose_step, largest_code, to_grid
+from ann2snn_cli.ir.integers import absorb, integers
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from ann2snn_cli.errors import BadFile, BadWeights
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.integers import integers, largest_code
+from ann2snn_cli.ir.grid import largest_code
+from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Conv, Integrate, Linear, Op, Relu, Scale
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.ir.trains import plain_arithmetic
