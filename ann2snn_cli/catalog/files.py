@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from ann2snn_cli import lookup
 from ann2snn_cli.errors import BadFile, UsageError
+from ann2snn_cli.stages.export.files import write_file
 
 
 @dataclass(frozen=True)
@@ -98,33 +97,11 @@ def copy(name: str, target_dir: Path | str = ".", overwrite: bool = False) -> Pa
     if target.is_dir() or (target.exists() and not overwrite):
         raise UsageError("there is one already", where=str(target), remedy="use --overwrite to replace it")
     try:
-        _copy_whole(entry.path, target)
+        write_file(target, entry.path.read_bytes(), is_ours=lambda path: True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadFile(f"cannot write it: {reason}", where=str(target), remedy="name another folder") from None
     return target
-
-
-def _copy_whole(source: Path, target: Path) -> None:
-    """Write under a temporary name, then rename: nobody ever sees half a file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    try:
-        shutil.copyfile(source, temporary)
-        os.chmod(
-            temporary, 0o666 & ~_umask()
-        )  # mkstemp makes private files; this one is to be edited and shared
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _any_kind(name: str) -> Entry:

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 STATE_FORMAT = "ann2snn/finetuning"
 
 
+def named_pth(path: Path) -> Path:
+    """The path itself, refused unless it ends in .pth."""
+    if path.suffix != ".pth":
+        raise UsageError(
+            f"--save_file {str(path)!r} does not end in .pth",
+            remedy=f"use --save_file {path.with_suffix('.pth')}",
+        )
+    return path
+
+
 @dataclass(frozen=True)
 class Outputs:
     """Where the results of one conversion lie."""
@@ -37,12 +47,7 @@ class Outputs:
     def of(settings: Settings, name: str) -> Outputs:
         """The files that the settings ask for; by default NAME_snn.pth in the working directory."""
         path = Path(settings.save.save_file or f"{name}_snn.pth").expanduser()
-        if path.suffix != ".pth":
-            raise UsageError(
-                f"--save_file {str(path)!r} does not end in .pth",
-                remedy=f"use --save_file {path.with_suffix('.pth')}",
-            )
-        return Outputs(path)
+        return Outputs(named_pth(path))
 
     @property
     def summary(self) -> Path:

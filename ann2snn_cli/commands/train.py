@@ -47,16 +47,12 @@ def command(
     ann2snn train ./my_net.py --dataset npz:my_data.npz --epochs 50
     """
     from ann2snn_cli.commands.bench import lay_out
-    from ann2snn_cli.errors import UsageError
+    from ann2snn_cli.commands.outputs import named_pth
     from ann2snn_cli.stages.export import files
     from ann2snn_cli.stages.train import accuracy
 
     bench = lay_out(settings, trained=False)
-    path = save_file or Path("checkpoints") / f"{bench.spec.name}_ann.pth"
-    if path.suffix != ".pth":
-        raise UsageError(
-            f"--save_file {str(path)!r} does not end in .pth", remedy=f"use {path.with_suffix('.pth')}"
-        )
+    path = named_pth(save_file or Path("checkpoints") / f"{bench.spec.name}_ann.pth")
     files.refuse_foreign(path, is_ours=_is_ours, overwrite=overwrite)
     files.refuse_shut(path.parent)
     history = _trained(bench, epochs, lr, wd)

@@ -199,7 +199,7 @@ def _opaque(graph: Graph, node: Node, op: Opaque, units: list[Tensor]) -> tuple[
 
 def _add(graph: Graph, node: Node, op: Add, units: list[Tensor]) -> tuple[Op, Tensor]:
     """Integer weights m_i = round(unit_i/α) on identity synapses, α the finest unit or a part of it."""
-    if node.name in real_valued(graph) or _is_float(graph):
+    if node.name in real_valued(graph) or is_float(graph):
         return replace(op, weights=tuple(units)), _constant(graph, 1.0)
     finest = units[0]
     for unit in units[1:]:
@@ -237,7 +237,7 @@ def _relu(graph: Graph, node: Node, op: Relu, units: list[Tensor]) -> tuple[Op, 
     """θ = max(1, round(A/unit)), then the snap A := θ·unit."""
     (unit,) = units
     clip = _clip(graph, node, op, unit)
-    if _is_float(graph):
+    if is_float(graph):
         threshold, bits = clip / unit, 0
     else:
         exact = (clip / unit).detach()
@@ -246,7 +246,7 @@ def _relu(graph: Graph, node: Node, op: Relu, units: list[Tensor]) -> tuple[Op, 
         bits = _fraction_bits(smallest, COARSE_THRESHOLD, FINE_THRESHOLD)
         threshold = torch.clamp_min(round_(clip * 2**bits / unit), 1)
     fine = unit / 2**bits
-    half = threshold / 2 if _is_float(graph) else floor_(threshold / 2)
+    half = threshold / 2 if is_float(graph) else floor_(threshold / 2)
     bias, initial = _bias(graph, op.bias, fine, half)
     return IntegrateFire(threshold, bias, initial, bits), threshold * fine
 
@@ -269,7 +269,7 @@ def _bias(graph: Graph, bias: Tensor | None, unit: Tensor, half: Tensor) -> tupl
     """
     contract = graph.timing
     whole = torch.zeros_like(unit) if bias is None else contract.timesteps * bias.to(torch.float64) / unit
-    if _is_float(graph):
+    if is_float(graph):
         return whole / contract.timesteps, half
     whole = round_(whole)
     if contract.rounding == "bias":
@@ -288,10 +288,10 @@ def real_bias(graph: Graph, op: IntegrateFire | Integrate, unit: Tensor) -> Tens
     if isinstance(op, IntegrateFire):
         fraction, half = (
             op.fraction_bits,
-            op.threshold / 2 if _is_float(graph) else torch.floor(op.threshold / 2),
+            op.threshold / 2 if is_float(graph) else torch.floor(op.threshold / 2),
         )
     whole = steps * op.bias + op.initial
-    if graph.timing.rounding != "none" or _is_float(graph):  # then half a threshold is in it
+    if graph.timing.rounding != "none" or is_float(graph):  # then half a threshold is in it
         whole = whole - half
     bias: Tensor = whole * unit / 2**fraction / steps
     return bias
@@ -346,5 +346,6 @@ def _constant(graph: Graph, value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64, device=device)
 
 
-def _is_float(graph: Graph) -> bool:
+def is_float(graph: Graph) -> bool:
+    """Are its weights floats (32 bits: no quantization)?"""
     return any(isinstance(node.op, SYNAPSES) and node.op.bits == FLOAT_BITS for node in graph.nodes)

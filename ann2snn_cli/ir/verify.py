@@ -9,7 +9,7 @@ from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir.bounds import EXACT_FLOAT64, bounds
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.grid import largest_code
-from ann2snn_cli.ir.integers import FLOAT_BITS
+from ann2snn_cli.ir.integers import FLOAT_BITS, is_float
 from ann2snn_cli.ir.ops import (
     Add,
     BatchNorm,
@@ -89,9 +89,7 @@ def _on_grid(graph: Graph, node: Node) -> bool:
 
 
 def _counts_in_integers(graph: Graph, node: Node) -> bool:
-    if any(
-        isinstance(other.op, Conv | Linear | Scale) and other.op.bits == FLOAT_BITS for other in graph.nodes
-    ):
+    if is_float(graph):
         return True
     op = node.op
     if isinstance(op, IntegrateFire):
