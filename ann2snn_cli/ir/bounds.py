@@ -1,20 +1,26 @@
-"""How large the integers of a SPIKING graph can get, proved from its weights: what a register must hold."""
+"""How large the integers of a SPIKING graph can get, proved from its weights: what a register must hold.
+
+Interval arithmetic, element by element, over all samples. Of what its input passes on in one step, [l, h], a
+linear op makes [W⁺·l + W⁻·h, W⁺·h + W⁻·l]. These intervals contain 0, so they hold the sum of any subset of
+the synapses too: whatever lies in the accumulator between two additions, in any order.
+
+Exact for integers below 2^53. Real weights are added up in floats: there it holds to a rounding error.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.ops import (
-    MOVES,
     Add,
-    AvgPool,
     Conv,
     Input,
     Integrate,
@@ -25,81 +31,82 @@ from ann2snn_cli.ir.ops import (
     Opaque,
     Scale,
 )
+from ann2snn_cli.ir.run import linear, max_pool
 
 EXACT_FLOAT64 = 2**53  # integers below this are exact in float64
 EXACT_FLOAT32 = 2**22  # in float32 2^24; two bits are kept for convolution algorithms that are not plain sums
 
 
 @dataclass(frozen=True)
+class Span:
+    """A closed interval of integers, in floats that hold them, or of real numbers; inf: it has no end."""
+
+    low: float
+    high: float
+
+    @property
+    def finite(self) -> bool:
+        """Does it end on both sides?"""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def bits(self) -> int:
+        """The fewest bits of a two's complement register that holds all of it. Needs a finite span.
+
+        n bits hold −2^(n−1) .. 2^(n−1) − 1, so [0, 1] takes 2 and [−1, 0] takes 1.
+        """
+        low, high = math.floor(self.low), math.ceil(self.high)
+        return 1 + max(value.bit_length() for value in (0, high, ~low) if value >= 0)
+
+    @property
+    def reach(self) -> float:
+        """No sum of some of the terms is larger in magnitude, wherever an engine starts to add them."""
+        return max(-self.low, self.high, self.high - self.low)
+
+    def __or__(self, other: Span) -> Span:
+        return Span(min(self.low, other.low), max(self.high, other.high))
+
+
+@dataclass(frozen=True)
 class Bound:
-    """Upper bounds on magnitudes over all samples and steps, in either schedule."""
+    """What is proved of a node, over all samples: the extremes over its elements."""
 
-    passed_on: float  # |Σ over the T steps of what the node passes on|
-    potential: float = 0.0  # |V| of its neurons, before the reset
+    passed_on: Span  # what it passes on in one step; 0 is in it, and what any subset of its terms adds up to
+    total: Span  # the sum of that over any number of first steps, up to T
+    potential: Span | None = None  # neurons: all that lies in the accumulator, also between two additions
 
+    @property
+    def largest(self) -> float:
+        """No integer that an engine meets at this node is larger in magnitude."""
+        spans = (self.passed_on, self.total, self.potential)
+        return max(span.reach for span in spans if span is not None)
 
-def _largest(values: Tensor) -> float:
-    return float(values.abs().max()) if values.numel() else 0.0
-
-
-def _row_sum(op: Conv | Linear) -> float:
-    """The largest Σ|q| over the inputs of one output."""
-    weight = op.weight.abs().double()
-    if isinstance(op, Conv) and op.transposed:
-        grouped = weight.reshape(op.groups, -1, *weight.shape[1:])
-        return float(grouped.flatten(3).sum(dim=(1, 3)).max())
-    return float(weight.flatten(1).sum(dim=1).max())
-
-
-def _neuron(op: IntegrateFire | Integrate, drive: float, steps: int) -> float:
-    bias = 0.0 if op.bias is None else _largest(op.bias) * steps
-    initial = 0.0 if op.initial is None else _largest(op.initial)
-    return drive + bias + initial
+    def __or__(self, other: Bound) -> Bound:
+        potential = None
+        if self.potential is not None and other.potential is not None:
+            potential = self.potential | other.potential
+        return Bound(self.passed_on | other.passed_on, self.total | other.total, potential)
 
 
-def _fires(op: IntegrateFire, xs: list[float], steps: int) -> Bound:
-    charge = _neuron(op, xs[0] * 2**op.fraction_bits, steps)
-    return Bound(steps, charge + _largest(op.threshold))
+def bounds(graph: Graph, schedule: str | None = None) -> dict[str, Bound]:
+    """Needs SPIKING; gives what is proved of every node, in one schedule, or in either where none is named.
 
-
-def _integrates(op: Integrate, xs: list[float], steps: int) -> Bound:
-    charge = _neuron(op, xs[0], steps)
-    return Bound(charge, charge)
-
-
-_RULES: dict[type[Op], Callable[[Any, list[float], int], Bound]] = {
-    Input: lambda op, xs, steps: Bound(steps * max(abs(op.low), abs(op.high))),
-    Conv: lambda op, xs, steps: Bound(_row_sum(op) * xs[0]),
-    Linear: lambda op, xs, steps: Bound(_row_sum(op) * xs[0]),
-    Scale: lambda op, xs, steps: Bound(_largest(op.weight) * xs[0]),
-    Add: lambda op, xs, steps: Bound(sum(_largest(w) * x for w, x in zip(op.weights, xs, strict=True))),
-    AvgPool: lambda op, xs, steps: Bound(op.area * xs[0]),
-    MaxPool: lambda op, xs, steps: Bound(xs[0]),
-    Opaque: lambda op, xs, steps: Bound(math.inf),
-    IntegrateFire: _fires,
-    Integrate: _integrates,
-    **dict.fromkeys(MOVES, lambda op, xs, steps: Bound(max(xs))),
-}
-
-
-def bounds(graph: Graph) -> dict[str, Bound]:
-    """Needs SPIKING; gives for every node how large its integers can get."""
-    found: dict[str, Bound] = {}
-    for node in graph.nodes:
-        found[node.name] = _bound(
-            node, [found[name].passed_on for name in node.inputs], graph.timing.timesteps
-        )
-    return found
-
-
-def _bound(node: Node, xs: list[float], steps: int) -> Bound:
-    return _RULES[type(node.op)](node.op, xs, steps)
+    Costs about as much as two forwards of a few samples, once a graph.
+    """
+    found = _PROVED.get(graph)
+    if found is None:
+        found = _PROVED[graph] = _prove(graph)
+    if schedule is not None:
+        return dict(found[schedule])
+    return {name: bound | found["layerwise"][name] for name, bound in found["stepwise"].items()}
 
 
 def exact_dtype(graph: Graph) -> torch.dtype:
     """The narrowest floating type in which this graph's integers are exact; real numbers take float64."""
-    largest = max(max(bound.passed_on, bound.potential) for bound in bounds(graph).values())
-    return torch.float32 if largest < EXACT_FLOAT32 and not _has_fractions(graph) else torch.float64
+    if _has_fractions(graph):
+        return torch.float64
+    largest = max(bound.largest for bound in bounds(graph).values())
+    return torch.float32 if largest < EXACT_FLOAT32 else torch.float64
 
 
 def _has_fractions(graph: Graph) -> bool:
@@ -107,3 +114,216 @@ def _has_fractions(graph: Graph) -> bool:
         isinstance(node.op, Conv | Linear | Scale) and node.op.weight.is_floating_point()
         for node in graph.nodes
     )
+
+
+# The walk ------------------------------------------------------------------------------------------
+
+_PROVED: WeakKeyDictionary[Graph, dict[str, dict[str, Bound]]] = WeakKeyDictionary()  # by schedule, by node
+
+
+def _prove(graph: Graph) -> dict[str, dict[str, Bound]]:
+    found: dict[str, dict[str, Bound]] = {schedule: {} for schedule in _ACCUMULATORS}
+    whole = not _has_fractions(graph)
+
+    def compute(node: Node, xs: list[Tensor]) -> Tensor:
+        passed_on = _passed_on(node, xs)
+        for schedule, accumulator in _ACCUMULATORS.items():
+            potential = None
+            if isinstance(node.op, IntegrateFire | Integrate):
+                fed = _Fed.by(graph, node.op, xs[0], whole)
+                potential = accumulator(fed) if _finite(xs) else _anything(node)
+            found[schedule][node.name] = _bound(graph, node, passed_on, potential)
+        return passed_on
+
+    with torch.no_grad():
+        sweep(graph, compute)
+    return found
+
+
+def _bound(graph: Graph, node: Node, passed_on: Tensor, potential: Tensor | None) -> Bound:
+    step, steps = _extremes(passed_on), graph.timing.timesteps
+    total = Span(steps * step.low, steps * step.high)
+    if potential is None:
+        return Bound(step, total)
+    held = _extremes(potential)
+    return Bound(step, held if isinstance(node.op, Integrate) else total, held)
+
+
+def _extremes(span: Tensor) -> Span:
+    return Span(float(span[0].min()), float(span[1].max()))
+
+
+def _finite(xs: list[Tensor]) -> bool:
+    return not any(bool(x.isinf().any()) for x in xs)
+
+
+# What a node passes on in one step: [2, ...], the lowest and the highest, with 0 between them ---------
+
+
+def _passed_on(node: Node, xs: list[Tensor]) -> Tensor:
+    fires = isinstance(node.op, IntegrateFire)
+    if isinstance(node.op, Opaque) or not (fires or _finite(xs)):
+        return _anything(node)
+    return _RULES.get(type(node.op), _linear)(node, node.op, xs)
+
+
+def _constant(node: Node, low: float, high: float) -> Tensor:
+    ends = torch.tensor([low, high], dtype=torch.float64, device=node.worth.device)
+    return ends.reshape(2, *[1] * len(node.shape)).expand(2, *node.shape)
+
+
+def _anything(node: Node) -> Tensor:
+    return _constant(node, -math.inf, math.inf)
+
+
+def _input(node: Node, op: Input, xs: list[Tensor]) -> Tensor:
+    return _constant(node, min(op.low, 0), max(op.high, 0))
+
+
+def _spikes(node: Node, op: IntegrateFire, xs: list[Tensor]) -> Tensor:
+    return _constant(node, 0, 1)
+
+
+def _linear(node: Node, op: Op, xs: list[Tensor]) -> Tensor:
+    """[W⁺·l + W⁻·h, W⁺·h + W⁻·l], borders, groups and all by the node's own equation."""
+    if not isinstance(op, Conv | Linear | Scale | Add):
+        return linear(node, xs)  # sums and moves: the ends move as the values do
+    turned = [x.flip(0) for x in xs]
+    span = linear(replace(node, op=_signed(op, 1)), xs) + linear(replace(node, op=_signed(op, -1)), turned)
+    return span if _is_real(op) else span.round()  # some devices add up products only almost
+
+
+def _signed(op: Conv | Linear | Scale | Add, sign: int) -> Op:
+    """The op with its weights of one sign only."""
+
+    def part(weight: Tensor) -> Tensor:
+        return weight.clamp(min=0) if sign > 0 else weight.clamp(max=0)
+
+    if isinstance(op, Add):
+        assert op.weights is not None
+        return replace(op, weights=tuple(part(weight) for weight in op.weights))
+    return replace(op, weight=part(op.weight))
+
+
+def _is_real(op: Conv | Linear | Scale | Add) -> bool:
+    weights = op.weights if isinstance(op, Add) else (op.weight,)
+    return any(weight.is_floating_point() for weight in weights or ())
+
+
+def _max_pool(node: Node, op: MaxPool, xs: list[Tensor]) -> Tensor:
+    """The gate passes what one input of the window does; the maximum of sums grows by no more and no less."""
+    low, high = xs[0][:1], xs[0][1:]
+    return torch.cat([-max_pool(node, op, [-low]), max_pool(node, op, [high])])
+
+
+def _integrate(node: Node, op: Integrate, xs: list[Tensor]) -> Tensor:
+    """Input, bias and, at the first step, the initial charge: any of them may be added first."""
+    span = xs[0]
+    for charge in (op.bias, op.initial):
+        if charge is not None:
+            span = span + torch.stack([charge.clamp(max=0), charge.clamp(min=0)])
+    return span
+
+
+_RULES: dict[type[Op], Callable[[Node, Any, list[Tensor]], Tensor]] = {
+    Input: _input,
+    IntegrateFire: _spikes,
+    Integrate: _integrate,
+    MaxPool: _max_pool,
+}
+
+
+# The accumulators of neurons -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Fed:
+    """What neurons are fed, one by one; an `Integrate` is a neuron whose threshold is out of reach."""
+
+    low: Tensor  # what the synapses bring in one step: low ≤ 0 ≤ high
+    high: Tensor
+    bias: Tensor
+    initial: Tensor
+    threshold: Tensor
+    unfired: Tensor  # the highest potential that does not fire: θ − 1, of real numbers θ
+    steps: int
+    subtracts: bool
+
+    @classmethod
+    def by(cls, graph: Graph, op: IntegrateFire | Integrate, span: Tensor, whole: bool) -> _Fed:
+        """The neurons of one node, given what its input passes on."""
+        nothing = span.new_zeros(())
+        bias, initial = (
+            nothing if value is None else value.to(span.dtype) for value in (op.bias, op.initial)
+        )
+        threshold, gap = span.new_tensor(math.inf), 1
+        if isinstance(op, IntegrateFire):
+            span = span * 2**op.fraction_bits
+            gap = int(whole and not op.threshold.is_floating_point())
+            threshold = op.threshold.to(span.dtype)
+        timing = graph.timing
+        subtracts = timing.reset_mode == "subtraction"
+        return cls(span[0], span[1], bias, initial, threshold, threshold - gap, timing.timesteps, subtracts)
+
+
+def _layerwise(fed: _Fed) -> Tensor:
+    """V0 + Σ over T steps of synapses and bias, in any order; firing then lowers V, but not below 0."""
+    low = fed.initial + fed.steps * (fed.low + fed.bias.clamp(max=0))
+    high = fed.initial + fed.steps * (fed.high + fed.bias.clamp(min=0))
+    fires = fed.initial + fed.steps * (fed.high + fed.bias) >= fed.threshold
+    return torch.stack([torch.where(fires, low.clamp(max=0), low), high])
+
+
+def _stepwise(fed: _Fed) -> Tensor:
+    """What lies there between two steps, plus any subset of what one step adds.
+
+    A spike needs V ≥ θ and leaves V − θ or 0, so no less than 0.
+    """
+    first = _first_spike(fed)
+    low = _lowest(fed, first) + fed.low + fed.bias.clamp(max=0)
+    high = _highest(fed) + fed.high + fed.bias.clamp(min=0)
+    low = torch.where(first <= fed.steps, low.clamp(max=0), low)
+    return torch.stack([torch.minimum(low, fed.initial), torch.maximum(high, fed.initial)])
+
+
+def _first_spike(fed: _Fed) -> Tensor:
+    """The first step that can end in a spike: V0 + t·g ≥ θ, g the most that a step adds; inf if none can."""
+    gain = fed.high + fed.bias
+    if_it_grows = ((fed.threshold - fed.initial) / gain).ceil().clamp(min=1)
+    at_once = torch.where(fed.initial + gain >= fed.threshold, 1.0, math.inf)
+    return torch.where(gain > 0, if_it_grows, at_once)
+
+
+def _lowest(fed: _Fed, first: Tensor) -> Tensor:
+    """The lowest potential before one of the T steps.
+
+    It falls by e a step, if at all, from V0 or from the 0 that the first spike may leave.
+    """
+    last = fed.steps - 1
+    fall = (fed.low + fed.bias).clamp(max=0)
+    fired = torch.where(first <= last, (last - first) * fall, math.inf)
+    return torch.minimum(fed.initial + last * fall, fired)
+
+
+def _highest(fed: _Fed) -> Tensor:
+    """The highest potential before one of the T steps.
+
+    With g the most that a step adds, V ← max(min(V + g, θ − 1), V + g − θ): it does not fire, or it does and
+    subtracts. Not firing first is never worse, so T − 1 steps make at most, for some k,
+        max(V0, min(V0 + k·g, θ − 1)) + (T − 1 − k)·max(g − θ, 0);
+    this grows by θ with k until V0 + k·g passes θ − 1 and falls after. Reset to zero has no second term.
+    """
+    last = fed.steps - 1
+    gain = fed.high + fed.bias
+    rise = (gain - fed.threshold).clamp(min=0) * fed.subtracts
+    turn = ((fed.unfired - fed.initial) / gain).floor().clamp(0, last)
+    turn = torch.where(rise > 0, turn, last)
+
+    def reached(k: Tensor) -> Tensor:
+        unfired = torch.minimum(fed.initial + k * gain, fed.unfired)
+        return torch.maximum(fed.initial, unfired) + (last - k) * rise
+
+    return torch.maximum(reached(turn), reached((turn + 1).clamp(max=last)))
+
+
+_ACCUMULATORS: dict[str, Callable[[_Fed], Tensor]] = {"stepwise": _stepwise, "layerwise": _layerwise}

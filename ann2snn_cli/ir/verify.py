@@ -133,7 +133,7 @@ def verify_exact(graph: Graph) -> Graph:
         for name, bound in bounds(graph).items()
         if name not in real
         and not any(feeder in real for feeder in graph[name].inputs)
-        and max(bound.passed_on, bound.potential) >= EXACT_FLOAT64
+        and bound.largest >= EXACT_FLOAT64
     ]
     if spilling:
         raise InvalidGraph(

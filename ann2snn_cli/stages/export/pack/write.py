@@ -1,0 +1,215 @@
+"""The vector pack on disk: complete or absent, its manifest written last."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ann2snn_cli.errors import UsageError
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.ops import NEURONS
+from ann2snn_cli.stages.export.files import MANIFEST, as_json, write_folder
+from ann2snn_cli.stages.export.pack.describe import describe
+from ann2snn_cli.stages.export.pack.guide import guide
+from ann2snn_cli.stages.export.pack.samples import Absent, Sample
+from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
+from ann2snn_cli.twins import replay
+from ann2snn_cli.twins.replay import Layer, Network
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A sample, and what the reference engine made of it."""
+
+    sample: Sample
+    spikes: Mapping[str, Array]  # of every population, [timesteps, ...]
+    potentials: Mapping[str, Array]  # of every population and read-out, [timesteps, ...]
+    sums: Mapping[str, Array]  # of every output, over all steps
+    prediction: int | None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of the recordings is written."""
+
+    layers: tuple[str, ...] = ()  # none named: all
+    steps: int | None = None  # the first so many; None: all
+    potentials: bool = True
+
+    def chosen(self, graph: Graph) -> list[str]:
+        """The layers recorded, by node name; a user may name a layer by its module too."""
+        neurons = graph.of(*NEURONS)
+        known = {name for node in neurons for name in (node.name, node.source)}
+        if unknown := [name for name in self.layers if name not in known]:
+            raise UsageError(
+                f"there are no neurons called {', '.join(unknown)}",
+                remedy=f"there are: {', '.join(node.name for node in neurons)}",
+            )
+        return [n.name for n in neurons if not self.layers or {n.name, n.source} & set(self.layers)]
+
+    def steps_of(self, graph: Graph) -> int:
+        """How many steps are written."""
+        steps = graph.timing.timesteps
+        return steps if self.steps is None else min(self.steps, steps)
+
+
+def write(
+    graph: Graph,
+    recordings: Iterable[Recording],
+    folder: Path,
+    *,
+    extent: Extent | None = None,
+    absent: Iterable[Absent] = (),
+    origin: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write the pack of a SPIKING graph in integers.
+
+    `origin` says where the network comes from (tool, network, dataset); `sources` are further files, such as
+    the programs that replay the pack.
+    """
+    extent = extent or Extent()
+    network, chosen, steps = describe(graph), extent.chosen(graph), extent.steps_of(graph)
+
+    def fill(place: Path) -> None:
+        files = _Files(place, network)
+        files.network()
+        samples = [files.recording(each, chosen, steps, extent.potentials) for each in recordings]
+        head = {"schema": replay.SCHEMA, **(origin or {})}
+        manifest = {
+            **head,
+            "contract": network.contract,
+            "recorded": {"steps": steps, "potentials": extent.potentials, "layers": chosen},
+            "widest_bits": network.widest_bits,
+            "outputs": network.outputs,
+            "layers": [files.observed(layer) for layer in network.layers],
+            "samples": samples,
+            "absent": [{"name": each.name, "reason": each.reason} for each in absent],
+        }
+        files.arrays_file()
+        files.text("replay.py", Path(replay.__file__).read_text("utf-8"))
+        files.text("README.md", guide(manifest, files.arrays))
+        for name, text in (sources or {}).items():
+            files.text(name, text)
+        manifest["files"] = dict(sorted(files.listed.items()))
+        manifest["manifest_sha256"] = replay.manifest_hash(manifest)
+        (place / MANIFEST).write_bytes(as_json(manifest))
+
+    return write_folder(folder, fill, overwrite=overwrite)
+
+
+@dataclass
+class _Files:
+    """Writes the files of one pack, and keeps the list of them that the manifest will hold."""
+
+    place: Path
+    net: Network
+    listed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)  # what `pack.npz` will hold
+    seen: dict[str, list[int]] = field(default_factory=dict)  # by layer: lowest and highest potential
+
+    def text(self, name: str, content: str) -> None:
+        """A file that is no memory."""
+        self._file(name, content.encode())
+
+    def network(self) -> None:
+        """The parameters of all layers."""
+        for layer in self.net.layers:
+            for role, entry in layer["parameters"].items():
+                values = self.net.arrays[layer["name"], role]
+                self._memory(
+                    entry["file"], words(values, entry["bits"], entry["encoding"]), entry["bits"], values
+                )
+
+    def recording(self, of: Recording, chosen: list[str], steps: int, potentials: bool) -> dict[str, Any]:
+        """One sample's stimulus and expectations; gives its entry in the manifest."""
+        sample = of.sample
+        entry: dict[str, Any] = {
+            "name": sample.name,
+            "kind": sample.kind,
+            "what": sample.what,
+            "label": sample.label,
+        }
+        entry |= self._stimulus(sample)
+        entry["result"] = f"expect/{sample.name}/result.json"
+        self.text(entry["result"], _result(of))
+        entry["expect"] = {
+            layer["name"]: dict(self._expected(of, layer, steps, potentials))
+            for layer in self.net.layers
+            if layer["name"] in chosen
+        }
+        return entry
+
+    def _stimulus(self, sample: Sample) -> dict[str, str]:
+        (layer,) = [layer for layer in self.net.layers if layer["kind"] == "input"]
+        memory, events = f"stimulus/{sample.name}/in.mem", f"stimulus/{sample.name}/in.aer"
+        values = sample.stimulus.cpu().numpy()
+        content = words(values, layer["bits"], layer["encoding"])
+        self._memory(memory, content, layer["bits"], values.astype(np.int32))
+        flat = values.ravel()
+        lines = "".join(f"{place} {flat[place]}\n" for place in np.flatnonzero(flat)).splitlines(
+            keepends=True
+        )
+        self.text(events, "".join(f"{t} {line}" for t in range(1, self.net.steps + 1) for line in lines))
+        return {"stimulus": memory, "events": events}
+
+    def _expected(
+        self, of: Recording, layer: Layer, steps: int, potentials: bool
+    ) -> Iterable[tuple[str, str]]:
+        name = f"expect/{of.sample.name}/{layer['file_name']}"
+        values = of.potentials[layer["name"]]
+        lowest, highest = self.seen.get(layer["name"], [0, 0])
+        self.seen[layer["name"]] = [min(lowest, int(values.min())), max(highest, int(values.max()))]
+        if layer["name"] in of.spikes:
+            spikes = of.spikes[layer["name"]][:steps].astype(np.uint8)
+            flat = spikes.reshape(len(spikes), -1)
+            self._memory(f"{name}.spk.mem", spike_lines(flat), flat.shape[1], spikes)
+            yield "spikes", f"{name}.spk.mem"
+        if potentials:
+            bits = layer["potential"]["bits"]
+            kept = values[:steps].astype(np.int32 if bits <= 32 else np.int64)
+            self._memory(f"{name}.vmem.mem", words(kept, bits, "two's complement"), bits, kept)
+            yield "potentials", f"{name}.vmem.mem"
+
+    def observed(self, layer: Layer) -> Layer:
+        """The layer's entry, with the range of the potentials that were recorded."""
+        if layer["name"] not in self.seen:
+            return layer
+        lowest, highest = self.seen[layer["name"]]
+        seen = {"lowest": lowest, "highest": highest}
+        return {**layer, "potential": {**layer["potential"], "observed": seen}}
+
+    def arrays_file(self) -> None:
+        """The same as numpy arrays."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **self.arrays)  # type: ignore[arg-type]
+        self._file("pack.npz", buffer.getvalue())
+
+    def _memory(self, name: str, content: bytes, bits: int, values: Array) -> None:
+        self.arrays[name.removesuffix(".mem")] = values
+        lines = len(content) // (digits(bits) + 1)
+        self._file(name, content, words=lines, word_bits=bits)
+
+    def _file(self, name: str, content: bytes, **facts: int) -> None:
+        path = self.place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self.listed[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), **facts}
+
+
+def _result(of: Recording) -> str:
+    sums = {name: values.ravel().astype(int).tolist() for name, values in of.sums.items()}
+    return (
+        json.dumps({"label": of.sample.label, "prediction": of.prediction, "outputs": sums}, indent=1) + "\n"
+    )
