@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Input, IntegrateFire
 from ann2snn_cli.ir.run import encode
@@ -16,7 +18,9 @@ from ann2snn_cli.pipeline import Batch
 from ann2snn_cli.stages.export import pack
 from ann2snn_cli.stages.export.pack import Absent, Extent, Recording, Sample
 from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.twins.replay import Pack
 
+LANGUAGES = ("c", "verilog")
 SEARCHED = 2048  # test samples among which a misclassified one is looked for
 
 
@@ -26,18 +30,20 @@ def choose_samples(
     """The first `real` test samples, the corner cases, and one sample that the SNN misclassifies."""
     chosen: list[Sample | Absent] = []
     wrong: Sample | None = None
-    seen = 0
+    seen, searching = 0, corners and _scores_classes(graph)
     for x, labels in batches:
         stimuli = _stimuli(graph, x)
         chosen += [_real(seen + i, stimuli[i], labels[i]) for i in range(min(len(x), max(0, real - seen)))]
-        if corners and wrong is None:
+        if searching and wrong is None:
             wrong = _misclassified(graph, x, labels, stimuli, seen)
         seen += len(x)
-        if seen >= real and (wrong is not None or not corners or seen >= SEARCHED):
+        if seen >= real and (wrong is not None or not searching or seen >= SEARCHED):
             break
     if corners:
         chosen += pack.corner_samples(graph)
-        chosen.append(wrong or Absent("misclassified", f"the SNN is right on the first {seen} test samples"))
+        right = f"the SNN is right on the first {seen} test samples"
+        reason = right if searching else "what comes out are no class scores"
+        chosen.append(wrong or Absent("misclassified", reason))
     samples = [each for each in chosen if isinstance(each, Sample)]
     return samples, [each for each in chosen if isinstance(each, Absent)]
 
@@ -53,16 +59,29 @@ def _real(place: int, stimulus: Tensor, label: Tensor) -> Sample:
     return Sample(f"test_{place:04d}", "real", what, stimulus, int(label) if label.dim() == 0 else None)
 
 
+def _scores_classes(graph: Graph) -> bool:
+    """Is its (first) output a score for each of several classes?"""
+    shape = graph[graph.outputs[0]].shape
+    return len(shape) == 1 and shape[0] > 1
+
+
 def _misclassified(graph: Graph, x: Tensor, labels: Tensor, stimuli: Tensor, seen: int) -> Sample | None:
     (outputs, *_) = simulate(graph, x).outputs
-    if outputs.dim() != 2 or labels.dim() != 1:
-        return None
     wrong = (outputs.argmax(1) != labels).nonzero().flatten().tolist()
     if not wrong:
         return None
     place, label = wrong[0], int(labels[wrong[0]])
     what = f"test sample {seen + place}, a {label} taken for a {int(outputs[place].argmax())}"
     return Sample("misclassified", "corner", what, stimuli[place], label)
+
+
+def refusal(graph: Graph) -> str:
+    """Why there can be no pack of this network; empty where there can."""
+    try:
+        pack.describe(graph)
+    except UnsupportedNetwork as error:
+        return f"no vector pack was written: {error.what} ({error.where})"
+    return ""
 
 
 def record(graph: Graph, sample: Sample) -> Recording:
@@ -81,7 +100,7 @@ def record(graph: Graph, sample: Sample) -> Recording:
     (node,) = graph.inputs
     x = sample.stimulus[None].double() * node.worth.cpu().double()
     outputs = simulate(graph, x, watch=watch).outputs
-    prediction = int(outputs[0].argmax()) if len(outputs) == 1 and outputs[0].dim() == 2 else None
+    prediction = int(outputs[0].argmax()) if len(outputs) == 1 and _scores_classes(graph) else None
     return Recording(sample, spikes, potentials, sums, prediction)
 
 
@@ -93,9 +112,10 @@ def write_pack(
     absent: Iterable[Absent] = (),
     extent: Extent | None = None,
     origin: Mapping[str, str] | None = None,
+    languages: Iterable[str] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Record the samples one by one, and write the pack."""
+    """Record the samples one by one, and write the pack, with programs that replay it in other languages."""
 
     def recordings() -> Iterator[Recording]:
         with torch.no_grad():
@@ -103,5 +123,17 @@ def write_pack(
                 yield record(graph, sample)
 
     return pack.write(
-        graph, recordings(), folder, extent=extent, absent=absent, origin=origin, overwrite=overwrite
+        graph,
+        recordings(),
+        folder,
+        extent=extent,
+        absent=absent,
+        origin=origin,
+        programs={language: _sources(language) for language in languages},
+        overwrite=overwrite,
     )
+
+
+def _sources(language: str) -> Callable[[Pack], Mapping[str, str]]:
+    sources: Callable[[Pack], Mapping[str, str]] = import_module(f"ann2snn_cli.twins.{language}").sources
+    return sources

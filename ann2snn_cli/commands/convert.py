@@ -62,8 +62,7 @@ def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) ->
         )
     evaluation = _evaluated(bench, conversion.graph)
     document = report(bench, conversion, evaluation)
-    vectors = outputs.vectors_of(conversion.graph, bench.data, bench.settings.save.vectors)
-    outputs.write(conversion.graph, document, to_yaml(bench.settings), vectors, overwrite)
+    outputs.write(conversion.graph, document, to_yaml(bench.settings), bench.data, overwrite)
     emit(document, as_json, lambda: _text(document))
 
 

@@ -1,4 +1,4 @@
-"""The files of a conversion: NAME.pth, NAME.json, NAME.yaml and NAME_vectors/; none of them half-way."""
+"""The files of a conversion: NAME.pth, NAME.json, NAME.yaml and NAME_pack/; none of them half-way."""
 
 from __future__ import annotations
 
@@ -15,14 +15,9 @@ from ann2snn_cli.errors import BadFile, UsageError
 from ann2snn_cli.stages.export import files
 
 if TYPE_CHECKING:
-    import torch
-
     from ann2snn_cli.data import Data
     from ann2snn_cli.ir.graph import Graph
     from ann2snn_cli.pipeline import Listener
-    from ann2snn_cli.stages.export.vectors import Recorder
-
-    Vectors = tuple[torch.Tensor, torch.Tensor, Recorder]
 
 STATE_FORMAT = "ann2snn/finetuning"
 
@@ -60,9 +55,9 @@ class Outputs:
         return self.pth.with_suffix(".yaml")
 
     @property
-    def vectors(self) -> Path:
-        """The folder of test vectors."""
-        return self.pth.with_name(f"{self.pth.stem}_vectors")
+    def pack(self) -> Path:
+        """The vector pack."""
+        return self.pth.with_name(f"{self.pth.stem}_pack")
 
     @property
     def state(self) -> Path:
@@ -81,7 +76,7 @@ class Outputs:
             (self.pth, pth.is_ours),
             (self.summary, files.is_our_json),
             (self.config, files.is_our_yaml),
-            (self.vectors, files.is_our_folder),
+            (self.pack, files.is_our_folder),
         ):
             files.refuse_foreign(path, is_ours=is_ours, overwrite=overwrite)
         files.refuse_shut(self.pth.parent)
@@ -124,57 +119,53 @@ class Outputs:
 
     # results
 
-    def vectors_of(self, graph: Graph, data: Data, count: int) -> Vectors | None:
-        """Simulate the first `count` test samples and keep what every population does."""
-        if count == 0:
-            return None
-        from ann2snn_cli.stages.export.vectors import Recorder
-        from ann2snn_cli.stages.simulate import simulate
-
-        x, labels = next(iter(data.test_batches(count)))
-        recorder = Recorder()
-        simulate(graph, x, watch=recorder)
-        return x, labels, recorder
-
     def write(
-        self,
-        graph: Graph,
-        document: dict[str, Any],
-        settings_yaml: str,
-        vectors: Vectors | None,
-        overwrite: bool,
+        self, graph: Graph, document: dict[str, Any], settings_yaml: str, data: Data, overwrite: bool
     ) -> None:
         """Write everything, and enter the files into the document."""
         from ann2snn_cli.stages.export import pth
-        from ann2snn_cli.stages.export.vectors import write
 
         provenance = {
             name: document[name]
             for name in ("network", "dataset", "weights", "settings", "accuracy", "test_samples", "notes")
         } | {"tool": _tool()}
         pth.save(graph, provenance, self.pth, overwrite=overwrite)
-        if vectors is not None:
-            write(graph, *vectors, self.vectors, overwrite=overwrite)
-        elif files.is_our_folder(self.vectors):  # those of an earlier SNN are none of this one's
-            shutil.rmtree(self.vectors)
+        with_pack = self._write_pack(graph, document, data, overwrite)
         header = (
             f"{files.SETTINGS_HEADER}: repeat this run with\n#   ann2snn convert --config {self.config}\n"
         )
         files.write_file(
             self.config, (header + settings_yaml).encode(), is_ours=files.is_our_yaml, overwrite=overwrite
         )
-        document["files"] = self._listed(vectors is not None)
+        document["files"] = self._listed(with_pack)
         files.write_file(
             self.summary, files.as_json(document), is_ours=files.is_our_json, overwrite=overwrite
         )
         self.state.unlink(missing_ok=True)
 
-    def _listed(self, with_vectors: bool) -> list[dict[str, Any]]:
+    def _write_pack(self, graph: Graph, document: dict[str, Any], data: Data, overwrite: bool) -> bool:
+        """The vector pack, unless none is wanted or the network is not one of integers."""
+        from ann2snn_cli import packing
+        from ann2snn_cli.commands.snn import origin
+
+        settings = document["settings"]
+        real, refusal = settings["save"]["vectors"], packing.refusal(graph)
+        if real == 0 or refusal:
+            if files.is_our_folder(self.pack):  # that of an earlier SNN is none of this one's
+                shutil.rmtree(self.pack)
+            document["notes"] += [refusal] if real and refusal else []
+            return False
+        batches = data.test_batches(settings["data"]["test_batch_size"])
+        samples, absent = packing.choose_samples(graph, batches, real)
+        facts = origin(document, data.name)
+        packing.write_pack(graph, samples, self.pack, absent=absent, origin=facts, overwrite=overwrite)
+        return True
+
+    def _listed(self, with_pack: bool) -> list[dict[str, Any]]:
         listed = [_file(self.pth, "the SNN"), _file(self.config, "the settings: --config repeats the run")]
-        if with_vectors:
-            size = sum(path.stat().st_size for path in self.vectors.iterdir())
-            what = "test vectors: integer inputs, expected spikes and potentials"
-            listed.append({"path": f"{self.vectors}/", "bytes": size, "what": what})
+        if with_pack:
+            what = "the vector pack: parameters, stimuli, expected spikes and potentials"
+            listed.append({"path": f"{self.pack}/", "bytes": files.size_of(self.pack), "what": what})
         return [*listed, {"path": str(self.summary), "bytes": None, "what": "this report as JSON"}]
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ann2snn_cli.commands.options import json_option, settings_options
 from ann2snn_cli.commands.render import Progress, emit, percent, table
+from ann2snn_cli.commands.snn import data_of, load_snn
 from ann2snn_cli.config import Settings
-
-if TYPE_CHECKING:
-    from ann2snn_cli.data import Data
-    from ann2snn_cli.ir.graph import Graph
 
 
 @click.command()
@@ -27,17 +24,10 @@ def command(snn: Path, settings: Settings, schedule: str | None, as_json: bool) 
     \b
     ann2snn simulate example_net_snn.pth
     """
-    from dataclasses import replace
+    from ann2snn_cli import devices, pipeline
 
-    from ann2snn_cli import data, devices, pipeline
-    from ann2snn_cli.stages.export import pth
-
-    graph, provenance = pth.load(snn)
-    if schedule:
-        graph = replace(graph, contract=replace(graph.timing, schedule=schedule))
-    dataset = settings.data.dataset or provenance["dataset"]
-    samples = data.load(dataset, settings.data.data_dir)
-    _refuse_other_shape(graph, samples, snn)
+    graph, provenance = load_snn(snn, schedule)
+    samples = data_of(graph, provenance, settings, snn)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
     with Progress("simulate", -(-samples.test_size // size), "batch") as progress:
         result = pipeline.evaluate(
@@ -67,19 +57,6 @@ def command(snn: Path, settings: Settings, schedule: str | None, as_json: bool) 
         "spikes_per_sample": sum(result.spikes.values()) / max(1, result.samples),
     }
     emit(document, as_json, lambda: _text(document))
-
-
-def _refuse_other_shape(graph: Graph, samples: Data, snn: Path) -> None:
-    from ann2snn_cli.errors import BadData
-
-    shapes = [node.shape for node in graph.inputs]
-    if shapes != [tuple(samples.input_shape)]:
-        raise BadData(
-            f"the samples of {samples.name} have the shape {tuple(samples.input_shape)}, "
-            f"the network takes {', '.join(map(str, shapes))}",
-            where=str(snn),
-            remedy="give the data it was made for with --dataset",
-        )
 
 
 def _text(document: dict[str, Any]) -> str:

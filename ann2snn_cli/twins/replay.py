@@ -66,7 +66,7 @@ class Network:
         values = self.arrays[layer["name"], role]
         if layer["parameters"][role].get("per") == "channel":
             return values.reshape(-1, *[1] * (len(layer["shape"]) - 1))
-        return values
+        return values if layer["shape"] else values.reshape(())
 
     @property
     def steps(self) -> int:
@@ -108,7 +108,16 @@ class Pack:
 
     def result(self, name: str) -> dict[str, Any]:
         """label, prediction, and by output the sums over all steps, flat."""
-        document: dict[str, Any] = json.loads((self.folder / self.sample(name)["result"]).read_text("utf-8"))
+        file = self.sample(name)["result"]
+        sizes = {layer["name"]: prod(layer["shape"]) for layer in self.network.layers}
+        try:
+            document: dict[str, Any] = json.loads(_content(self.folder, file))
+            sums = document["outputs"]
+            whole = all(np.shape(sums[output]) == (sizes[output],) for output in self.network.outputs)
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise Damaged([Problem(file, "it does not hold the sums of every output", sample=name)])
         return document
 
 
@@ -116,22 +125,34 @@ _DIGIT = np.full(256, -1, np.int64)
 _DIGIT[[ord(digit) for digit in "0123456789abcdef"]] = range(16)
 
 
-def read_lines(folder: Path, file: str) -> Array:
-    """The hexadecimal digits of a memory file, [lines, digits]; all lines are of one width."""
-    content = np.frombuffer((folder / file).read_bytes(), np.uint8)
-    width = int(np.argmax(content == ord("\n"))) + 1 if content.size else 1
-    if width == 1 or content.size % width or np.any(content[width - 1 :: width] != ord("\n")):
-        raise Damaged([Problem(file, "its lines are not of one width")])
+def _content(folder: Path, file: str) -> bytes:
+    try:
+        return (folder / file).read_bytes()
+    except FileNotFoundError as error:
+        raise Damaged([Problem(file, "it is missing")]) from error
+    except OSError as error:
+        raise Damaged([Problem(file, f"it cannot be read: {error.strerror}")]) from error
+
+
+def read_lines(folder: Path, file: str, bits: int) -> Array:
+    """The hexadecimal digits of a memory file, [lines, digits]: lines of so many bits, those above them 0."""
+    content = np.frombuffer(_content(folder, file), np.uint8)
+    width = -(-bits // 4) + 1
+    if content.size % width or np.any(content[width - 1 :: width] != ord("\n")):
+        raise Damaged([Problem(file, f"its lines are not all of {width - 1} digits")])
     digits = _DIGIT[content.reshape(-1, width)[:, :-1]]
     if np.any(digits < 0):
         raise Damaged([Problem(file, "it holds something that is no lower-case hexadecimal digit")])
+    if np.any(digits[:, :1] >> (bits - 1) % 4 + 1):
+        raise Damaged([Problem(file, f"a bit above the {bits} of a line is not 0")])
     return digits
 
 
 def read_words(folder: Path, file: str, bits: int, encoding: str, shape: Sequence[int]) -> Array:
     """One word a line, in a shape."""
-    values = np.zeros(1, np.int64)
-    for column in read_lines(folder, file).T:
+    lines = read_lines(folder, file, bits)
+    values = np.zeros(len(lines), np.int64)
+    for column in lines.T:
         values = values * 16 + column
     if len(values) != prod(shape):
         raise Damaged([Problem(file, f"it holds {len(values)} words, not {prod(shape)}")])
@@ -145,9 +166,9 @@ def read_words(folder: Path, file: str, bits: int, encoding: str, shape: Sequenc
 def read_spikes(folder: Path, file: str, shape: Sequence[int]) -> Array:
     """One line a step, bit i (the right-most is 0) is neuron i."""
     steps, neurons = shape[0], prod(shape[1:])
-    digits = read_lines(folder, file)[:, ::-1]
-    if digits.shape != (steps, -(-neurons // 4)):
-        raise Damaged([Problem(file, f"it holds {len(digits)} lines, not {steps} of {neurons} neurons")])
+    digits = read_lines(folder, file, neurons)[:, ::-1]
+    if len(digits) != steps:
+        raise Damaged([Problem(file, f"it holds {len(digits)} lines, not {steps}")])
     bits: Array = (digits[:, :, None] >> np.arange(4) & 1).reshape(steps, -1)[:, :neurons]
     return bits.reshape(shape)
 
@@ -155,7 +176,7 @@ def read_spikes(folder: Path, file: str, shape: Sequence[int]) -> Array:
 def read(folder: Path) -> Pack:
     """The pack in a folder, its parameters read. Whether it is whole, `problems` says."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        manifest = json.loads(_content(folder, MANIFEST))
         if manifest["schema"] != SCHEMA:
             raise Damaged([Problem(MANIFEST, f"its schema is {manifest['schema']}, not {SCHEMA}")])
         arrays = {
@@ -166,10 +187,7 @@ def read(folder: Path) -> Pack:
         contract, layers, outputs = (manifest[name] for name in ("contract", "layers", "outputs"))
         network = Network(contract, layers, outputs, manifest["widest_bits"], arrays)
         return Pack(folder, manifest, network)
-    except FileNotFoundError as error:
-        file = Path(error.filename).relative_to(folder).as_posix()
-        raise Damaged([Problem(file, "it is missing")]) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Damaged([Problem(MANIFEST, f"it is damaged: {type(error).__name__}: {error}")]) from error
 
 
@@ -180,19 +198,20 @@ def _parameter(folder: Path, entry: dict[str, Any]) -> Array:
 def problems(folder: Path) -> list[Problem]:
     """Everything in which a pack's files differ from its manifest: simulators do not notice."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        files, owners = manifest["files"], _owners(manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [Problem(MANIFEST, f"it is missing or damaged: {type(error).__name__}: {error}")]
-    found = []
+        return list(_problems(folder, json.loads(_content(folder, MANIFEST))))
+    except Damaged as error:
+        return list(error.problems)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return [Problem(MANIFEST, f"it is damaged: {type(error).__name__}: {error}")]
+
+
+def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     if manifest_hash(manifest) != manifest.get("manifest_sha256"):
-        found.append(Problem(MANIFEST, "it was changed after it was written (manifest_sha256 differs)"))
-    for name, entry in files.items():
+        yield Problem(MANIFEST, "it was changed after it was written (manifest_sha256 differs)")
+    owners = _owners(manifest)
+    for name, entry in manifest["files"].items():
         layer, sample = owners.get(name, ("", ""))
-        found += [Problem(name, what, layer, sample) for what in _file_problems(folder / name, entry)]
-    listed = {MANIFEST, *files}
-    present = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-    return found + [Problem(name, "the manifest does not list it") for name in present if name not in listed]
+        yield from (Problem(name, what, layer, sample) for what in _file_problems(folder / name, entry))
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
@@ -253,8 +272,12 @@ def replay(
             continue
         if layer["kind"] == "input":
             done[layer["name"]] = Activity(np.broadcast_to(stimulus, (network.steps, *stimulus.shape)))
-        else:
+            continue
+        try:
             done[layer["name"]] = compute(network, layer, [done[name].train for name in layer["inputs"]])
+        except (LookupError, TypeError, ValueError) as error:
+            what = f"a layer cannot be computed as it is described: {type(error).__name__}: {error}"
+            raise Damaged([Problem(MANIFEST, what, layer["name"])]) from error
     return done
 
 
@@ -536,8 +559,18 @@ def _difference(
     return Difference(sample, layer, 0 if name == "result" else step + 1, neuron, name, expected, found)
 
 
-def verify(pack: Pack, samples: Sequence[str]) -> Outcome:
-    """Replay samples and compare everything that is recorded."""
+def unavailable() -> str:
+    """What is missing for this twin to run here: nothing."""
+    return ""
+
+
+def version() -> str:
+    """Of what runs it."""
+    return f"numpy {np.__version__}"
+
+
+def verify(pack: Pack, samples: Sequence[str], work: Path | None = None) -> Outcome:
+    """Replay samples and compare everything that is recorded. (Other twins need a folder to work in.)"""
     outcome = Outcome()
     for sample in samples:
         activity = replay(pack.network, pack.stimulus(sample))
@@ -551,7 +584,7 @@ def coordinates(layer: Layer, neuron: int) -> str:
     axes = {1: ["index"], 2: ["channel", "x"], 3: ["channel", "y", "x"], 4: ["channel", "z", "y", "x"]}
     shape = layer["shape"]
     names = axes.get(len(shape), [f"axis {i}" for i in range(len(shape))])
-    places = np.unravel_index(neuron, shape)
+    places = np.unravel_index(neuron, shape) if shape else ()
     return f"neuron {neuron} ({', '.join(f'{n} {int(p)}' for n, p in zip(names, places, strict=True))})"
 
 
@@ -576,7 +609,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{problem.file}: {problem.what}")
     try:
         pack = read(options.pack)
-        names = options.sample or [sample["name"] for sample in pack.manifest["samples"]]
+        every = [sample["name"] for sample in pack.manifest["samples"]]
+        names = options.sample or every
+        if strange := [name for name in names if name not in every]:
+            parser.error(f"there is no sample {strange[0]!r}; there are: {', '.join(every)}")
         outcome = verify(pack, names)
     except Damaged as error:
         print(f"the pack cannot be replayed: {error}")

@@ -109,6 +109,13 @@ def is_our_yaml(path: Path) -> bool:
         return False
 
 
+def size_of(path: Path) -> int:
+    """The bytes of a file, or of all files of a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+
+
 SETTINGS_HEADER = "# ann2snn settings"
 
 

@@ -51,6 +51,7 @@ MEANING = {
 def describe(graph: Graph) -> Network:
     """Needs SPIKING in integers; refuses real numbers, naming the layers."""
     _refuse_real(graph)
+    _refuse_several_inputs(graph)
     proved = bounds(graph, graph.timing.schedule)
     spiking, names = spiking_nodes(graph), _file_names(graph)
     layers, arrays = [], {}
@@ -66,6 +67,7 @@ def describe(graph: Graph) -> Network:
                 "shape": list(node.shape),
                 "spikes": node.name in spiking,
                 "passes": _ends(proved[node.name].passed_on),
+                **({"unit": _unit(node)} if node.name in graph.outputs else {}),
                 **fields,
                 "parameters": dict(_entries(names[node.name], parameters)),
             }
@@ -90,18 +92,35 @@ def _refuse_real(graph: Graph) -> None:
         )
 
 
+def _refuse_several_inputs(graph: Graph) -> None:
+    if len(graph.inputs) != 1:
+        raise UnsupportedNetwork(
+            f"it takes {len(graph.inputs)} inputs, and these files hold one stimulus a sample",
+            where=", ".join(node.name for node in graph.inputs),
+            remedy="let the network take one input, and split it inside",
+        )
+
+
 def _file_names(graph: Graph) -> dict[str, str]:
-    """A name for the files of each layer; two that fall together are numbered."""
-    taken: dict[str, str] = {}
+    """A name for the files of each layer; of two that fall together, the later one gets underscores."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()  # in lower case: there are file systems that do not tell A from a
     for node in graph.nodes:
         safe = "".join(
             letter if (letter.isascii() and letter.isalnum()) or letter in "._-" else "_"
             for letter in node.name
         )
-        while safe in taken.values():
+        while taken & _claimed(node, safe):
             safe += "_"
-        taken[node.name] = safe
-    return taken
+        taken |= _claimed(node, safe)
+        names[node.name] = safe
+    return names
+
+
+def _claimed(node: Node, name: str) -> set[str]:
+    """What its files may be called: an add has one for each input, `add.0`, as other layers may."""
+    inputs = range(len(node.inputs)) if isinstance(node.op, Add) else ()
+    return {name.lower(), *(f"{name}.{place}".lower() for place in inputs)}
 
 
 def _spans(bound: Bound) -> Iterator[Span]:
@@ -112,6 +131,13 @@ def _spans(bound: Bound) -> Iterator[Span]:
 
 def _ends(span: Span) -> Fields:
     return {"lowest": int(span.low), "highest": int(span.high)}
+
+
+def _unit(node: Node) -> float | list[float]:
+    """What 1 stands for: value = sum over the steps / T · unit; where it differs, of each neuron."""
+    worth = node.worth.detach().cpu().double()
+    found: float | list[float] = worth.expand(node.shape).flatten().tolist()
+    return float(worth) if worth.numel() == 1 else found
 
 
 def _entries(file_name: str, parameters: Parameters) -> Iterator[tuple[str, Fields]]:
@@ -165,7 +191,7 @@ def _per(node: Node, values: Tensor, bits: int | None = None) -> tuple[Array, Fi
     """Values of a layer, of each channel or of each neuron."""
     stored: Fields = {"bits": 0, "encoding": "two's complement"}
     array = numbers(values)
-    channels = (node.shape[0], *[1] * (len(node.shape) - 1))
+    channels = (*node.shape[:1], *[1] * (len(node.shape) - 1))
     if array.size == 1:
         per, array = "layer", array.reshape(1)
     elif array.shape == channels and len(channels) > 1:

@@ -42,8 +42,9 @@ def _samples(manifest: Mapping[str, Any]) -> str:
 
 def _weight(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     """One weight: the address from its indices, the word there, its value."""
-    layer = next((each for each in manifest["layers"] if "weight" in each["parameters"]), None)
-    if layer is None or "layout" not in layer["parameters"]["weight"]:
+    synapses = (each for each in manifest["layers"] if "layout" in each["parameters"].get("weight", {}))
+    layer = next(synapses, None)
+    if layer is None:
         return ""
     entry = layer["parameters"]["weight"]
     values = arrays[entry["file"].removesuffix(".mem")]
@@ -76,10 +77,11 @@ def _decoded(sample: str, layer: str, file: str, spikes: Array) -> str:
     line = spike_lines(flat[step : step + 1]).decode().strip()
     place_of_digit = neuron // 4
     digit = line[digits(flat.shape[1]) - 1 - place_of_digit]
-    place = ", ".join(str(int(at)) for at in np.unravel_index(neuron, spikes.shape[1:]))
+    places = np.unravel_index(neuron, (1, *spikes.shape[1:]))[1:]  # a layer may have no axes
+    place = ", ".join(str(int(at)) for at in places)
     return (
         f"## A spike, by hand\n\n"
-        f"Sample `{sample}`, layer `{layer}`, neuron [{place}]: its flat index is {neuron} of {flat.shape[1]}. "
+        f"Sample `{sample}`, layer `{layer}`, neuron [{place}]: its flat index is {neuron}. "
         f"Step {step + 1} is line {step + 1} of `{file}`, {len(line)} digits. "
         f"Bit {neuron} is bit {neuron % 4} of digit {place_of_digit} from the right (0 is the right-most). "
         f"That digit is `{digit}`, so the bit is {int(digit, 16) >> neuron % 4 & 1}: it fires."

@@ -77,11 +77,19 @@ def _pixel(shape: tuple[int, ...], op: Input) -> Tensor:
     return x
 
 
+def _noise(shape: tuple[int, ...], op: Input) -> Tensor:
+    return torch.randint(op.low, op.high + 1, shape, generator=torch.Generator().manual_seed(0))
+
+
 _PATTERNS: dict[str, tuple[str, Callable[[tuple[int, ...], Input], Tensor]]] = {
     "zeros": ("every value 0: biases alone", _zeros),
     "max": ("every value the highest", _full),
     "checkerboard": ("lowest and highest in turn", _checkerboard),
     "pixel": ("one value, in the middle of the first channel, the highest; the others 0", _pixel),
+    "noise": (
+        "every value drawn evenly from all that there are: it wakes neurons that images leave asleep",
+        _noise,
+    ),
 }
 
 
@@ -148,7 +156,10 @@ def _tie(graph: Graph) -> Sample | Absent:
 
 
 def _drives_that_tie(graph: Graph, probe: Probe) -> Iterator[int]:
-    """Integer drives a step that make V = θ: stepwise at the first spike, layerwise with all integrated."""
+    """Integer drives a step that make V = θ: stepwise at the first spike, layerwise with all integrated.
+
+    Layerwise a neuron that resets by subtraction comes from n·θ to θ. Stepwise V must rise, or it has fired.
+    """
     op, steps = probe.node.op, graph.timing.timesteps
     assert isinstance(op, IntegrateFire)
     threshold, bias, initial = (
@@ -157,14 +168,16 @@ def _drives_that_tie(graph: Graph, probe: Probe) -> Iterator[int]:
     )
     scale = 2**op.fraction_bits
     layerwise = graph.timing.schedule == "layerwise"
+    multiples = steps if graph.timing.reset_mode == "subtraction" else 1
     goals = (
-        [(n * threshold, steps) for n in range(1, steps + 1)]
+        [(n * threshold, steps) for n in range(1, multiples + 1)]
         if layerwise
         else [(threshold, t) for t in range(1, steps + 1)]
     )
     for goal, elapsed in goals:
         drive, rest = divmod(goal - initial - elapsed * bias, elapsed * scale)
-        if rest == 0 and drive > 0:
+        reached_first = layerwise or elapsed == 1 or scale * drive + bias > 0
+        if rest == 0 and drive > 0 and reached_first:
             yield drive
 
 

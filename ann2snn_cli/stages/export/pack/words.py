@@ -21,6 +21,7 @@ def words(values: Array, bits: int, encoding: str) -> bytes:
     """Values in memory order, a word a line: `two's complement`, `unsigned` or `bipolar`."""
     flat = values.ravel().astype(np.int64)
     if encoding == "bipolar":
+        assert np.all(np.abs(flat) == 1), "a bipolar value is neither -1 nor 1"
         flat = (flat + 1) // 2
     low, high = (
         (0, 2**bits - 1) if encoding != "two's complement" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from ann2snn_cli.stages.export.pack.guide import guide
 from ann2snn_cli.stages.export.pack.samples import Absent, Sample
 from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
 from ann2snn_cli.twins import replay
-from ann2snn_cli.twins.replay import Layer, Network
+from ann2snn_cli.twins.replay import Layer, Network, Pack
 
 Array = NDArray[Any]
+Programs = Callable[[Pack], Mapping[str, str]]  # a pack -> sources by file name
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,8 @@ class Extent:
     def steps_of(self, graph: Graph) -> int:
         """How many steps are written."""
         steps = graph.timing.timesteps
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"{self.steps} steps cannot be recorded", remedy=f"record 1 to {steps}")
         return steps if self.steps is None else min(self.steps, steps)
 
 
@@ -71,13 +74,13 @@ def write(
     extent: Extent | None = None,
     absent: Iterable[Absent] = (),
     origin: Mapping[str, str] | None = None,
-    sources: Mapping[str, str] | None = None,
+    programs: Mapping[str, Programs] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the pack of a SPIKING graph in integers.
 
-    `origin` says where the network comes from (tool, network, dataset); `sources` are further files, such as
-    the programs that replay the pack.
+    `origin` says where the network comes from (tool, network, dataset). `programs` replay the pack in other
+    languages: by folder, what writes their sources.
     """
     extent = extent or Extent()
     network, chosen, steps = describe(graph), extent.chosen(graph), extent.steps_of(graph)
@@ -100,8 +103,10 @@ def write(
         files.arrays_file()
         files.text("replay.py", Path(replay.__file__).read_text("utf-8"))
         files.text("README.md", guide(manifest, files.arrays))
-        for name, text in (sources or {}).items():
-            files.text(name, text)
+        finished = Pack(place, manifest, network)
+        for language, sources in (programs or {}).items():
+            for name, text in sources(finished).items():
+                files.text(f"{language}/{name}", text)
         manifest["files"] = dict(sorted(files.listed.items()))
         manifest["manifest_sha256"] = replay.manifest_hash(manifest)
         (place / MANIFEST).write_bytes(as_json(manifest))
@@ -169,8 +174,9 @@ class _Files:
     ) -> Iterable[tuple[str, str]]:
         name = f"expect/{of.sample.name}/{layer['file_name']}"
         values = of.potentials[layer["name"]]
-        lowest, highest = self.seen.get(layer["name"], [0, 0])
-        self.seen[layer["name"]] = [min(lowest, int(values.min())), max(highest, int(values.max()))]
+        ends = [int(values.min()), int(values.max())]
+        lowest, highest = self.seen.get(layer["name"], ends)
+        self.seen[layer["name"]] = [min(lowest, ends[0]), max(highest, ends[1])]
         if layer["name"] in of.spikes:
             spikes = of.spikes[layer["name"]][:steps].astype(np.uint8)
             flat = spikes.reshape(len(spikes), -1)

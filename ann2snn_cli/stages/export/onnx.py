@@ -1,0 +1,62 @@
+"""ONNX out: the network as an integer graph over all steps, and one step of it in floats where that is exact.
+
+The graphs are those of the twin (`twins/onnx`), which is verified against every vector pack.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.stages.export.files import refuse_foreign, write_file
+from ann2snn_cli.stages.export.pack import describe
+from ann2snn_cli.twins.onnx import model, step_model
+from ann2snn_cli.twins.replay import Damaged
+
+PRODUCER = "ann2snn"
+
+
+def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool = False) -> str:
+    """Write PATH, and PATH with _step before its suffix where a step is exact in float32.
+
+    Gives the reason where that second file could not be written; empty where it was.
+    """
+    network, step = describe(graph), step_file(path)
+    for each in (path, step):
+        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, flag="--save_dir")
+    try:
+        content = _bytes(model(network, potentials=potentials))
+    except Damaged as error:
+        raise UnsupportedNetwork(
+            f"it has no ONNX form: {error}", remedy="lower --weight_bitwidth or --timesteps, or export a pack"
+        ) from error
+    write_file(path, content, is_ours=is_ours, overwrite=overwrite)
+    try:
+        content = _bytes(step_model(network))
+    except Damaged as error:
+        step.unlink(missing_ok=True)  # one of an earlier network would not belong to this one
+        return str(error)
+    write_file(step, content, is_ours=is_ours, overwrite=overwrite)
+    return ""
+
+
+def _bytes(made: onnx.ModelProto) -> bytes:
+    made.producer_name = PRODUCER
+    content: bytes = made.SerializeToString(deterministic=True)
+    return content
+
+
+def step_file(path: Path) -> Path:
+    """Where the step graph lies."""
+    return path.with_name(f"{path.stem}_step{path.suffix}")
+
+
+def is_ours(path: Path) -> bool:
+    """An ONNX file that this tool wrote."""
+    try:
+        return path.is_file() and onnx.load(path, load_external_data=False).producer_name == PRODUCER
+    except Exception:  # damaged protobuf raises its own errors of many kinds
+        return False

@@ -1,0 +1,259 @@
+"""How good is a pack: break the network in many small ways, and see which breaks the pack notices.
+
+A mutant changes one thing: a bit of a weight, of a threshold, of a bias, of an initial potential, the shift,
+the reset rule or the comparator of one layer. It is killed when a spike, potential or result that the pack
+records comes out differently. One that survives on every sample either computes the same function (some are
+proved equivalent here) or shows a hole in the pack.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ann2snn_cli.twins.replay import Activity, Array, Layer, Network, Pack, compute, recorded, replay
+
+CONTRACT_FAULTS = {
+    "reset rule": {"reset_mode": {"subtraction": "zero", "zero": "subtraction"}},
+    "comparator": {"comparator": {">=": ">", ">": ">="}},
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one layer."""
+
+    layer: str
+    kind: str  # weight, threshold, bias, initial, index, shift, reset rule, comparator
+    role: str = ""  # the parameter
+    place: int = 0  # flat index in it
+    before: int = 0
+    after: int = 0
+
+    def __str__(self) -> str:
+        if not self.role:
+            return f"{self.layer}: {self.kind}"
+        return f"{self.layer}: {self.kind} {self.place}: {self.before} -> {self.after}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    killed_by: str = ""  # the first sample that shows it
+    equivalent: str = ""  # why it computes the same, where that is proved
+
+    @property
+    def survives(self) -> bool:
+        """Not killed, and not proved equivalent."""
+        return not self.killed_by and not self.equivalent
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What the samples make of the neurons of a population, in counts."""
+
+    layer: str
+    neurons: int
+    never_fire: int
+    always_fire: int
+    never_near: int  # the potential never comes within half a threshold of it
+
+
+# Mutants -------------------------------------------------------------------------------------------
+
+
+def mutants(network: Network, count: int, seed: int = 0) -> list[Mutant]:
+    """Up to `count` different mutants, drawn by the seed: rules of populations, and bits of every parameter.
+
+    Each parameter of each layer gets an equal share, however many words it has.
+    """
+    chance = random.Random(seed)
+    rules = [rule for layer in network.layers for rule in _rule_mutants(layer)]
+    chosen = dict.fromkeys(chance.sample(rules, min(len(rules), max(1, count // 4))))
+    places = [(layer, role) for layer in network.layers for role in layer["parameters"]]
+    for _ in range(20 * count if places else 0):  # a small network may not have so many
+        if len(chosen) >= count:
+            break
+        layer, role = chance.choice(places)
+        chosen[_bit_flip(network, layer, role, chance)] = None
+    order = {layer["name"]: place for place, layer in enumerate(network.layers)}
+    return sorted(list(chosen)[:count], key=lambda mutant: order[mutant.layer])
+
+
+def _rule_mutants(layer: Layer) -> Iterator[Mutant]:
+    if layer["kind"] == "integrate_fire":
+        bits = layer["fraction_bits"]
+        yield Mutant(layer["name"], "shift", "fraction_bits", 0, bits, bits + 1)
+        yield from (Mutant(layer["name"], kind) for kind in CONTRACT_FAULTS)
+
+
+def _bit_flip(network: Network, layer: Layer, role: str, chance: random.Random) -> Mutant:
+    """One bit of one word, as it is stored."""
+    entry = layer["parameters"][role]
+    values = network.arrays[layer["name"], role]
+    place = chance.randrange(values.size)
+    before = int(values.ravel()[place])
+    if role == "index":  # another place of the input, or -1: a bit could point outside
+        extent = prod(_layer(network, layer["inputs"][0])["shape"])
+        after = (before + 2 + chance.randrange(extent)) % (extent + 1) - 1
+    elif entry["encoding"] == "bipolar":
+        after = -before
+    else:
+        bits = entry["bits"]
+        word = (before ^ 1 << chance.randrange(bits)) & (1 << bits) - 1
+        after = word - (word >> bits - 1 << bits) if entry["encoding"] == "two's complement" else word
+    return Mutant(layer["name"], role.partition(".")[0], role, place, before, after)
+
+
+def apply(network: Network, mutant: Mutant) -> tuple[Network, Layer]:
+    """The network and the layer that a mutant makes of them; only that layer is computed with it."""
+    layer = _layer(network, mutant.layer)
+    if mutant.kind in CONTRACT_FAULTS:
+        ((key, other),) = CONTRACT_FAULTS[mutant.kind].items()
+        contract = {**network.contract, key: other[network.contract[key]]}
+        return replace(network, contract=contract), layer
+    if mutant.kind == "shift":
+        return network, {**layer, "fraction_bits": mutant.after}
+    values = network.arrays[mutant.layer, mutant.role].copy()
+    values.ravel()[mutant.place] = mutant.after
+    return replace(network, arrays={**network.arrays, (mutant.layer, mutant.role): values}), layer
+
+
+def _layer(network: Network, name: str) -> Layer:
+    return next(layer for layer in network.layers if layer["name"] == name)
+
+
+# Judging -------------------------------------------------------------------------------------------
+
+
+def judge(pack: Pack, count: int, seed: int = 0, samples: Sequence[str] = ()) -> list[Verdict]:
+    """What the pack's samples (or those named) make of `count` mutants."""
+    network = pack.network
+    alive = mutants(network, count, seed)
+    order = {mutant: place for place, mutant in enumerate(alive)}
+    verdicts: dict[Mutant, Verdict] = {}
+    for sample in samples or [entry["name"] for entry in pack.manifest["samples"]]:
+        clean = replay(network, pack.stimulus(sample))
+        for mutant in alive:
+            if _shows(pack, clean, mutant):
+                verdicts[mutant] = Verdict(mutant, killed_by=sample)
+        alive = [mutant for mutant in alive if mutant not in verdicts]
+    for mutant in alive:
+        verdicts[mutant] = Verdict(mutant, equivalent=_equivalence(network, mutant))
+    return sorted(verdicts.values(), key=lambda verdict: order[verdict.mutant])
+
+
+def _shows(pack: Pack, clean: dict[str, Activity], mutant: Mutant) -> bool:
+    """Does anything that the pack records differ? Only what depends on the layer is computed again."""
+    network = pack.network
+    names = {layer["name"] for layer in recorded(pack)}
+    mutated, changed_layer = apply(network, mutant)
+    differing: dict[str, Activity] = {}
+    for layer in network.layers:
+        name = layer["name"]
+        if name == mutant.layer:
+            activity = compute(mutated, changed_layer, [clean[feeder].train for feeder in layer["inputs"]])
+        elif any(feeder in differing for feeder in layer["inputs"]):
+            feeders = [differing.get(feeder, clean[feeder]) for feeder in layer["inputs"]]
+            activity = compute(network, layer, [feeder.train for feeder in feeders])
+        else:
+            continue
+        if _is_seen(pack, name, activity, clean[name], in_expect=name in names):
+            return True
+        if not np.array_equal(activity.train, clean[name].train):
+            differing[name] = activity
+    return False
+
+
+def _is_seen(pack: Pack, name: str, activity: Activity, clean: Activity, *, in_expect: bool) -> bool:
+    """Is a difference of this layer among what the pack records?"""
+    if name in pack.network.outputs and not np.array_equal(activity.train.sum(0), clean.train.sum(0)):
+        return True
+    if not in_expect:
+        return False
+    steps = pack.manifest["recorded"]["steps"]
+    if _layer(pack.network, name)["kind"] == "integrate_fire" and _differ(activity.train, clean.train, steps):
+        return True
+    return pack.manifest["recorded"]["potentials"] and _differ(activity.potentials, clean.potentials, steps)
+
+
+def _differ(got: Array | None, wanted: Array | None, steps: int) -> bool:
+    assert got is not None
+    assert wanted is not None
+    return not np.array_equal(got[:steps], wanted[:steps])
+
+
+# Equivalence ---------------------------------------------------------------------------------------
+
+
+def _equivalence(network: Network, mutant: Mutant) -> str:
+    """Why no stimulus can show the mutant, where that can be proved; empty where it cannot."""
+    layer = _layer(network, mutant.layer)
+    if mutant.role.startswith("weight"):
+        return _unread_weight(network, layer, mutant)
+    if mutant.kind in ("threshold", "reset rule", "comparator"):
+        lowest = int(network.arrays[mutant.layer, "threshold"].min())
+        lowest = min(lowest, mutant.after) if mutant.kind == "threshold" else lowest
+        if layer["potential"]["bound"]["highest"] < lowest:
+            return "its potential is proved to stay below the threshold"
+    return ""
+
+
+def _unread_weight(network: Network, layer: Layer, mutant: Mutant) -> str:
+    """A weight that only ever meets zeros: padding, or an input that is proved to be 0."""
+    feeders = [_layer(network, name) for name in layer["inputs"]]
+    if all(feeder["passes"] == {"lowest": 0, "highest": 0} for feeder in feeders):
+        return "what it reads is proved to be 0"
+    alone = np.zeros_like(network.arrays[mutant.layer, mutant.role])
+    alone.ravel()[mutant.place] = 1
+    others = {key: np.zeros_like(value) for key, value in network.arrays.items() if key[0] == mutant.layer}
+    probe = replace(network, arrays={**network.arrays, **others, (mutant.layer, mutant.role): alone})
+    ones = [np.ones((1, *feeder["shape"]), np.int64) for feeder in feeders]
+    reached: Any = compute(probe, layer, ones).train
+    return "" if reached.any() else "it reads nothing but padding"
+
+
+# Coverage ------------------------------------------------------------------------------------------
+
+
+def coverage(pack: Pack) -> list[Coverage]:
+    """Which neurons the samples exercise, population by population."""
+    network = pack.network
+    seen: dict[str, _Exercise] = {}
+    for entry in pack.manifest["samples"]:
+        activity = replay(network, pack.stimulus(entry["name"]))
+        for layer in network.layers:
+            if layer["kind"] == "integrate_fire":
+                now = _exercise(network, layer, activity[layer["name"]])
+                seen[layer["name"]] = seen[layer["name"]].joined(now) if layer["name"] in seen else now
+    return [each.counted(name) for name, each in seen.items()]
+
+
+@dataclass(frozen=True)
+class _Exercise:
+    """Of every neuron: does it ever fire, does it always, does it come near its threshold."""
+
+    fires: Array
+    always: Array
+    near: Array
+
+    def joined(self, other: _Exercise) -> _Exercise:
+        return _Exercise(self.fires | other.fires, self.always & other.always, self.near | other.near)
+
+    def counted(self, name: str) -> Coverage:
+        silent, always, far = (int(each.sum()) for each in (~self.fires, self.always, ~self.near))
+        return Coverage(name, self.fires.size, silent, always, far)
+
+
+def _exercise(network: Network, layer: Layer, activity: Activity) -> _Exercise:
+    assert activity.potentials is not None
+    spikes = activity.train.astype(bool)
+    near = spikes | (2 * activity.potentials >= network.parameter(layer, "threshold"))
+    return _Exercise(np.any(spikes, axis=0), np.all(spikes, axis=0), np.any(near, axis=0))

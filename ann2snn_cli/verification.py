@@ -1,0 +1,168 @@
+"""Verify: replay a vector pack with independent twins, and say where the first difference is."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ann2snn_cli.errors import BadFile, UsageError
+from ann2snn_cli.lookup import unknown
+from ann2snn_cli.twins import diff
+from ann2snn_cli.twins.replay import (
+    MANIFEST,
+    Damaged,
+    Outcome,
+    Pack,
+    Problem,
+    problems,
+    read,
+    values_to_check,
+)
+
+# By name: the module in twins/ and what its functions are told. They are imported when they are asked for.
+BACKENDS: dict[str, tuple[str, dict[str, str]]] = {
+    "numpy": ("replay", {}),
+    "onnx": ("onnx", {"runtime": "reference"}),
+    "onnxruntime": ("onnx", {"runtime": "onnxruntime"}),
+    "c": ("c", {}),
+    "iverilog": ("verilog", {"tool": "iverilog"}),
+    "verilator": ("verilog", {"tool": "verilator"}),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one backend found. `skipped` says why it did not run; `failed` why it came to no result."""
+
+    backend: str
+    version: str = ""
+    samples: tuple[str, ...] = ()
+    expected: int = 0  # values to check
+    outcome: Outcome | None = None
+    seconds: float = 0.0
+    skipped: str = ""
+    failed: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Did it look at everything and find no difference?"""
+        done = self.outcome
+        return done is not None and done.mismatches == 0 and done.checked == self.expected
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The state of a pack: what is wrong with its files, and what the twins say."""
+
+    problems: tuple[Problem, ...]
+    runs: tuple[Run, ...]
+    pack: Pack | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whole files, at least one twin that ran, and none that disagrees."""
+        ran = [run for run in self.runs if not run.skipped]
+        return not self.problems and bool(ran) and all(run.agrees for run in ran)
+
+
+def backends_named(names: Sequence[str]) -> list[str]:
+    """The backends a user asks for; `all` is every one. Refuses unknown names and those that cannot run."""
+    chosen = [name.strip() for each in names for name in each.split(",") if name.strip()]
+    if strange := [name for name in chosen if name not in {"all", *BACKENDS}]:
+        raise unknown("backend", strange[0], ["all", *BACKENDS])
+    if "all" in chosen:
+        return list(BACKENDS)
+    for name in chosen:
+        if reason := _ask(name, "unavailable"):
+            raise UsageError(f"the backend {name} cannot run here", remedy=reason)
+    return list(dict.fromkeys(chosen))
+
+
+def verify_pack(
+    folder: Path,
+    backends: Sequence[str],
+    *,
+    samples: Sequence[str] = (),
+    max_clocks: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Verification:
+    """Check the files, then let every backend replay the samples (none named: all).
+
+    A hardware simulator takes as many samples as fit into `max_clocks`.
+    """
+    damage = problems(folder)
+    try:
+        pack = read(folder)
+        chosen = _samples(pack, samples)
+    except Damaged as error:
+        return Verification(tuple(dict.fromkeys([*damage, *error.problems])), ())
+    runs = tuple(_run(name, pack, chosen, max_clocks, tell) for name in backends)
+    return Verification(tuple(damage), runs, pack)
+
+
+def differences(one: Path, other: Path) -> tuple[Pack, diff.Comparison]:
+    """Where a pack differs from another pack, or from a simulator's log; the pack comes too."""
+    try:
+        pack = read(one)
+        if (other / MANIFEST).is_file():
+            return pack, diff.packs(pack, read(other))
+        return pack, diff.log(pack, other)
+    except Damaged as error:
+        raise BadFile(
+            "it cannot be compared: " + str(error),
+            where=f"{one}, {other}",
+            remedy="give a vector pack, and a second one, or a log as `ann2snn diff --help` describes it",
+        ) from error
+
+
+def _samples(pack: Pack, names: Sequence[str]) -> tuple[str, ...]:
+    every = [sample["name"] for sample in pack.manifest["samples"]]
+    if strange := [name for name in names if name not in every]:
+        raise unknown("sample", strange[0], every)
+    return tuple(names) or tuple(every)
+
+
+def _run(
+    name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None, tell: Callable[[str], None]
+) -> Run:
+    if reason := _ask(name, "unavailable"):
+        return Run(name, skipped=reason)
+    fitting = _fitting(name, pack, samples, max_clocks)
+    if not fitting:
+        clocks = f"one sample takes {_clocks(pack):,} clocks, --max_clocks allows {max_clocks:,}"
+        return Run(name, skipped=clocks)
+    tell(f"{name}: {len(fitting)} of {len(samples)} samples")
+    version, expected = _ask(name, "version"), sum(values_to_check(pack, sample) for sample in fitting)
+    start, outcome, failed = time.perf_counter(), None, ""
+    try:
+        with tempfile.TemporaryDirectory(prefix="ann2snn_") as work:
+            outcome = _module(name).verify(pack, fitting, Path(work), **BACKENDS[name][1])
+    except Damaged as error:
+        failed = str(error)
+    return Run(name, version, fitting, expected, outcome, time.perf_counter() - start, failed=failed)
+
+
+def _fitting(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None) -> tuple[str, ...]:
+    """As many samples as a simulator of clocks has time for."""
+    if max_clocks is None or BACKENDS[name][0] != "verilog":
+        return samples
+    return samples[: max_clocks // max(1, _clocks(pack))]
+
+
+def _clocks(pack: Pack) -> int:
+    clocks: int = _module("iverilog").cycles(pack)
+    return clocks
+
+
+def _module(name: str) -> Any:
+    return import_module(f"ann2snn_cli.twins.{BACKENDS[name][0]}")
+
+
+def _ask(name: str, question: str) -> str:
+    answer: str = getattr(_module(name), question)(**BACKENDS[name][1])
+    return answer
