@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,43 @@ from ann2snn_cli.twins.replay import (
     values_to_check,
 )
 
-# By name: the module in twins/ and what its functions are told. They are imported when they are asked for.
-BACKENDS: dict[str, tuple[str, dict[str, str]]] = {
-    "numpy": ("replay", {}),
-    "onnx": ("onnx", {"runtime": "reference"}),
-    "onnxruntime": ("onnx", {"runtime": "onnxruntime"}),
-    "c": ("c", {}),
-    "iverilog": ("verilog", {"tool": "iverilog"}),
-    "verilator": ("verilog", {"tool": "verilator"}),
+
+@dataclass(frozen=True)
+class Backend:
+    """A twin and what runs it; its module in twins/ is imported when it is first asked."""
+
+    module: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def unavailable(self) -> str:
+        """What is missing for it to run here, and the remedy; empty if nothing is."""
+        return str(self._twin.unavailable(**self.options))
+
+    def version(self) -> str:
+        """Of what runs it."""
+        return str(self._twin.version(**self.options))
+
+    def verify(self, pack: Pack, samples: Sequence[str], work: Path) -> Outcome:
+        """Replay samples and compare everything that is recorded; `work` is an empty folder."""
+        outcome: Outcome = self._twin.verify(pack, samples, work, **self.options)
+        return outcome
+
+    def clocks(self, pack: Pack) -> int:
+        """About how many clocks one sample takes, where a simulator of hardware counts them; else 0."""
+        return int(self._twin.cycles(pack)) if hasattr(self._twin, "cycles") else 0
+
+    @property
+    def _twin(self) -> Any:
+        return import_module(f"ann2snn_cli.twins.{self.module}")
+
+
+BACKENDS = {
+    "numpy": Backend("replay"),
+    "onnx": Backend("onnx", {"runtime": "reference"}),
+    "onnxruntime": Backend("onnx", {"runtime": "onnxruntime"}),
+    "c": Backend("c"),
+    "iverilog": Backend("verilog", {"tool": "iverilog"}),
+    "verilator": Backend("verilog", {"tool": "verilator"}),
 }
 
 
@@ -78,7 +107,7 @@ def backends_named(names: Sequence[str]) -> list[str]:
     if "all" in chosen:
         return list(BACKENDS)
     for name in chosen:
-        if reason := _ask(name, "unavailable"):
+        if reason := BACKENDS[name].unavailable():
             raise UsageError(f"the backend {name} cannot run here", remedy=reason)
     return list(dict.fromkeys(chosen))
 
@@ -130,39 +159,21 @@ def _samples(pack: Pack, names: Sequence[str]) -> tuple[str, ...]:
 def _run(
     name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None, tell: Callable[[str], None]
 ) -> Run:
-    if reason := _ask(name, "unavailable"):
+    backend = BACKENDS[name]
+    if reason := backend.unavailable():
         return Run(name, skipped=reason)
-    fitting = _fitting(name, pack, samples, max_clocks)
+    clocks = backend.clocks(pack)
+    fitting = samples if max_clocks is None or not clocks else samples[: max_clocks // clocks]
     if not fitting:
-        clocks = f"one sample takes {_clocks(pack):,} clocks, --max_clocks allows {max_clocks:,}"
-        return Run(name, skipped=clocks)
+        return Run(name, skipped=f"one sample takes {clocks:,} clocks, --max_clocks allows {max_clocks:,}")
     tell(f"{name}: {len(fitting)} of {len(samples)} samples")
-    version, expected = _ask(name, "version"), sum(values_to_check(pack, sample) for sample in fitting)
+    expected = sum(values_to_check(pack, sample) for sample in fitting)
     start, outcome, failed = time.perf_counter(), None, ""
     try:
         with tempfile.TemporaryDirectory(prefix="ann2snn_") as work:
-            outcome = _module(name).verify(pack, fitting, Path(work), **BACKENDS[name][1])
+            outcome = backend.verify(pack, fitting, Path(work))
     except Damaged as error:
         failed = str(error)
-    return Run(name, version, fitting, expected, outcome, time.perf_counter() - start, failed=failed)
-
-
-def _fitting(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None) -> tuple[str, ...]:
-    """As many samples as a simulator of clocks has time for."""
-    if max_clocks is None or BACKENDS[name][0] != "verilog":
-        return samples
-    return samples[: max_clocks // max(1, _clocks(pack))]
-
-
-def _clocks(pack: Pack) -> int:
-    clocks: int = _module("iverilog").cycles(pack)
-    return clocks
-
-
-def _module(name: str) -> Any:
-    return import_module(f"ann2snn_cli.twins.{BACKENDS[name][0]}")
-
-
-def _ask(name: str, question: str) -> str:
-    answer: str = getattr(_module(name), question)(**BACKENDS[name][1])
-    return answer
+    return Run(
+        name, backend.version(), fitting, expected, outcome, time.perf_counter() - start, failed=failed
+    )

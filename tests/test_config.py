@@ -336,6 +336,7 @@ def test_hardware_v1_holds_the_published_numbers():
         assert row == {bits: lines // (kernel * kernel * bits) for bits in row}
     assert (hardware.max_weight_bitwidth, hardware.pooling, hardware.conv_needs_relu) == (4, "spiking", True)
     assert (hardware.threshold_bits, hardware.bias_bits, hardware.weight_code_bits) == (18, 19, 11)
+    assert hardware.potential_bits is None  # not published
     assert not hardware.final_linear_on_chip
 
 
@@ -357,6 +358,7 @@ def test_a_hardware_file_may_leave_limits_out(yaml_file):
         ("ops: [conv, magic]\n", "a list of conv"),
         ("ops: []\n", "a list of conv"),
         ("threshold_bits: 0\n", "1 or more, or none"),
+        ("potential_bits: 0\n", "1 or more, or none"),
         ("max_weight_bitwidth: 0\n", "from 1"),
         ("pooling: max\n", "sum or spiking"),
         ("conv_needs_relu: 1\n", "true or false"),

@@ -17,6 +17,9 @@ from ann2snn_cli.config import Settings
 def command(settings: Settings, as_json: bool) -> None:
     """Show the graph of a network or of a converted network.
 
+    Of a converted one also, for every population and read-out, the lowest and the highest potential that any
+    input can bring about and the bits of a register that holds both, proved from the weights.
+
     \b
     ann2snn inspect resnet20
     ann2snn inspect example_net_snn.pth
@@ -36,21 +39,33 @@ def command(settings: Settings, as_json: bool) -> None:
 
     def text() -> str:
         counts = f"{document['parameters']} weights, {document['neurons']} neurons"
-        return f"{title}: level {graph.level.name}, {counts}\n\n{table(show.HEADERS, show.rows(graph))}"
+        return f"{title}: level {graph.level.name}, {counts}\n\n{_table(graph)}"
 
     emit(document, as_json, text)
+
+
+def _table(graph: Any) -> str:
+    from ann2snn_cli.ir import show
+    from ann2snn_cli.ir.graph import Level
+    from ann2snn_cli.ir.registers import registers
+
+    if graph.level != Level.SPIKING:
+        return table(show.HEADERS, show.rows(graph))
+    return table(show.REGISTER_HEADERS, show.rows_with_registers(graph, registers(graph)))
 
 
 def _snn(settings: Settings) -> tuple[str, Any, dict[str, Any]]:
     from dataclasses import asdict
     from pathlib import Path
 
+    from ann2snn_cli.ir.registers import registers
     from ann2snn_cli.stages.export import pth
 
     graph, provenance = pth.load(Path(settings.network))
     contract = asdict(graph.timing)
     title = f"{settings.network} ({', '.join(f'{name} {value}' for name, value in contract.items())})"
-    return title, graph, {"contract": contract, "provenance": provenance}
+    held = [asdict(register) for register in registers(graph)]
+    return title, graph, {"contract": contract, "provenance": provenance, "registers": held}
 
 
 def _network(settings: Settings) -> tuple[str, Any, dict[str, Any]]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def plain_verdict(verdict: Verdict) -> dict[str, Any]:
     """A verdict as plain Python, for JSON."""
-    names = ("rule", "layer", "actual", "limit", "remedy", "ok", "derived", "headroom")
+    names = ("rule", "layer", "actual", "limit", "remedy", "ok", "derived", "headroom", "proof")
     return {name: getattr(verdict, name) for name in names}
 
 

@@ -24,7 +24,7 @@ MAX_CLOCKS = 30_000_000  # with --backend all: a minute or two of iverilog
 
 
 @click.command()
-@click.argument("source", metavar="PACK|SNN.pth", type=click.Path(path_type=Path))
+@click.argument("source", metavar="PACK|SNN.pth", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--backend", "backends", multiple=True, default=("all",), metavar="NAME",
     help="numpy, onnx, onnxruntime, c, iverilog, verilator or all; repeatable.  [default: all that can run]",

@@ -51,6 +51,9 @@ class Hardware(Checked):
     threshold_bits: int | None = setting(None, "width of a threshold register", BITS)
     bias_bits: int | None = setting(None, "width of a bias register", BITS)
     weight_code_bits: int | None = setting(None, "width of an entry of the weights' codebook", BITS)
+    potential_bits: int | None = setting(
+        None, "width of a neuron's accumulator, signed, against the worst case over all inputs", BITS
+    )
     pooling: str = setting("sum", "how average pooling is done", one_of("sum", "spiking"))
     final_linear_on_chip: bool = setting(True, "the last linear layer is on the chip, not read out beside it")
     channel_wise_threshold: bool = setting(True, "each channel may have its own threshold")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from torch import Tensor
 
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import AvgPool, Conv, IntegrateFire, Linear, MaxPool, Opaque, Relu, Scale
+from ann2snn_cli.ir.registers import Register
 
 HEADERS = ("node", "op", "reads", "shape", "details", "module")
+REGISTER_HEADERS = (*HEADERS, "potential, worst case")
 
 
 def rows(graph: Graph) -> list[tuple[str, ...]]:
@@ -25,6 +28,18 @@ def rows(graph: Graph) -> list[tuple[str, ...]]:
         )
         for node in graph.nodes
     ]
+
+
+def rows_with_registers(graph: Graph, registers: Iterable[Register]) -> list[tuple[str, ...]]:
+    """The rows, each with the register of its potential as one column more: `REGISTER_HEADERS`."""
+    cells = {register.layer: _register(register) for register in registers}
+    return [(*row, cells.get(row[0], "")) for row in rows(graph)]
+
+
+def _register(register: Register) -> str:
+    if register.bits is None:
+        return "real numbers"
+    return f"{register.lowest}..{register.highest} ({register.bits} bits)"
 
 
 def details(node: Node) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ann2snn_cli.config import Hardware
+from ann2snn_cli.ir.bounds import Span, bounds
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
     Add,
@@ -34,6 +35,7 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
+from ann2snn_cli.ir.registers import has_register, potential
 from ann2snn_cli.ir.spikes import spiking_nodes
 
 
@@ -48,6 +50,7 @@ class Verdict:
     ok: bool
     remedy: str = ""
     derived: bool = False  # the limit follows from a formula, it is not in the published table
+    proof: str = ""  # where `actual` is proved: of what
 
     @property
     def headroom(self) -> float | None:
@@ -313,7 +316,43 @@ def _codes_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict
     )
 
 
+def _potentials_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict]:
+    """The accumulator holds whatever any input can bring about (`ir/bounds.py`)."""
+    limit = hardware.potential_bits
+    if limit is None or not has_register(graph, node):
+        return
+    held = potential(graph, node)
+    if held is None:
+        remedy = "--weight_bitwidth 8 or fewer, and no opaque layer before it"
+        yield Verdict("potential_bits", _layer(node), "real numbers", limit, False, remedy)
+        return
+    fits = held.bits <= limit
+    remedy = "" if fits else _potential_remedies(graph, node, held, limit)
+    proof = f"{held.low:.0f}..{held.high:.0f} in {graph.timing.timesteps} timesteps, {graph.timing.schedule}"
+    yield Verdict("potential_bits", _layer(node), held.bits, limit, fits, remedy, proof=proof)
+
+
+def _potential_remedies(graph: Graph, node: Node, held: Span, limit: int) -> str:
+    """The other schedule where it needs less, fewer timesteps where one would fit, and smaller weights."""
+    other = "layerwise" if graph.timing.schedule == "stepwise" else "stepwise"
+    there = potential(graph, node, other)
+    remedies = []
+    if there is not None and there.bits < held.bits:
+        remedies.append(f"--schedule {other} ({there.bits} bits)")
+    if graph.timing.timesteps > 1 and _one_step(graph, node).bits <= limit:
+        remedies.append("fewer --timesteps")
+    return "; or ".join([*remedies, "fewer --weight_bitwidth"])
+
+
+def _one_step(graph: Graph, node: Node) -> Span:
+    """What the synapses add in one step."""
+    step = bounds(graph)[node.inputs[0]].passed_on
+    shift = 2**node.op.fraction_bits if isinstance(node.op, IntegrateFire) else 1
+    return Span(step.low * shift, step.high * shift)
+
+
 _REGISTER_RULES: tuple[Callable[[Graph, Node, Hardware], Iterator[Verdict]], ...] = (
     _thresholds_fit,
     _codes_fit,
+    _potentials_fit,
 )

@@ -38,6 +38,30 @@ def test_an_snn_is_shown_with_its_contract_and_integers(example, in_folder, ann2
     assert "3x3, padding 1x1, 4 bits" in text
 
 
+REGISTER = {
+    "layer", "source", "lowest", "highest", "bits", "weight_bits", "threshold_bits", "bias_bits",
+}  # fmt: skip
+
+
+def test_an_snn_is_shown_with_its_registers(example, in_folder, ann2snn):
+    """For every population and the read-out: the worst case of the potential, and the bits that hold it."""
+    with in_folder(example[0]):
+        document = ann2snn("inspect", "example_net_snn.pth", "--json").document
+        text = ann2snn("inspect", "example_net_snn.pth").out
+    neurons = [node for node in document["nodes"] if node["op"] in ("IntegrateFire", "Integrate")]
+    assert [register["layer"] for register in document["registers"]] == [node["node"] for node in neurons]
+    assert len(neurons) == 7
+    for node, register in zip(neurons, document["registers"], strict=True):
+        assert set(register) == REGISTER
+        assert register["source"] == node["module"]
+        lowest, highest, bits = register["lowest"], register["highest"], register["bits"]
+        assert -(2 ** (bits - 1)) <= lowest <= 0 <= highest < 2 ** (bits - 1)
+        (line,) = [line for line in text.splitlines() if line.startswith(node["node"] + " ")]
+        assert line.endswith(f"{lowest}..{highest} ({bits} bits)")
+    pool = next(register for register in document["registers"] if register["layer"] == "pool1.neurons")
+    assert (pool["lowest"], pool["highest"], pool["bits"]) == (0, 3 + 4, 4)  # below θ = 4, and four spikes
+
+
 @pytest.mark.parametrize("name", ["resnet20", "unet_small", "mobilenet_small", "debug_net2"])
 def test_every_kind_of_network_is_shown(name, here, ann2snn):
     """Residual, transposed with concat, depthwise, tiny: text and JSON list the same nodes."""

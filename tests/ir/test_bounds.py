@@ -1,35 +1,46 @@
-"""Bounds on integers: proved from the weights, reached by a network made for it, exceeded by none."""
+"""Bounds: proved from the weights, reached by networks made for it, exceeded by none."""
 
+import gc
+import itertools
 import math
+import weakref
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ann2snn_cli.ir.bounds import bounds, exact_dtype
+from ann2snn_cli.ir import bounds as module
+from ann2snn_cli.ir.bounds import Span, bounds, exact_dtype
 from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,
     Concat,
     Conv,
+    Gather,
     Input,
     Integrate,
     IntegrateFire,
     Linear,
     MaxPool,
     Opaque,
+    Permute,
     Ref,
+    Reshape,
     Scale,
 )
+from ann2snn_cli.ir.run import is_linear, linear
 from ann2snn_cli.ir.trains import Trains
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
+SCHEDULES = ("stepwise", "layerwise")
+RESETS = ("subtraction", "zero")
 
 
-def spiking(*nodes, timesteps=4):
+def spiking(*nodes, timesteps=4, reset_mode="subtraction"):
     """A SPIKING graph of (name, op, inputs, shape)."""
     nodes = tuple(Node(*node, unit=ONE) for node in nodes)
-    return Graph(nodes, (nodes[-1].name,), Level.SPIKING, Contract(timesteps))
+    return Graph(nodes, (nodes[-1].name,), Level.SPIKING, Contract(timesteps, reset_mode))
 
 
 def fires(threshold, bias=0, initial=0, fraction_bits=0):
@@ -37,111 +48,424 @@ def fires(threshold, bias=0, initial=0, fraction_bits=0):
     return IntegrateFire(torch.tensor(threshold), torch.tensor(bias), torch.tensor(initial), fraction_bits)
 
 
-def largest(graph, x, schedule):
-    """By node: the largest |sum so far| passed on and |potential before the reset|, as simulated."""
-    rules = Trains(graph, schedule, torch.float64, keep_potentials=True)
-    trains, passed, potential = {}, {}, {}
-    for node in graph.nodes:
-        if isinstance(node.op, Input):
-            trains[node.name] = rules.present(node.op, x)
-        else:
-            activity = rules.compute(node, [trains[name] for name in node.inputs])
-            trains[node.name] = activity.train
-            if isinstance(node.op, IntegrateFire):  # before the reset: what was subtracted added again
-                before = activity.potentials + activity.train * node.op.threshold
-                potential[node.name] = float(before.abs().max())
-            elif activity.potentials is not None:
-                potential[node.name] = float(activity.potentials.abs().max())
-        passed[node.name] = float(trains[node.name].cumsum(0).abs().max())
-    return passed, potential
+def codes(values):
+    """Integer weights."""
+    return torch.tensor(values, dtype=torch.int8)
 
 
-def test_a_network_made_to_reach_its_bounds():
-    """All inputs at 255, all weights positive: the drives are exactly the bounds."""
-    graph = spiking(
-        ("x", Input(unit=1.0), (), (3,)),
-        ("fc", Linear(torch.tensor([[1, 2, 3], [-7, 0, 0]], dtype=torch.int8)), ("x",), (2,)),
-        ("out", Integrate(torch.tensor([10, -5]), torch.tensor([3, 1])), ("fc",), (2,)),
-    )
+# Spans ---------------------------------------------------------------------------------------------
 
-    found = bounds(graph)
 
-    assert found["x"].passed_on == 4 * 255
-    assert found["fc"].passed_on == 7 * 4 * 255  # row 2 has the largest Σ|w|
-    assert found["out"].passed_on == 7 * 4 * 255 + 4 * 10 + 3
-    passed, _ = largest(graph, torch.full((1, 3), 255.0), "stepwise")
-    assert passed["x"] == found["x"].passed_on
-    assert passed["fc"] == found["fc"].passed_on
+@pytest.mark.parametrize(
+    ("low", "high", "bits"),
+    [
+        (0, 0, 1), (-1, 0, 1), (0, 1, 2), (-2, 1, 2), (-3, 1, 3), (0, 127, 8), (0, 128, 9), (-128, 127, 8),
+        (-129, 0, 9), (5, 6, 4), (-6, -5, 4), (-0.5, 0.5, 2),
+    ],
+)  # fmt: skip
+def test_the_bits_are_the_fewest_of_a_twos_complement_register(low, high, bits):
+    """n bits hold −2^(n−1) .. 2^(n−1) − 1, one bit fewer does not."""
+    assert Span(low, high).bits == bits
+    assert -(2 ** (bits - 1)) <= low <= high <= 2 ** (bits - 1) - 1
+    fewer = bits - 2
+    assert bits == 1 or not -(2**fewer) <= low <= high <= 2**fewer - 1
+
+
+def test_a_span_without_an_end_says_so():
+    """No register holds it."""
+    assert Span(-1, 1).finite
+    assert not Span(-math.inf, 1).finite
+    assert not Span(0, math.inf).finite
+
+
+# What nodes pass on --------------------------------------------------------------------------------
 
 
 def test_the_rules_by_hand():
-    """Every kind of node once, in numbers."""
-    grouped = Conv(torch.tensor([[[1, -2]], [[3, 4]]], dtype=torch.int8), None, (1,), (0,), (1,), 2)
-    transposed = Conv(
-        torch.tensor([[[1, -2]], [[3, 4]]], dtype=torch.int8), None, (1,), (0,), (1,), 1, True, (0,)
-    )
+    """Every kind of node once, in numbers, for one step and for four."""
+    grouped = Conv(codes([[[1, -2]], [[3, 4]]]), None, (1,), (0,), (1,), 2)
+    transposed = Conv(codes([[[1, -2]], [[3, 4]]]), None, (1,), (0,), (1,), 1, True, (0,))
     graph = spiking(
-        ("x", Input(unit=1.0, low=-127, high=127), (), (2, 4)),
-        ("n", fires(50, bias=-2, initial=25, fraction_bits=3), ("x",), (2, 4)),
+        ("x", Input(unit=1.0, low=-100, high=127), (), (2, 4)),
+        ("scaled", Scale(codes([[-6], [2]])), ("x",), (2, 4)),
+        ("n", fires(50), ("x",), (2, 4)),
         ("conv", grouped, ("n",), (2, 3)),
         ("up", transposed, ("n",), (1, 5)),
-        ("scale", Scale(torch.tensor([[-6], [2]], dtype=torch.int8)), ("n",), (2, 4)),
-        ("sum", Add((torch.tensor(5), torch.tensor(3))), ("n", "n"), (2, 4)),
+        ("sum", Add((torch.tensor(5), torch.tensor(-3))), ("n", "n"), (2, 4)),
         ("pool", AvgPool((4,), (4,), (0,)), ("n",), (2, 1)),
         ("max", MaxPool((2,), (2,), (0,), (1,)), ("sum",), (2, 2)),
-        ("cat", Concat(), ("n", "scale"), (4, 4)),
-        ("f", Opaque("aten.gelu.default", (Ref(0),)), ("n",), (2, 4)),
+        ("gate", MaxPool((2,), (2,), (0,), (1,)), ("n",), (2, 2)),
+        ("cat", Concat(), ("n", "sum"), (4, 4)),
+        ("flat", Reshape(), ("cat",), (16,)),
+        ("turned", Permute((1, 0)), ("cat",), (4, 4)),
+        ("padded", Gather(torch.tensor([-1, 0])), ("flat",), (2,)),
+        ("nothing", Gather(torch.tensor([-1, -1])), ("flat",), (2,)),
     )
 
     found = bounds(graph)
 
-    assert found["x"].passed_on == 4 * 127
-    assert found["n"].passed_on == 4  # at most one spike a step
-    assert found["n"].potential == 8 * 4 * 127 + 4 * 2 + 25 + 50
-    assert found["conv"].passed_on == 4 * 7
-    assert found["up"].passed_on == 4 * (1 + 2 + 3 + 4)
-    assert found["scale"].passed_on == 4 * 6
-    assert found["sum"].passed_on == 4 * 8
-    assert found["pool"].passed_on == 4 * 4
-    assert found["max"].passed_on == 4 * 8
-    assert found["cat"].passed_on == 4 * 6
-    assert found["f"].passed_on == math.inf
+    steps = {
+        "x": (-100, 127), "scaled": (-762, 600), "n": (0, 1), "conv": (-2, 7), "up": (-2, 8), "sum": (-3, 5),
+        "pool": (0, 4), "max": (-3, 5), "gate": (0, 1), "cat": (-3, 5), "flat": (-3, 5), "turned": (-3, 5),
+        "padded": (0, 1), "nothing": (0, 0),
+    }  # fmt: skip
+    assert {name: bound.passed_on for name, bound in found.items()} == {
+        name: Span(*ends) for name, ends in steps.items()
+    }
+    assert all(found[name].total == Span(4 * low, 4 * high) for name, (low, high) in steps.items())
+    assert [name for name, bound in found.items() if bound.potential is not None] == ["n"]
 
 
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-@pytest.mark.parametrize("seed", range(6))
-def test_no_random_network_exceeds_its_bounds(seed, schedule):
-    """Convolutions, groups, transposition, addition, pooling: at every step, in both schedules."""
+def test_at_a_border_only_the_synapses_that_are_there_count():
+    """[1, −2, 4] over two pixels and padding: −2·a + 4·b and a − 2·b, so never 1 + 4."""
+    graph = spiking(
+        ("x", Input(unit=1.0), (), (1, 2)),
+        ("conv", Conv(codes([[[1, -2, 4]]]), None, (1,), (1,), (1,)), ("x",), (1, 2)),
+    )
+    assert bounds(graph)["conv"].passed_on == Span(-2 * 255, 4 * 255)
+
+
+def test_the_maximum_of_sums_may_fall_as_fast_as_the_fastest_of_its_window():
+    """2a − 4b leads by 4, then falls by 4, while −a + 2b can fall by 1 at most."""
+    graph = spiking(
+        ("x", Input(unit=1.0, high=1), (), (1, 2)),
+        ("conv", Conv(codes([[[-1, 2, -4]]]), None, (1,), (1,), (1,)), ("x",), (1, 2)),
+        ("max", MaxPool((2,), (2,), (0,), (1,)), ("conv",), (1, 1)),
+    )
+    assert bounds(graph)["max"].passed_on == Span(-4, 2)
+    train = torch.tensor([[2.0, -1], [2, -1], [2, -1], [-4, 2]]).reshape(4, 1, 1, 2)
+    for schedule in SCHEDULES:
+        passed = Trains(graph, schedule, torch.float32).compute(graph["max"], [train]).train
+        assert passed.flatten().tolist() == [2, 2, 2, -4]
+
+
+def test_an_input_that_is_never_zero_still_leaves_room_for_sums_without_it():
+    """Pixels of 10 to 20 times 3: a register that has not added them yet holds 0."""
+    graph = spiking(
+        ("x", Input(unit=1.0, low=10, high=20), (), (1,)),
+        ("fc", Linear(codes([[3]])), ("x",), (1,)),
+        ("n", fires(1000), ("fc",), (1,)),
+    )
+    assert bounds(graph)["x"].passed_on == Span(0, 20)
+    assert bounds(graph)["n"].potential == Span(0, 4 * 60)
+
+
+# Accumulators --------------------------------------------------------------------------------------
+
+
+def reached_stepwise(low, high, bias, initial, threshold, steps, reset_mode):
+    """(lowest, highest) of all potentials there are, with every current and either order of addition."""
+    held, seen = {initial}, {initial}
+    for _ in range(steps):
+        after = set()
+        for v, current in itertools.product(held, range(low, high + 1)):
+            seen |= {v + current, v + bias, v + current + bias}
+            after.add(reset(v + current + bias, threshold, reset_mode))
+        held = after
+        seen |= held
+    return min(seen), max(seen)
+
+
+def reached_layerwise(low, high, bias, initial, threshold, steps, reset_mode):
+    """The same where all currents and biases are added first, in any order, and spikes come after."""
+    sums, seen = {initial}, set()
+    for step in range(steps + 1):
+        seen |= {v + count * bias for v in sums for count in range(steps + 1)}
+        if step < steps:
+            sums = {v + current for v, current in itertools.product(sums, range(low, high + 1))}
+    held = {v + steps * bias for v in sums}
+    for _ in range(steps):
+        held = {reset(v, threshold, reset_mode) for v in held}
+        seen |= held
+    return min(seen), max(seen)
+
+
+def reset(v, threshold, reset_mode):
+    """SPEC 1, on plain integers."""
+    if v < threshold:
+        return v
+    return v - threshold if reset_mode == "subtraction" else 0
+
+
+NEURONS = [  # lowest and highest current, bias, initial, threshold, steps
+    (-3, 3, 0, 2, 5, 4), (-9, 9, 0, 0, 1, 5), (0, 9, 0, 3, 7, 5), (-9, 0, 0, 3, 7, 5), (-4, 8, 1, 9, 19, 5),
+    (-4, 8, -2, 9, 10, 3), (-8, 1, 5, 0, 6, 5), (-2, 9, -9, 5, 11, 5), (-6, 6, -5, 1, 2, 4),
+    (0, 0, 0, 0, 3, 2), (-1, 2, 1, 19, 20, 1), (-5, 7, 3, 4, 5, 5), (0, 6, 0, 0, 13, 5),
+    (-7, 9, 6, 3, 8, 5), (0, 3, -3, 6, 7, 5), (-3, 3, 0, 5, 5, 4),
+]  # fmt: skip
+
+
+def one_neuron(low, high, bias, initial, threshold, steps, reset_mode):
+    """A neuron whose current is any integer from low to high."""
+    return spiking(
+        ("x", Input(unit=1.0, low=low, high=high), (), (1,)),
+        ("n", fires(threshold, bias, initial), ("x",), (1,)),
+        timesteps=steps,
+        reset_mode=reset_mode,
+    )
+
+
+@pytest.mark.parametrize("reset_mode", RESETS)
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_of_one_neuron_the_bounds_are_exactly_what_can_be_reached(neuron, reset_mode):
+    """Held against every train of currents that there is: nothing beyond, and both ends attained."""
+    graph = one_neuron(*neuron, reset_mode)
+    assert bounds(graph, "stepwise")["n"].potential == Span(*reached_stepwise(*neuron, reset_mode))
+    assert bounds(graph, "layerwise")["n"].potential == Span(*reached_layerwise(*neuron, reset_mode))
+
+
+@pytest.mark.parametrize("reset_mode", RESETS)
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        (0, 2, 6, 15, 20, 4), (-1, 2, 6, 30, 7, 4), (-2, 0, -3, 30, 7, 4), (0, 5, 1, -9, 3, 5),
+        (0, 0, 6, 15, 20, 5), (-5, 0, 6, 21, 1, 3), (-9, 5, -1, 40, 16, 5), (-1, 6, 0, 12, 7, 1),
+    ],
+)  # fmt: skip
+def test_biases_and_initial_charges_out_of_the_ordinary_stay_within_the_bounds(neuron, reset_mode):
+    """Charged above the threshold or below 0, or driven one way whatever comes in."""
+    graph = one_neuron(*neuron, reset_mode)
+    for schedule, reached in (("stepwise", reached_stepwise), ("layerwise", reached_layerwise)):
+        low, high = reached(*neuron, reset_mode)
+        span = bounds(graph, schedule)["n"].potential
+        assert span.low <= low <= high <= span.high
+
+
+def test_a_population_reaches_the_bounds_computed_by_hand():
+    """θ = 20, V0 = 5, B = 1, spikes of weights 9, 8, −5 through one fraction bit, T = 4.
+
+    Stepwise, 34 + 1 come in at most and 20 go out: 5 + 3·15 + 35. At least −10 + 1 come in, and in the last
+    step the synapses may be first: 5 − 3·9 − 10. Layerwise the biases may come last: 5 + 4·35, 5 − 4·10.
+    """
+    graph = spiking(
+        ("x", Input(unit=1.0, low=0, high=1), (), (3,)),
+        ("fc", Linear(codes([[9, 8, -5]])), ("x",), (1,)),
+        ("n", fires(20, bias=1, initial=5, fraction_bits=1), ("fc",), (1,)),
+    )
+
+    assert bounds(graph, "stepwise")["n"].potential == Span(5 - 3 * 9 - 10, 5 + 3 * 15 + 35)
+    assert bounds(graph, "layerwise")["n"].potential == Span(5 - 4 * 10, 5 + 4 * 35)
+    assert bounds(graph)["n"].potential == Span(5 - 4 * 10, 5 + 4 * 35)  # in either
+
+    for sample, last in (([1, 1, 0], 5 + 3 * 15 + 35 - 20), ([0, 0, 1], 5 - 3 * 9 - 10 + 1)):
+        assert held(graph, "stepwise", sample)["n"][-1].tolist() == [[last]]  # after the bias and the reset
+    assert held(graph, "layerwise", [1, 1, 0])["n"][0].tolist() == [[5 + 4 * 35 - 20]]
+    assert held(graph, "layerwise", [0, 0, 1])["n"][-1].tolist() == [[5 - 4 * 10 + 4]]
+
+
+def held(graph, schedule, sample):
+    """By node: the potentials that the simulation gives, [timesteps, 1, ...]."""
+    rules = Trains(graph, schedule, torch.float64, keep_potentials=True)
+    trains, found = {}, {}
+    for node in graph.nodes:
+        if isinstance(node.op, Input):
+            trains[node.name] = rules.present(node.op, torch.tensor([sample]).double())
+        else:
+            activity = rules.compute(node, [trains[name] for name in node.inputs])
+            trains[node.name], found[node.name] = activity.train, activity.potentials
+    return found
+
+
+def test_a_read_out_adds_up_all_steps_and_its_initial_charge():
+    """Row one: 4·(6·255) + 4·10 + 3 in all, 40 biases last; row two falls to 4·(−7·255) − 4·5 + 1."""
+    graph = spiking(
+        ("x", Input(unit=1.0), (), (3,)),
+        ("fc", Linear(codes([[1, 2, 3], [-7, 0, 0]])), ("x",), (2,)),
+        ("out", Integrate(torch.tensor([10, -5]), torch.tensor([3, 1])), ("fc",), (2,)),
+    )
+
+    found = bounds(graph)["out"]
+
+    assert found.potential == found.total == Span(4 * -7 * 255 - 4 * 5 + 1, 4 * 6 * 255 + 4 * 10 + 3)
+    reached = held(graph, "stepwise", [255, 255, 255])["out"][-1]
+    assert reached.tolist() == [[found.total.high, found.total.low]]
+    assert found.passed_on == Span(-7 * 255 - 5, 6 * 255 + 10 + 3)
+
+
+def test_neurons_of_several_axes_share_their_biases_along_the_last():
+    """Two tokens of two features: (10, −20) is a bias by feature, and one initial charge is for all."""
+    graph = spiking(
+        ("x", Input(unit=1.0, high=1), (), (2, 2)),
+        ("pass", Integrate(torch.tensor([10, -20]), torch.tensor(3)), ("x",), (2, 2)),
+        ("fc", Linear(codes([[1, 0]])), ("pass",), (2, 1)),
+        ("n", IntegrateFire(torch.tensor([999]), torch.tensor([5]), torch.tensor(1)), ("fc",), (2, 1)),
+        timesteps=1,
+    )
+    found = bounds(graph)
+    assert found["pass"].passed_on == Span(-20, 1 + 10 + 3)
+    assert found["fc"].passed_on == Span(0, 1 + 10 + 3)
+    assert found["n"].potential == Span(1, 1 + 14 + 5)
+
+
+# Against simulation --------------------------------------------------------------------------------
+
+
+def random_graph(seed, reset_mode):
+    """Every kind of node between an input of either sign, three populations and a read-out."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low, high, *shape):
-        return torch.randint(low, high, shape, generator=generator)
+        return torch.randint(low, high + 1, shape, generator=generator)
 
-    graph = spiking(
-        ("x", Input(unit=1.0, low=-127, high=127), (), (2, 6, 6)),
-        ("conv", Conv(draw(-7, 8, 4, 1, 3, 3), None, (1, 1), (1, 1), groups=2), ("x",), (4, 6, 6)),
-        (
-            "n",
-            IntegrateFire(draw(1, 400, 4, 1, 1), draw(-50, 50, 4, 1, 1), draw(0, 99, 4, 1, 1), 2),
-            ("conv",),
-            (4, 6, 6),
-        ),
-        ("pool", AvgPool((2, 2), (2, 2), (0, 0)), ("n",), (4, 3, 3)),
-        ("up", Conv(draw(-7, 8, 4, 3, 2, 2), None, (2, 2), groups=2, transposed=True), ("pool",), (6, 6, 6)),
-        ("down", Conv(draw(-7, 8, 6, 4, 1, 1)), ("n",), (6, 6, 6)),
-        ("sum", Add((draw(1, 90), draw(1, 90))), ("up", "down"), (6, 6, 6)),
-        ("out", Integrate(draw(-9, 9, 6, 1, 1), draw(0, 4, 6, 1, 1)), ("sum",), (6, 6, 6)),
-        timesteps=5,
+    def population(channels, highest, fraction_bits=0):
+        shape = (channels, 1, 1)
+        return IntegrateFire(
+            draw(1, highest, *shape), draw(-9, 9, *shape), draw(0, highest // 2, *shape), fraction_bits
+        )
+
+    low = int(draw(-127, 0))
+    grouped = Conv(draw(-7, 7, 4, 1, 3, 3), None, (1, 1), (1, 1), groups=2)
+    up = Conv(draw(-7, 7, 4, 3, 2, 2), None, (2, 2), groups=2, transposed=True)
+    return spiking(
+        ("x", Input(unit=1.0, low=low, high=int(draw(1, 255))), (), (2, 4, 4)),
+        ("conv", grouped, ("x",), (4, 4, 4)),
+        ("a", population(4, 900, 1), ("conv",), (4, 4, 4)),
+        ("gate", MaxPool((3, 3), (1, 1), (1, 1), (1, 1)), ("a",), (4, 4, 4)),
+        ("pool", AvgPool((2, 2), (2, 2), (0, 0)), ("gate",), (4, 2, 2)),
+        ("up", up, ("pool",), (6, 4, 4)),
+        ("down", Conv(draw(-7, 7, 6, 4, 1, 1)), ("a",), (6, 4, 4)),
+        ("highest", MaxPool((3, 3), (1, 1), (1, 1), (1, 1)), ("down",), (6, 4, 4)),
+        ("sum", Add((draw(1, 90, 6, 1, 1), draw(1, 9))), ("up", "highest"), (6, 4, 4)),
+        ("b", population(6, 300), ("sum",), (6, 4, 4)),
+        ("cat", Concat(), ("a", "b"), (10, 4, 4)),
+        ("scale", Scale(draw(-7, 7, 10, 1, 1)), ("cat",), (10, 4, 4)),
+        ("c", population(10, 9, 3), ("scale",), (10, 4, 4)),
+        ("turned", Permute((1, 2, 0)), ("c",), (4, 4, 10)),
+        ("some", Gather(draw(-1, 159, 12)), ("turned",), (12,)),
+        ("fc", Linear(draw(-7, 7, 5, 12)), ("some",), (5,)),
+        ("out", Integrate(draw(-9, 9, 5), draw(0, 4, 5)), ("fc",), (5,)),
+        timesteps=int(draw(1, 6)),
+        reset_mode=reset_mode,
     )
-    x = draw(-127, 128, 4, 2, 6, 6).double()
-    found = bounds(graph)
 
-    passed, potential = largest(graph, torch.cat([x, x.sign() * 127]), schedule)
 
-    for name in passed:
-        assert passed[name] <= found[name].passed_on, name
-    for name in potential:
-        assert potential[name] <= found[name].potential, name
+def extremes(graph):
+    """Samples: all at the lowest or the highest, what drives some neurons of `a` most, and random ones."""
+    op = graph.inputs[0].op
+    pull = synapses(graph, graph["conv"])["x"].T[::11].sign()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(8, pull.shape[1], generator=generator, dtype=torch.float64) * 2 - 1
+    ends = torch.cat([torch.ones_like(noise[:1]), -torch.ones_like(noise[:1]), pull, -pull, noise.sign()])
+    x = torch.where(ends > 0, op.high, torch.where(ends < 0, op.low, 0)).double()
+    some = torch.where(noise > 0, noise * op.high, -noise * op.low).round()
+    return torch.cat([x, some]).reshape(-1, *graph.inputs[0].shape)
+
+
+def synapses(graph, node):
+    """By the name of what stores a value: the matrix [its elements, elements of `node`] that leads here."""
+    if not is_linear(node.op):
+        size = math.prod(node.shape)
+        return {node.name: torch.eye(size, dtype=torch.float64)}
+    found = {}
+    for index, feeder in enumerate(graph.fed_by(node)):
+        for name, matrix in synapses(graph, feeder).items():
+            xs = [torch.zeros(len(matrix), *other.shape, dtype=torch.float64) for other in graph.fed_by(node)]
+            xs[index] = matrix.reshape(-1, *feeder.shape)
+            found[name] = found.get(name, 0) + linear(node, xs).flatten(1)
+    return found
+
+
+def terms(graph, node, trains):
+    """What each synapse adds at each step, [timesteps, batch, synapses, elements of `node`]."""
+    parts = [trains[name].flatten(2)[..., None] * matrix for name, matrix in synapses(graph, node).items()]
+    return torch.cat(parts, dim=2)
+
+
+def partial_sums(values, dim):
+    """The sums of every subset lie between these: the negative terms added up, and the positive ones."""
+    return torch.stack([values.clamp(max=0).sum(dim), values.clamp(min=0).sum(dim)])
+
+
+def within(values, span):
+    """Do all values lie in a span?"""
+    return span.low <= float(values.min()) and float(values.max()) <= span.high
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("reset_mode", RESETS)
+@pytest.mark.parametrize("seed", range(4))
+def test_no_random_network_leaves_its_bounds(seed, reset_mode, schedule):
+    """What every node passes on, sums of any subset of synapses, potentials between any two additions."""
+    graph = random_graph(seed, reset_mode)
+    found = bounds(graph, schedule)
+    rules = Trains(graph, schedule, torch.float64, keep_potentials=True)
+    trains = {}
+
+    for node in graph.nodes:
+        bound = found[node.name]
+        if isinstance(node.op, Input):
+            trains[node.name] = rules.present(node.op, extremes(graph))
+        else:
+            activity = rules.compute(node, [trains[name] for name in node.inputs])
+            trains[node.name] = activity.train
+        assert within(trains[node.name], bound.passed_on), node.name
+        assert within(trains[node.name].cumsum(0), bound.total), node.name
+        if is_linear(node.op):
+            assert within(partial_sums(terms(graph, node, trains), 2), bound.passed_on), node.name
+        if isinstance(node.op, IntegrateFire | Integrate):
+            (feeder,) = graph.fed_by(node)
+            for potential in potentials(graph, node, terms(graph, feeder, trains), activity, schedule):
+                assert within(potential, bound.potential), node.name
+
+
+def potentials(graph, node, synaptic, activity, schedule):
+    """All that lies in the accumulators of a node: between steps, and between any two additions."""
+    op = node.op
+    bias = op.bias.expand(node.shape).flatten().double()
+    initial = op.initial.double() + torch.zeros(node.shape, dtype=torch.float64)
+    synaptic = synaptic * 2 ** getattr(op, "fraction_bits", 0)
+    added = torch.cat([synaptic, bias.expand_as(synaptic[:, :, :1])], dim=2)
+    held = torch.cat([initial.expand_as(activity.potentials[:1]), activity.potentials])
+    if schedule == "stepwise" or isinstance(op, Integrate):
+        return held, held[:-1].flatten(2) + partial_sums(added, 2)
+    return held, initial.flatten() + partial_sums(added, (0, 2))
+
+
+@pytest.mark.parametrize("reset_mode", RESETS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_real_weights_stay_within_the_bounds_too(schedule, reset_mode):
+    """--weight_bitwidth 32: potentials between θ − 1 and θ do not fire either."""
+    weight = torch.tensor([[0.25, -0.75], [0.99, 0.5]], dtype=torch.float64)
+    thresholds, nothing = torch.tensor([0.8, 1.5]), torch.zeros((), dtype=torch.float64)
+    graph = spiking(
+        ("x", Input(unit=1.0, low=0, high=1), (), (2,)),
+        ("fc", Linear(weight), ("x",), (2,)),
+        ("n", IntegrateFire(thresholds, nothing + 0.3, thresholds / 2), ("fc",), (2,)),
+        timesteps=6,
+        reset_mode=reset_mode,
+    )
+    span = bounds(graph, schedule)["n"].potential
+    for sample in itertools.product((0, 1), (0, 1)):
+        assert within(held(graph, schedule, sample)["n"], Span(span.low - 1e-9, span.high + 1e-9))
+    if (schedule, reset_mode) == ("stepwise", "zero"):
+        assert span.high == pytest.approx(1.5 + 0.99 + 0.5 + 0.3)
+
+
+# Real numbers --------------------------------------------------------------------------------------
+
+
+def test_an_opaque_node_has_no_bounds_nor_has_what_it_feeds():
+    """Its neurons hold any real number, and pass on spikes again."""
+    graph = spiking(
+        ("x", Input(unit=1.0), (), (3,)),
+        ("f", Opaque("aten.gelu.default", (Ref(0),)), ("x",), (3,)),
+        ("fc", Linear(codes([[1, 0, -2]])), ("f",), (1,)),
+        ("sum", Add((torch.tensor(1), torch.tensor(1))), ("fc", "fc"), (1,)),
+        ("n", fires(5), ("sum",), (1,)),
+        ("last", Linear(codes([[2]])), ("n",), (1,)),
+        ("out", Integrate(), ("last",), (1,)),
+        timesteps=1,
+    )
+    anything = Span(-math.inf, math.inf)
+    for schedule in (*SCHEDULES, None):
+        found = bounds(graph, schedule)
+        assert [found[name].passed_on for name in ("f", "fc", "sum")] == [anything] * 3
+        assert (found["n"].potential, found["n"].passed_on) == (anything, Span(0, 1))
+        assert found["out"].potential == Span(0, 2)
+        assert found["fc"].largest == math.inf
+
+
+# The type to compute in ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -163,3 +487,46 @@ def test_opaque_nodes_take_float64():
     )
 
     assert exact_dtype(graph) is torch.float64
+
+
+def test_terms_that_cancel_count_whatever_their_sum():
+    """An engine may add 4·255·64 before it takes it away, and convolves with sums of magnitudes."""
+    graph = spiking(
+        ("x", Input(unit=1.0), (), (2,)),
+        ("fc", Linear(codes([[64, -64]])), ("x",), (1,)),
+        ("n", fires(7), ("fc",), (1,)),
+    )
+    assert bounds(graph)["fc"].largest == 2 * 4 * 255 * 64
+    assert bounds(graph)["n"].largest >= 2 * 4 * 255 * 64
+
+
+# Once a graph --------------------------------------------------------------------------------------
+
+
+def test_a_graph_is_proved_once(monkeypatch):
+    """`simulate` asks at every call; a graph with another contract is another graph."""
+    graph = random_graph(0, "zero")
+    first = bounds(graph)
+    monkeypatch.setattr(module, "linear", None)
+    assert bounds(graph) == first
+    assert bounds(graph, "stepwise").keys() == first.keys()
+    with pytest.raises(TypeError):
+        bounds(replace(graph, contract=Contract(99)))
+
+
+def test_what_is_proved_of_a_graph_goes_with_it():
+    """Nothing is kept of a graph that nobody holds."""
+    graph = one_neuron(*NEURONS[0], "zero")
+    bounds(graph)
+    gone = weakref.ref(graph)
+    del graph
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_answer_is_the_askers_to_change():
+    """A dictionary of its own for each."""
+    graph = one_neuron(*NEURONS[0], "zero")
+    bounds(graph, "stepwise").clear()
+    bounds(graph).clear()
+    assert bounds(graph, "stepwise").keys() == bounds(graph).keys() == {"x", "n"}

@@ -17,6 +17,7 @@ from ann2snn_cli.ir.ops import (
     Ref,
     Relu,
 )
+from ann2snn_cli.ir.registers import Register
 
 
 def test_a_row_a_node_under_the_headers():
@@ -73,6 +74,26 @@ def test_the_details_are_what_is_not_usual(op, kind, words):
     """Strides of one, no padding and no groups go without saying."""
     node = Node("x", op, ("y",), (1, 1, 1))
     assert (op.kind, show.details(node)) == (kind, words)
+
+
+def test_registers_are_one_column_more():
+    """The range of the potential and its bits; real numbers have none; other nodes have no cell."""
+    graph = Graph(
+        (
+            Node("input", Input(), (), (1,)),
+            Node("relu", Relu(), ("input",), (1,), "act"),
+            Node("out", Integrate(), ("relu",), (1,), "last"),
+        ),
+        ("out",),
+    )
+    held = [
+        Register("relu", "act", -1020, 4335, 14, 4, 9, 3),
+        Register("out", "last", None, None, None, None, None, None),
+    ]
+    assert (*show.HEADERS, "potential, worst case") == show.REGISTER_HEADERS
+    rows = show.rows_with_registers(graph, held)
+    assert [row[:-1] for row in rows] == show.rows(graph)
+    assert [row[-1] for row in rows] == ["", "-1020..4335 (14 bits)", "real numbers"]
 
 
 def test_the_worth_of_large_numbers_is_not_rounded_away():

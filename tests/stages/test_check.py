@@ -9,7 +9,7 @@ from torch import nn
 
 from ann2snn_cli.config import load_hardware
 from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
-from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
+from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Relu, Reshape
 from ann2snn_cli.stages.check import Verdict, channel_limit, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.trace import trace
@@ -440,6 +440,95 @@ def test_one_threshold_a_layer_unless_the_hardware_has_more():
     assert of_rule(check_registers(same, V1), "channel_wise_threshold").ok
     rich = replace(V1, channel_wise_threshold=True)
     assert violations(check_registers(spiking_graph(threshold=different.tolist()), rich)) == []
+
+
+def accumulator(graph: Graph, bits: int, **limits) -> Verdict:
+    """The verdict on the potential of the only layer with neurons."""
+    return of_rule(check_registers(graph, replace(V1, potential_bits=bits, **limits)), "potential_bits")
+
+
+def test_an_accumulator_holds_the_worst_case_and_not_one_bit_more():
+    """Weight −1, pixels to 255, four steps: −1020..0 takes 11 bits; the range and its conditions are said."""
+    graph = spiking_graph(weight=-1)
+    fits = accumulator(graph, 11)
+    assert (fits.layer, fits.actual, fits.limit, fits.ok, fits.headroom) == ("relu1", 11, 11, True, 0)
+    assert (fits.proof, fits.remedy) == ("-1020..0 in 4 timesteps, stepwise", "")
+    beyond = accumulator(graph, 10)
+    assert (beyond.actual, beyond.limit, beyond.ok) == (11, 10, False)
+    assert beyond.headroom == pytest.approx(-0.1)
+    assert beyond.remedy == "fewer --timesteps; or fewer --weight_bitwidth"
+    assert not [v for v in check_registers(graph, V1) if v.rule == "potential_bits"]  # v1 does not say
+
+
+def test_fewer_timesteps_are_offered_only_where_one_would_do():
+    """255 a step takes 9 bits: a register of 8 takes no number of timesteps, and one has none fewer."""
+    graph = spiking_graph(weight=-1)
+    assert accumulator(graph, 9).remedy.startswith("fewer --timesteps")
+    assert accumulator(graph, 8).remedy == "fewer --weight_bitwidth"
+    biased = replace(spiking_graph(weight=-1, bias=-300), contract=Contract(1))
+    assert (accumulator(biased, 10).actual, accumulator(biased, 10).remedy) == (11, "fewer --weight_bitwidth")
+    assert accumulator(spiking_graph(weight=-1, fraction_bits=1), 9).remedy == "fewer --weight_bitwidth"
+
+
+def test_the_schedule_that_needs_less_is_offered():
+    """255 a step, θ = 300, four steps: layerwise holds all 1020 at once, stepwise 299 + 255."""
+    stepwise = spiking_graph(threshold=300)
+    layerwise = replace(stepwise, contract=Contract(4, schedule="layerwise"))
+    assert (accumulator(stepwise, 11).actual, accumulator(layerwise, 11).actual) == (11, 11)
+    assert "schedule" not in accumulator(layerwise, 10).remedy  # both take 11
+    stepwise = spiking_graph(threshold=256)
+    layerwise = replace(stepwise, contract=Contract(4, schedule="layerwise"))
+    assert accumulator(stepwise, 10).proof == "0..510 in 4 timesteps, stepwise"
+    assert accumulator(stepwise, 10).ok
+    refused = accumulator(layerwise, 10)
+    assert refused.proof == "0..1020 in 4 timesteps, layerwise"
+    offers = ["--schedule stepwise (10 bits)", "fewer --timesteps", "fewer --weight_bitwidth"]
+    assert refused.remedy.split("; or ") == offers
+
+
+def test_real_numbers_fit_no_accumulator():
+    """Behind an opaque layer, or with weights of 32 bits: the remedy says what makes them integers."""
+    graph = spiking_graph()
+    unit = torch.tensor(0.1)
+    opaque = Node("gelu", Opaque("aten.gelu.default", (Ref(0),)), ("conv",), (1, 2, 2), "gelu", unit)
+    behind = Graph(
+        (*graph.nodes[:2], opaque, replace(graph["relu"], inputs=("gelu",))),
+        ("relu",),
+        Level.SPIKING,
+        Contract(4),
+    )
+    conv = replace(graph["conv"].op, weight=torch.full((1, 1, 1, 1), 0.5), bits=32)
+    for real in (behind, graph.with_ops({"conv": conv})):
+        verdict = accumulator(real, 64)
+        assert (verdict.actual, verdict.ok, verdict.headroom) == ("real numbers", False, None)
+        assert verdict.remedy == "--weight_bitwidth 8 or fewer, and no opaque layer before it"
+
+
+def test_a_read_out_has_an_accumulator_where_it_is_on_the_chip():
+    """final_linear_on_chip; an `Integrate` on the way only passes currents on and keeps nothing."""
+    nodes = (
+        *spiking_graph().nodes,
+        Node("pass", Integrate(), ("relu",), (1, 2, 2), "pass", torch.tensor(0.8)),
+        Node("flat", Reshape(), ("pass",), (4,), unit=torch.tensor(0.8)),
+        Node(
+            "fc",
+            Linear(torch.full((2, 4), -7, dtype=torch.int8), bits=4),
+            ("flat",),
+            (2,),
+            "fc",
+            torch.tensor(0.1),
+        ),
+        Node("out", Integrate(), ("fc",), (2,), "fc", torch.tensor(0.1)),
+    )
+    graph = Graph(nodes, ("out",), Level.SPIKING, Contract(4))
+
+    def judged(on_chip: bool) -> list[tuple[str, int | str]]:
+        hardware = replace(V1, potential_bits=20, final_linear_on_chip=on_chip)
+        found = check_registers(graph, hardware)
+        return [(v.layer, v.actual) for v in found if v.rule == "potential_bits"]
+
+    assert judged(False) == [("relu1", 11)]
+    assert judged(True) == [("relu1", 11), ("fc", 8)]  # 4 steps of 4 · −7 = −112
 
 
 def test_registers_without_a_width_are_not_judged():

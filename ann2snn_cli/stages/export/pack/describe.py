@@ -84,7 +84,8 @@ def _refuse_real(graph: Graph) -> None:
         names = [node.source or node.name for node in graph.of(Conv, Linear, Scale)]
     if names:
         raise UnsupportedNetwork(
-            f"real numbers are left in {len(names)} layers, and these files hold integers",
+            f"real numbers are left in {len(names)} layer{'s' * (len(names) > 1)}, "
+            "and these files hold integers",
             where=", ".join(names),
             remedy="convert with a --weight_bitwidth of 1 to 8"
             if is_float(graph)

@@ -1,0 +1,98 @@
+"""The registers that the neurons of a SPIKING graph need, proved from its weights (`ir/bounds.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ann2snn_cli.ir.bounds import Span, bounds
+from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.integers import is_float
+from ann2snn_cli.ir.ops import MOVES, SYNAPSES, Add, AvgPool, Integrate, IntegrateFire
+
+
+@dataclass(frozen=True)
+class Register:
+    """Of one population or read-out: what it must hold, in the fewest bits of a two's complement number.
+
+    None where there is nothing to hold, or real numbers, which no width holds.
+    """
+
+    layer: str  # the node
+    source: str  # the module in the user's own network
+    lowest: int | None  # of the potential: whatever the input, also between two additions
+    highest: int | None
+    bits: int | None
+    weight_bits: int | None  # of what one spike adds: the weight with its multiplier and fraction bits
+    threshold_bits: int | None
+    bias_bits: int | None
+
+
+def registers(graph: Graph, schedule: str | None = None) -> list[Register]:
+    """Needs SPIKING; gives the registers node by node, in the graph's own schedule unless one is named."""
+    return [_register(graph, node, schedule) for node in graph.nodes if has_register(graph, node)]
+
+
+def has_register(graph: Graph, node: Node) -> bool:
+    """Does this node keep a potential? A population does, and a read-out; elsewhere currents only pass."""
+    reads_out = isinstance(node.op, Integrate) and node.name in graph.outputs
+    return reads_out or isinstance(node.op, IntegrateFire)
+
+
+def potential(graph: Graph, node: Node, schedule: str | None = None) -> Span | None:
+    """All that the potential of such a node can be; None: real numbers."""
+    span = bounds(graph, schedule or graph.timing.schedule)[node.name].potential
+    return span if span is not None and span.finite and not is_float(graph) else None
+
+
+def _register(graph: Graph, node: Node, schedule: str | None) -> Register:
+    op = node.op
+    assert isinstance(op, IntegrateFire | Integrate)
+    held = potential(graph, node, schedule)
+    return Register(
+        node.name,
+        node.source,
+        None if held is None else int(held.low),
+        None if held is None else int(held.high),
+        None if held is None else held.bits,
+        None if held is None else _weights(graph, node).bits,
+        _bits(op.threshold) if isinstance(op, IntegrateFire) else None,
+        _bits(op.bias),
+    )
+
+
+def _bits(values: Tensor | None) -> int | None:
+    return None if values is None or values.is_floating_point() else _span(values).bits
+
+
+def _span(values: Tensor) -> Span:
+    return Span(float(values.min()), float(values.max()))
+
+
+def _weights(graph: Graph, node: Node) -> Span:
+    """What one spike (or one unit of a current) adds to the values of this node."""
+    op = node.op
+    if isinstance(op, SYNAPSES):
+        return _span(op.weight)
+    if not isinstance(op, (*MOVES, Add, AvgPool, Integrate, IntegrateFire)):
+        return Span(1, 1)
+    spans = [_brought(graph, feeder) for feeder in graph.fed_by(node)]
+    if isinstance(op, Add) and op.weights is not None:
+        spans = [_times(span, _span(weight)) for span, weight in zip(spans, op.weights, strict=True)]
+    whole = Span(min(span.low for span in spans), max(span.high for span in spans))
+    return (
+        _times(whole, Span(2**op.fraction_bits, 2**op.fraction_bits))
+        if isinstance(op, IntegrateFire)
+        else whole
+    )
+
+
+def _brought(graph: Graph, feeder: Node) -> Span:
+    """A spike comes in as 1; what carries currents has weights of its own."""
+    return Span(1, 1) if isinstance(feeder.op, IntegrateFire) else _weights(graph, feeder)
+
+
+def _times(one: Span, other: Span) -> Span:
+    products = [a * b for a in (one.low, one.high) for b in (other.low, other.high)]
+    return Span(min(products), max(products))

@@ -1,0 +1,137 @@
+"""`diff`: where two packs differ, or a pack and a simulator's log."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def made(bench, in_folder, ann2snn):
+    """A folder with the pack of one sample, as it is, at 3 bits, and layerwise."""
+    with in_folder(bench):
+        for place, *words in (
+            ("as_is",),
+            ("three", "--weight_bitwidth", "3"),
+            ("layerwise", "--schedule", "layerwise"),
+        ):
+            name = ("--save_file", f"diff/{place}.pth")
+            assert (
+                ann2snn("convert", "./tiny.py", "-e", "0", "-T", "3", "--vectors", "1", *words, *name).code
+                == 0
+            )
+    return bench / "diff"
+
+
+@pytest.fixture
+def pack(made, tmp_path):
+    """A copy of the first."""
+    return shutil.copytree(made / "as_is_pack", tmp_path / "pack")
+
+
+def test_a_pack_is_the_same_as_itself(made, ann2snn):
+    """Nothing differs, and what was compared is counted."""
+    done = ann2snn("diff", made / "as_is_pack", made / "as_is_pack", "--json")
+    assert done.code == 0
+    assert (done.document["same"], done.document["mismatches"], done.document["network"]) == (True, 0, [])
+    assert done.document["checked"] > 1000
+
+
+def test_other_weights_are_named_by_layer_and_place(made, ann2snn):
+    """The parameters of each layer, and then the first activity."""
+    done = ann2snn("diff", made / "as_is_pack", made / "three_pack", "--json")
+    assert done.code == 4
+    assert any(line.startswith("layer 0, weight: ") for line in done.document["network"])
+    assert done.document["first"]["layer"] == "1"
+
+
+def test_another_schedule_is_another_contract(made, ann2snn):
+    """It is said before anything else."""
+    document = ann2snn("diff", made / "as_is_pack", made / "layerwise_pack", "--json").document
+    assert document["network"][0] == "contract, schedule: stepwise | layerwise"
+
+
+def test_one_potential_is_found(pack, made, ann2snn):
+    """Sample, layer, step, neuron with its coordinates, and both values."""
+    file = pack / "expect/zeros/1.vmem.mem"
+    lines = file.read_text().splitlines()
+    before = lines[256 + 2 * 64 + 3 * 8 + 5]  # step 2, channel 2, y 3, x 5 of 4x8x8
+    lines[256 + 2 * 64 + 3 * 8 + 5] = f"{int(before, 16) ^ 1:0{len(before)}x}"
+    file.write_text("\n".join(lines) + "\n")
+    done = ann2snn("diff", made / "as_is_pack", pack)
+    assert done.code == 4
+    assert "1 differ" in done.out
+    assert "sample zeros, layer 1, step 2, neuron 157 (channel 2, y 3, x 5): potential" in done.out
+
+
+def log_of(pack, path, *, wrong=None):
+    """A simulator's log of sample `max`, layer 1, made from the text of the pack's spikes."""
+    rows = (pack / "expect/max/1.spk.mem").read_text().split()
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sample", "layer", "step", "neuron", "spike"])
+        for step, row in enumerate(rows, start=1):
+            for neuron in range(0, 256, 5):  # some of them
+                spike = int(row, 16) >> neuron & 1
+                writer.writerow(["max", "1", step, neuron, spike ^ ((step, neuron) == wrong)])
+    return path
+
+
+def test_a_table_may_hold_a_part(pack, tmp_path, ann2snn):
+    """What it holds is compared: 52 neurons at 3 steps."""
+    document = ann2snn("diff", pack, log_of(pack, tmp_path / "log.csv"), "--json").document
+    assert (document["same"], document["checked"]) == (True, 3 * 52)
+
+
+def test_a_table_with_one_wrong_spike(pack, tmp_path, ann2snn):
+    """Found by step and neuron."""
+    done = ann2snn("diff", pack, log_of(pack, tmp_path / "log.csv", wrong=(2, 40)), "--json")
+    assert done.code == 4
+    first = done.document["first"]
+    assert [first[name] for name in ("sample", "layer", "step", "neuron", "field")] == [
+        "max",
+        "1",
+        2,
+        40,
+        "spike",
+    ]
+    assert first["expected"] != first["got"]
+
+
+def test_a_folder_of_memories_is_a_log(pack, tmp_path, ann2snn):
+    """As `$writememh` leaves them."""
+    log = tmp_path / "log"
+    (log / "max").mkdir(parents=True)
+    shutil.copy(pack / "expect/max/1.vmem.mem", log / "max")
+    assert ann2snn("diff", pack, log).code == 0
+    text = (log / "max/1.vmem.mem").read_text()
+    (log / "max/1.vmem.mem").write_text(("0" if text[0] != "0" else "1") + text[1:])
+    document = ann2snn("diff", pack, log, "--json").document
+    assert (document["first"]["step"], document["first"]["neuron"], document["mismatches"]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "it has not the columns"),
+        ("sample,layer,step,neuron,spike\nmax,1,one,2,0\n", "line 2"),
+        ("sample,layer,step,neuron,spike\nmax,1,9,2,0\n", "the pack no step 9"),
+        ("sample,layer,step,neuron,spike\nother,1,1,2,0\n", "it holds no sample and layer"),
+    ],
+)
+def test_a_log_that_says_nothing_is_refused(pack, tmp_path, ann2snn, text, said):
+    """Nothing compared is never `the same`."""
+    (tmp_path / "log.csv").write_text(text)
+    done = ann2snn("diff", pack, tmp_path / "log.csv")
+    assert done.code == 1
+    assert said in done.err
+
+
+def test_a_damaged_pack_is_refused(pack, made, ann2snn):
+    """With the file's name."""
+    manifest = json.loads((pack / "manifest.json").read_text())
+    (pack / manifest["layers"][1]["parameters"]["weight"]["file"]).unlink()
+    done = ann2snn("diff", made / "as_is_pack", pack)
+    assert done.code == 1
+    assert "weights/0.mem: it is missing" in done.err
