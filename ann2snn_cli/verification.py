@@ -31,6 +31,7 @@ class Backend:
 
     module: str
     options: Mapping[str, str] = field(default_factory=dict)
+    usual_clocks: int | None = None  # what it simulates in about 20 seconds; None: it does not count clocks
 
     def unavailable(self) -> str:
         """What is missing for it to run here, and the remedy; empty if nothing is."""
@@ -47,7 +48,7 @@ class Backend:
 
     def clocks(self, pack: Pack) -> int:
         """About how many clocks one sample takes, where a simulator of hardware counts them; else 0."""
-        return int(self._twin.cycles(pack)) if hasattr(self._twin, "cycles") else 0
+        return 0 if self.usual_clocks is None else int(self._twin.cycles(pack))
 
     @property
     def _twin(self) -> Any:
@@ -59,8 +60,8 @@ BACKENDS = {
     "onnx": Backend("onnx", {"runtime": "reference"}),
     "onnxruntime": Backend("onnx", {"runtime": "onnxruntime"}),
     "c": Backend("c"),
-    "iverilog": Backend("verilog", {"tool": "iverilog"}),
-    "verilator": Backend("verilog", {"tool": "verilator"}),
+    "iverilog": Backend("verilog", {"tool": "iverilog"}, usual_clocks=4_000_000),
+    "verilator": Backend("verilog", {"tool": "verilator"}, usual_clocks=100_000_000),
 }
 
 
@@ -122,7 +123,7 @@ def verify_pack(
 ) -> Verification:
     """Check the files, then let every backend replay the samples (none named: all).
 
-    A hardware simulator takes as many samples as fit into `max_clocks`.
+    A simulator of hardware takes as many samples as fit into `max_clocks`, or into its usual ones.
     """
     damage = problems(folder)
     try:
@@ -162,10 +163,12 @@ def _run(
     backend = BACKENDS[name]
     if reason := backend.unavailable():
         return Run(name, skipped=reason)
-    clocks = backend.clocks(pack)
-    fitting = samples if max_clocks is None or not clocks else samples[: max_clocks // clocks]
+    clocks, most = backend.clocks(pack), max_clocks or backend.usual_clocks or 0
+    fitting = samples[: most // clocks] if clocks else samples
     if not fitting:
-        return Run(name, skipped=f"one sample takes {clocks:,} clocks, --max_clocks allows {max_clocks:,}")
+        return Run(
+            name, skipped=f"one sample takes about {clocks:,} clocks, more than {most:,}: --max_clocks N"
+        )
     tell(f"{name}: {len(fitting)} of {len(samples)} samples")
     expected = sum(values_to_check(pack, sample) for sample in fitting)
     start, outcome, failed = time.perf_counter(), None, ""

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ann2snn_cli.commands.render import note
 from ann2snn_cli.config import Hardware, Settings, load_hardware
 from ann2snn_cli.errors import UsageError
 
@@ -44,12 +45,15 @@ class Bench:
 
 def plan(settings: Settings, *, usual_hardware: str = "none") -> Plan:
     """What `check` and `inspect` need. Where nobody names a hardware it is `usual_hardware`."""
-    from ann2snn_cli import catalog, data
+    from ann2snn_cli import catalog, data, pipeline
 
     spec = catalog.network(settings.network)
     settings, hardware = _completed(settings, spec, usual_hardware)
     shape, classes = data.shape_of(settings.data.dataset, settings.data.data_dir)
-    return Plan(settings, spec, _built(settings, spec, shape, classes), shape, hardware)
+    network = _built(settings, spec, shape, classes)
+    for line in pipeline.notes_of(network):
+        note(f"note: {line}")
+    return Plan(settings, spec, network, shape, hardware)
 
 
 def lay_out(settings: Settings, *, trained: bool = True) -> Bench:
@@ -57,6 +61,8 @@ def lay_out(settings: Settings, *, trained: bool = True) -> Bench:
     from ann2snn_cli import catalog, data, devices
 
     spec = catalog.network(settings.network)
+    if spec.is_onnx:
+        _refuse_weights(settings, spec, trained)
     settings, hardware = _completed(settings, spec, "none")
     device = devices.pick(settings.run.device)
     samples = data.load(settings.data.dataset, settings.data.data_dir)
@@ -91,7 +97,7 @@ def dataset_of(settings: Settings, spec: NetworkSpec) -> str:
     if not name:
         raise UsageError(
             f"network {spec.name!r} names no dataset",
-            remedy="give one with --dataset, or set DATASET in its file",
+            remedy="give one with --dataset" + ("" if spec.is_onnx else ", or set DATASET in its file"),
         )
     return name
 
@@ -106,9 +112,29 @@ def hardware_of(settings: Settings, spec: NetworkSpec, usual: str = "none") -> H
     return None if name == "none" else load_hardware(catalog.hardware_file(name))
 
 
+def _refuse_weights(settings: Settings, spec: NetworkSpec, trained: bool) -> None:
+    """An ONNX file is a network with its weights: it takes no others, and is trained no further."""
+    if settings.ann_weight:
+        raise UsageError(
+            "an ONNX file holds its own weights",
+            where=f"--ann_weight {settings.ann_weight}",
+            remedy="leave --ann_weight out; or export the network again with the other weights in it",
+        )
+    if not trained:
+        raise UsageError(
+            "an ONNX file is a trained network",
+            where=spec.path_or_module,
+            remedy="convert it as it is (--finetune_epochs trains it as an SNN), or train the network "
+            "it came from and export it again",
+        )
+
+
 def _load_weights(settings: Settings, spec: NetworkSpec, network: nn.Module) -> dict[str, Any]:
     from ann2snn_cli import catalog
+    from ann2snn_cli.stages.trace import OnnxNetwork
 
+    if isinstance(network, OnnxNetwork):
+        return {"file": network.path.name, "sha256": network.sha256}
     if settings.ann_weight == NO_WEIGHTS or (not settings.ann_weight and spec.trained):
         return {"file": "", "sha256": _state_hash(network)}
     if settings.ann_weight:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ann2snn_cli.twins.replay import Pack
     from ann2snn_cli.verification import Run, Verification
 
-MAX_CLOCKS = 30_000_000  # with --backend all: a minute or two of iverilog
-
 
 @click.command()
 @click.argument("source", metavar="PACK|SNN.pth", type=click.Path(path_type=Path, exists=True))
@@ -36,7 +34,7 @@ MAX_CLOCKS = 30_000_000  # with --backend all: a minute or two of iverilog
 @click.option("--faults", type=click.IntRange(1), metavar="N",
               help="Break the network in N ways, and report which the pack notices.")  # fmt: skip
 @click.option("--max_clocks", type=click.IntRange(1), metavar="N",
-              help="As many samples in Verilog as take no more.  [default: 30 million with all]")  # fmt: skip
+              help="As many samples in Verilog as these clocks allow.  [default: 20 seconds' worth]")  # fmt: skip
 @settings_options("data", "run")
 @json_option
 def command(
@@ -63,8 +61,6 @@ def command(
     from ann2snn_cli import verification
 
     chosen = verification.backends_named(backends)
-    if max_clocks is None and "all" in ",".join(backends).split(","):
-        max_clocks = MAX_CLOCKS
     with Progress("verify") as progress, _pack(source, samples, schedule, settings) as folder:
         result = verification.verify_pack(
             folder, chosen, samples=names, max_clocks=max_clocks, tell=progress.line

@@ -199,8 +199,8 @@ def _equivalence(network: Network, mutant: Mutant) -> str:
     if mutant.role.startswith("weight"):
         return _unread_weight(network, layer, mutant)
     if mutant.kind in ("threshold", "reset rule", "comparator"):
-        lowest = int(network.arrays[mutant.layer, "threshold"].min())
-        lowest = min(lowest, mutant.after) if mutant.kind == "threshold" else lowest
+        thresholds = network.arrays[mutant.layer, "threshold"]
+        lowest = min(mutant.before, mutant.after) if mutant.kind == "threshold" else int(thresholds.min())
         if layer["potential"]["bound"]["highest"] < lowest:
             return "its potential is proved to stay below the threshold"
     return ""
@@ -209,7 +209,9 @@ def _equivalence(network: Network, mutant: Mutant) -> str:
 def _unread_weight(network: Network, layer: Layer, mutant: Mutant) -> str:
     """A weight that only ever meets zeros: padding, or an input that is proved to be 0."""
     feeders = [_layer(network, name) for name in layer["inputs"]]
-    if all(feeder["passes"] == {"lowest": 0, "highest": 0} for feeder in feeders):
+    place = mutant.role.partition(".")[2]  # of an add: which of its inputs this weighs
+    read = [feeders[int(place)]] if place else feeders
+    if all(feeder["passes"] == {"lowest": 0, "highest": 0} for feeder in read):
         return "what it reads is proved to be 0"
     alone = np.zeros_like(network.arrays[mutant.layer, mutant.role])
     alone.ravel()[mutant.place] = 1

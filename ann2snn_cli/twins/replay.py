@@ -385,8 +385,12 @@ def _sum_pool(network: Network, layer: Layer, xs: list[Array]) -> Array:
 
 def _gather(network: Network, layer: Layer, xs: list[Array]) -> Array:
     flat = xs[0].reshape(len(xs[0]), -1)
+    index = network.parameter(layer, "index").ravel()
+    if np.any((index < -1) | (index >= flat.shape[1])):
+        file = layer["parameters"]["index"]["file"]
+        raise Damaged([Problem(file, "it holds an index beyond the input", layer["name"])])
     padded = np.concatenate([flat, np.zeros((len(flat), 1), flat.dtype)], axis=1)  # index -1 reads this zero
-    return padded[:, network.parameter(layer, "index").ravel()]
+    return padded[:, index]
 
 
 _LINEAR: dict[str, Callable[[Network, Layer, list[Array]], Array]] = {
