@@ -21,7 +21,8 @@ from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.twins.replay import Pack
 
 LANGUAGES = ("c", "verilog")
-SEARCHED = 2048  # test samples among which a misclassified one is looked for
+SEARCHED = 2048  # test samples among which a misclassified one is looked for ...
+PORTION = 64  # ... so many at a time
 
 
 def choose_samples(
@@ -31,7 +32,7 @@ def choose_samples(
     chosen: list[Sample | Absent] = []
     wrong: Sample | None = None
     seen, searching = 0, corners and _scores_classes(graph)
-    for x, labels in batches:
+    for x, labels in _portions(batches):
         stimuli = _stimuli(graph, x)
         chosen += [_real(seen + i, stimuli[i], labels[i]) for i in range(min(len(x), max(0, real - seen)))]
         if searching and wrong is None:
@@ -46,6 +47,12 @@ def choose_samples(
         chosen.append(wrong or Absent("misclassified", reason))
     samples = [each for each in chosen if isinstance(each, Sample)]
     return samples, [each for each in chosen if isinstance(each, Absent)]
+
+
+def _portions(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Smaller batches: the search for a wrong sample mostly ends in the first."""
+    for x, labels in batches:
+        yield from zip(torch.split(x, PORTION), torch.split(labels, PORTION), strict=True)
 
 
 def _stimuli(graph: Graph, x: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ from ann2snn_cli.stages.quantize.finetune import EpochReport, Finetuning, Loss, 
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.stages.threshold import threshold
-from ann2snn_cli.stages.trace import trace
+from ann2snn_cli.stages.trace import OnnxNetwork, trace
 
 Batch = tuple[Tensor, Tensor]
 Shape = tuple[int, ...]
@@ -77,10 +77,18 @@ class Listener:
 def prepare(
     network: nn.Module, input_shape: Shape | Sequence[Shape], settings: Settings, pooling: str = "sum"
 ) -> Graph:
-    """The network as a FOLDED graph: traced, in normal form, with the pooling of the hardware."""
+    """The network as a FOLDED graph: traced, in normal form, with the pooling of the hardware.
+
+    A network is an nn.Module; what `load_onnx` gives is one.
+    """
     shapes = [input_shape] if isinstance(input_shape[0], int) else list(input_shape)
     graph = verify(fold(verify(trace(network, shapes)), batch_norm=settings.fold.batch_norm))  # type: ignore[arg-type]
     return verify(spiking_pools(graph)) if pooling == "spiking" else graph
+
+
+def notes_of(network: nn.Module) -> tuple[str, ...]:
+    """What a user should know of how the network was read: of an ONNX file, what was left out of it."""
+    return network.notes if isinstance(network, OnnxNetwork) else ()
 
 
 def pooling_of(settings: Settings, hardware: Hardware | None) -> str:
@@ -158,7 +166,7 @@ def convert(
         registers = check_registers(spiking, hardware)
         refuse_violations(registers, hardware, settings.check.allow)
         verdicts += registers
-    return Conversion(spiking, tuple(verdicts), tuple(notes))
+    return Conversion(spiking, tuple(verdicts), (*notes_of(network), *notes))
 
 
 def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.device | str) -> Graph:

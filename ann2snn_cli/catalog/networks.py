@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 BUILD = "def build(input_shape, classes)"
+ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,19 @@ class NetworkSpec:
     trained: bool  # build() gives the final weights: there is no checkpoint to load
     origin: str  # "bundled", "here", "path" or "module"
 
+    @property
+    def is_onnx(self) -> bool:
+        """Is it an ONNX file: weights and all, no code?"""
+        return not self.builder
+
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """The network for inputs of this shape (without the batch), by the file's own code."""
         from torch import nn
 
+        if self.is_onnx:
+            from ann2snn_cli.stages.trace import load_onnx
+
+            return load_onnx(self.path_or_module, [tuple(input_shape)])
         reference = Reference(self.path_or_module, self.builder, self.origin == "module")
         builder = lookup.load(reference, BUILD)
         called_with = f"input_shape={tuple(input_shape)}, classes={classes}"
@@ -53,7 +63,9 @@ class NetworkSpec:
 
 
 def network(name: str) -> NetworkSpec:
-    """The network of this name: `NAME`, `path.py`, `path.py:builder` or `package.module:builder`."""
+    """The network `NAME`, `path.py`, `path.py:builder`, `package.module:builder` or `path.onnx`."""
+    if name.lower().endswith(ONNX):
+        return _network_of_onnx(Path(name).expanduser())
     source, builder = lookup.split_reference(name)
     in_module = lookup.is_dotted_name(source) and not source.endswith(".py")
     if builder and in_module and source not in known(NETWORK):
@@ -73,6 +85,13 @@ def default_checkpoint(spec: NetworkSpec) -> Path | None:
     if entry is None or (entry.origin == "bundled" and spec.origin != "bundled"):
         return None
     return entry.path
+
+
+def _network_of_onnx(path: Path) -> NetworkSpec:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"the ONNX file {what}", where=str(path), remedy="correct the path")
+    return NetworkSpec(path.stem, str(path), "", dataset="", hardware="", trained=True, origin="path")
 
 
 def _network_of_module(module: str, builder: str) -> NetworkSpec:

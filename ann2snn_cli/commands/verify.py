@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--faults", type=click.IntRange(1), metavar="N",
               help="Break the network in N ways, and report which the pack notices.")  # fmt: skip
 @click.option("--max_clocks", type=click.IntRange(1), metavar="N",
-              help="As many samples in Verilog as these clocks allow.  [default: 20 seconds' worth]")  # fmt: skip
+              help="In Verilog, as many samples as fit.  [default: 20 seconds' worth]")  # fmt: skip
 @settings_options("data", "run")
 @json_option
 def command(

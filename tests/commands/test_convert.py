@@ -1,8 +1,9 @@
-"""`convert`: one command from a trained network to the integer SNN, its report, settings and vectors."""
+"""`convert`: one command from a trained network to the integer SNN, its report, settings and vector pack."""
 
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from ann2snn_cli.stages.export import pth
 from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.twins import replay
 
 FIELDS = {
     "schema", "network", "dataset", "test_samples", "accuracy", "layerwise_differs_from_quantized",
@@ -51,13 +53,39 @@ def test_the_example_is_within_a_point_of_the_ann_and_exactly_the_quantized_netw
 
 
 def test_the_files_are_listed_with_their_sizes_and_there_are_no_others(example):
-    """The .pth, the settings, the vectors, the summary; nothing temporary is left."""
+    """The .pth, the settings, the vector pack, the summary; nothing temporary is left."""
     folder, document = example
     listed = {file["path"].rstrip("/"): file["bytes"] for file in document["files"]}
     assert sorted(listed) == sorted(path.name for path in folder.iterdir())
     assert listed["example_net_snn.pth"] == (folder / "example_net_snn.pth").stat().st_size
-    vectors = (folder / "example_net_snn_vectors").iterdir()
-    assert listed["example_net_snn_vectors"] == sum(path.stat().st_size for path in vectors)
+    pack = [path for path in (folder / "example_net_snn_pack").rglob("*") if path.is_file()]
+    assert listed["example_net_snn_pack"] == sum(path.stat().st_size for path in pack)
+
+
+def test_the_vector_pack_is_that_of_the_example(example):
+    """Ten test samples by default, then the corner cases; it replays, and says where it comes from."""
+    folder, document = example
+    manifest = pack_of(folder, "example_net")
+    assert [sample["name"] for sample in real_samples(manifest)] == [f"test_{i:04d}" for i in range(10)]
+    corners = {"zeros", "max", "checkerboard", "pixel", "noise", "drive_positive", "drive_negative", "tie"}
+    assert {each["name"] for each in [*manifest["samples"], *manifest["absent"]]} >= corners
+    assert (manifest["network"], manifest["dataset"]) == ("example_net", "digits")
+    assert manifest["contract"]["timesteps"] == document["timesteps"]
+    assert (
+        replay.main([str(folder / "example_net_snn_pack"), "--sample", "tie", "--sample", "test_0000"]) == 0
+    )
+
+
+def pack_of(folder: Path, name: str) -> dict[str, Any]:
+    """The manifest of a network's pack."""
+    manifest = json.loads((folder / f"{name}_snn_pack/manifest.json").read_text())
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def real_samples(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of the test set."""
+    return [sample for sample in manifest["samples"] if sample["kind"] == "real"]
 
 
 def test_the_summary_beside_the_pth_is_the_document(example):
@@ -106,7 +134,7 @@ def test_the_text_tells_the_story(tiny, ann2snn):
         "hardware: none, so no limits were checked",
         "firing rate",
         "tiny_snn.pth",
-        "tiny_snn_vectors/",
+        "tiny_snn_pack/",
     ):
         assert said in done.out
     assert "trace and fold" in done.err
@@ -180,11 +208,11 @@ def test_a_debug_network_of_one_weight_is_exact(here, ann2snn):
 
 
 def test_two_runs_give_the_same_bytes_and_another_seed_does_not(tiny, ann2snn):
-    """With finetuning: the .pth and the vectors."""
+    """With finetuning: the .pth and the vector pack, whose manifest holds the hash of every file."""
     digests = []
     for seed in ("3", "3", "4"):
         assert ann2snn(*TINY, "-e", "1", "--seed", seed, "--overwrite").code == 0
-        digests.append([sha256(tiny / "tiny_snn.pth"), sha256(tiny / "tiny_snn_vectors/samples.npz")])
+        digests.append([sha256(tiny / "tiny_snn.pth"), sha256(tiny / "tiny_snn_pack/manifest.json")])
     assert digests[0] == digests[1]
     assert digests[0][0] != digests[2][0]
 
@@ -270,20 +298,43 @@ def test_a_run_with_other_settings_cannot_be_resumed(tiny, ann2snn):
 
 
 def test_an_earlier_result_is_replaced_whole(tiny, ann2snn):
-    """The vectors of two samples do not stay under those of one."""
+    """The pack of two samples does not stay under that of one."""
     assert ann2snn(*TINY, "-e", "0").code == 0
-    (tiny / "tiny_snn_vectors/old.npz").write_bytes(b"")
+    (tiny / "tiny_snn_pack/old.mem").write_bytes(b"")
+    assert len(real_samples(pack_of(tiny, "tiny"))) == 2
     assert ann2snn(*TINY, "-e", "0", "--vectors", "1").code == 0
-    assert not (tiny / "tiny_snn_vectors/old.npz").exists()
-    assert json.loads((tiny / "tiny_snn_vectors/manifest.json").read_text())["samples"] == 1
+    assert not (tiny / "tiny_snn_pack/old.mem").exists()
+    assert len(real_samples(pack_of(tiny, "tiny"))) == 1
 
 
-def test_without_vectors_no_stale_ones_stay(tiny, ann2snn):
+def test_without_vectors_no_stale_pack_stays(tiny, ann2snn):
     """--vectors 0 after a run with vectors: the folder would belong to another network."""
     assert ann2snn(*TINY, "-e", "0").code == 0
     document = ann2snn(*TINY, "-e", "0", "--weight_bitwidth", "2", "--vectors", "0", "--json").document
-    assert not any("vectors" in file["path"] for file in document["files"])
-    assert not (tiny / "tiny_snn_vectors").exists()
+    assert not any("pack" in file["path"] for file in document["files"])
+    assert not any("vector pack" in note for note in document["notes"])
+    assert not (tiny / "tiny_snn_pack").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "note"),
+    [
+        (("--weight_bitwidth", "32"), ("", ""), "real numbers are left in 2 layers"),
+        ((), ("nn.ReLU()", "nn.GELU()"), "real numbers are left in"),
+    ],
+)
+def test_a_network_of_real_numbers_gets_no_pack_but_a_note(words, change, note, tiny, ann2snn):
+    """Float weights, an operator without a spiking form: the report names the layers, the rest is written."""
+    assert ann2snn(*TINY, "-e", "0").code == 0
+    (tiny / "tiny.py").write_text((tiny / "tiny.py").read_text().replace(*change))
+    done = ann2snn(*TINY, "-e", "0", *words, "--json")
+    assert done.code == 0, done.err
+    (said,) = [line for line in done.document["notes"] if line.startswith("no vector pack was written: ")]
+    assert note in said
+    assert said.endswith("(0, 4)" if words else "4)")
+    assert not any("pack" in file["path"] for file in done.document["files"])
+    assert not (tiny / "tiny_snn_pack").exists(), "that of the network before would stay"
+    assert said in ann2snn(*TINY, "-e", "0", *words).out
 
 
 def test_overwrite_replaces_what_is_not_ours(tiny, ann2snn):
@@ -333,8 +384,10 @@ def test_layerwise_latency_is_depth_times_steps(tiny, ann2snn):
 def test_more_vectors_than_samples_are_all_of_them(tiny, ann2snn):
     """The test set has 30."""
     assert ann2snn(*TINY, "-e", "0", "--vectors", "99").code == 0
-    with np.load(tiny / "tiny_snn_vectors/samples.npz") as samples:
-        assert len(samples["label"]) == 30
+    with np.load(tiny / "tiny.npz") as data:
+        labels = data["y_test"].tolist()
+    assert len(labels) == 30
+    assert [sample["label"] for sample in real_samples(pack_of(tiny, "tiny"))] == labels
 
 
 def test_the_settings_of_a_config_are_taken_and_flags_come_on_top(tiny, ann2snn):

@@ -1,14 +1,11 @@
-"""Export: the .pth round trip, the vectors, and how anything reaches the disk: whole or not at all."""
+"""Export: the .pth round trip, and how anything reaches the disk: whole or not at all."""
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -33,8 +30,7 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.ir.run import encode
-from ann2snn_cli.stages.export import files, pth, vectors
+from ann2snn_cli.stages.export import files, pth
 from ann2snn_cli.stages.simulate import simulate
 
 
@@ -274,164 +270,6 @@ def test_damaged_content_is_refused(damage, tmp_path):
     with pytest.raises(BadFile, match="its content is damaged") as raised:
         pth.load(tmp_path / "odd.pth")
     assert "convert the network again" in raised.value.remedy
-
-
-# Vectors -------------------------------------------------------------------------------------------
-
-
-def recorded(graph: Graph, x: torch.Tensor) -> vectors.Recorder:
-    """What the populations did."""
-    recorder = vectors.Recorder()
-    simulate(graph, x, watch=recorder)
-    return recorder
-
-
-@pytest.fixture
-def pack(tmp_path):
-    """Vectors of three samples: the folder, the graph, the samples."""
-    torch.manual_seed(0)
-    graph, x, labels = small(), torch.rand(3, 1, 2, 2), torch.tensor([1, 0, 1])
-    return vectors.write(graph, x, labels, recorded(graph, x), tmp_path / "pack"), graph, x
-
-
-def load(path: Path) -> dict[str, np.ndarray]:
-    """Every array of an .npz."""
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
-
-
-def test_the_manifest_names_the_contract_and_every_file(pack):
-    """What a chip team needs to read it without us; hashes are those of the files."""
-    folder, _, _ = pack
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["schema"] == "ann2snn/vectors/1"
-    assert manifest["contract"]["timesteps"] == 4
-    assert manifest["contract"]["comparator"] == ">="
-    assert manifest["samples"] == 3
-    assert [(layer["layer"], layer["kind"], layer["shape"]) for layer in manifest["layers"]] == [
-        ("fire", "IntegrateFire", [2, 2, 2]),
-        ("readout", "Integrate", [2]),
-    ]
-    assert {path.name for path in folder.iterdir()} == {"manifest.json", *manifest["sha256"]}
-    for name, digest in manifest["sha256"].items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
-
-
-def test_inputs_are_the_integers_that_the_chip_is_shown(pack):
-    """Eight bits, and the labels."""
-    folder, graph, x = pack
-    samples = load(folder / "samples.npz")
-    assert samples["input"].dtype == np.uint8
-    assert samples["label"].tolist() == [1, 0, 1]
-    assert np.array_equal(samples["input"], encode(graph["input"].op, x.double()).numpy())
-
-
-def test_spikes_and_potentials_follow_the_neuron_equation(pack):
-    """An oracle in plain Python integers: integrate, compare, reset, from the file's own inputs."""
-    folder, _, _ = pack
-    inputs = load(folder / "samples.npz")["input"].astype(int)
-    fire = load(folder / "000_fire.npz")
-    assert fire["spikes"].dtype == np.uint8
-    assert fire["spikes"].shape == (4, 3, 2, 2, 2)  # [timesteps, samples, channels, height, width]
-    for sample in range(3):
-        for channel, weight in enumerate((3, -2)):
-            for row, column in np.ndindex(2, 2):
-                potential = 150
-                for step in range(4):
-                    potential += weight * int(inputs[sample, 0, row, column]) + 5
-                    spike = int(potential >= 300)
-                    potential -= 300 * spike
-                    place = (step, sample, channel, row, column)
-                    assert (fire["spikes"][place], fire["potentials"][place]) == (spike, potential)
-    assert fire["spikes"].any()
-
-
-def test_the_read_out_is_the_sum_so_far(pack):
-    """V of neurons that never reset: bias at every step, initial charge before the first."""
-    folder, graph, _ = pack
-    spikes = load(folder / "000_fire.npz")["spikes"].reshape(4, 3, 8).astype(int)
-    drive = spikes @ graph["linear"].op.weight.numpy().astype(int).T + np.array([1, 2])
-    assert np.array_equal(load(folder / "001_readout.npz")["potentials"], np.array([0, 3]) + drive.cumsum(0))
-
-
-def test_samples_recorded_in_portions_are_joined(tmp_path, monkeypatch):
-    """The engine may take samples a few at a time."""
-    graph, x = small(), torch.rand(5, 1, 2, 2)
-    together = recorded(graph, x).arrays("fire")
-    monkeypatch.setattr("ann2snn_cli.stages.simulate.reference.TRAIN_ELEMENTS", 40)
-    recorder = recorded(graph, x)
-    assert len(recorder.activity["fire"]) > 1
-    assert all(torch.equal(one, other) for one, other in zip(together, recorder.arrays("fire"), strict=True))
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        ([0, 255], np.uint8),
-        ([-1, 127], np.int8),
-        ([-1, 128], np.int16),
-        ([0, 256], np.int16),
-        ([-(2**31), 2**31 - 1], np.int32),
-        ([0, 2**31], np.int64),
-        ([0.5], np.float64),
-    ],
-)
-def test_arrays_are_as_narrow_as_their_values(values, kind):
-    """Integers in the narrowest type; real numbers stay so."""
-    narrow = vectors._narrow(torch.tensor(values, dtype=torch.float64))
-    assert narrow.dtype == kind
-    assert narrow.tolist() == values
-
-
-def test_the_same_vectors_give_the_same_bytes(tmp_path):
-    """Archives hold no time of day."""
-    graph, x, labels = small(), torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)
-    one, other = (vectors.write(graph, x, labels, recorded(graph, x), tmp_path / name) for name in "ab")
-    names = sorted(path.name for path in one.iterdir())
-    assert len(names) == 4
-    assert all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
-
-
-def test_an_earlier_pack_is_replaced_whole(pack):
-    """No file of the old one stays."""
-    folder, graph, x = pack
-    (folder / "old.npz").touch()
-    vectors.write(graph, x[:1], torch.tensor([0]), recorded(graph, x[:1]), folder)
-    assert not (folder / "old.npz").exists()
-    assert json.loads((folder / "manifest.json").read_text())["samples"] == 1
-    assert [path.name for path in folder.parent.iterdir()] == ["pack"]
-
-
-def test_a_foreign_folder_is_refused_unless_told(tmp_path):
-    """A folder without our manifest, or with somebody else's."""
-    graph, x, label = small(), torch.rand(1, 1, 2, 2), torch.tensor([0])
-    (tmp_path / "pack").mkdir()
-    (tmp_path / "pack/manifest.json").write_text('{"schema": "theirs/1"}')
-    with pytest.raises(BadFile, match="not written by ann2snn"):
-        vectors.write(graph, x, label, recorded(graph, x), tmp_path / "pack")
-    assert (tmp_path / "pack/manifest.json").read_text() == '{"schema": "theirs/1"}'
-    vectors.write(graph, x, label, recorded(graph, x), tmp_path / "pack", overwrite=True)
-    assert files.is_our_folder(tmp_path / "pack")
-
-
-def test_a_write_that_fails_leaves_the_old_pack_and_nothing_else(pack, monkeypatch):
-    """The disk is full at the second file."""
-    folder, graph, x = pack
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    original, calls = vectors._save, []
-
-    def failing(path, arrays):
-        calls.append(path)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device", str(path))
-        return original(path, arrays)
-
-    monkeypatch.setattr(vectors, "_save", failing)
-    with pytest.raises(OSError, match="No space left"):
-        vectors.write(graph, x[:1], torch.tensor([0]), recorded(graph, x[:1]), folder)
-    assert len(calls) == 2
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert [path.name for path in folder.parent.iterdir()] == ["pack"]
 
 
 # Files and folders ---------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""Trace: any nn.Module -> Graph FLOAT, by torch.export.
+"""Trace: any nn.Module -> Graph FLOAT, by torch.export; or an ONNX file, by its nodes.
 
 The exported program (`program.py`) is a flat list of ATen calls with the user's module names attached.
 `reader.py` walks it; the tables in `layers.py`, `sums.py` and `moves.py` map each call to one of our ops.
-What has no reader becomes `Opaque` (`opaque.py`) and is still run exactly.
+What has no reader becomes `Opaque` (`opaque.py`) and is still run exactly. `onnx/` reads ONNX files with
+tables of its own; what both share is in `common.py` and `draft.py`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from collections.abc import Sequence
 from torch import nn
 
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program
 from ann2snn_cli.stages.trace.reader import Reader
 
-__all__ = ["trace"]
+__all__ = ["OnnxNetwork", "load_onnx", "trace"]
 
 
 def trace(network: nn.Module, input_shapes: Sequence[tuple[int, ...]]) -> Graph:
     """Gives FLOAT: the network in eval mode, op by op; `input_shapes` are one sample's, by argument."""
+    if isinstance(network, OnnxNetwork):
+        return network.traced(input_shapes)
     program = export_program(network, input_shapes)
     reader = Reader(program)
     for call in program.graph.nodes:
         reader.read(call)
-    return Graph(tuple(reader.draft.nodes), tuple(reader.draft.outputs))
+    return reader.draft.graph()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from torch.fx import Node as FxNode
 
 from ann2snn_cli.ir.ops import AvgPool, BatchNorm, Conv, Linear, MaxPool, Relu, Reshape
 from ann2snn_cli.stages.trace.calls import ints, keeps_batch, module_of
+from ann2snn_cli.stages.trace.common import mean_of_all, rectifier
 from ann2snn_cli.stages.trace.draft import Draft, Reading
 from ann2snn_cli.stages.trace.opaque import opaque
 
@@ -82,10 +82,10 @@ def _clamp(low: str, high: str) -> Callable[[Draft, FxNode], Reading]:
     def read(draft: Draft, call: FxNode) -> Reading:
         a = draft.arguments(call)
         floor, top = a.get(low), a.get(high)
-        if floor != 0 or isinstance(top, FxNode | Tensor) or (top is not None and top <= 0):
+        if isinstance(floor, FxNode | Tensor) or isinstance(top, FxNode | Tensor) or floor is None:
             return opaque(draft, call)
-        limit = None if top is None or math.isinf(top) else float(top)
-        return Relu(limit=limit), (call.args[0],)  # type: ignore[return-value]
+        op = rectifier(floor, top)
+        return opaque(draft, call) if op is None else (op, (call.args[0],))  # type: ignore[return-value]
 
     return read
 
@@ -112,7 +112,7 @@ def _adaptive_avg_pool(draft: Draft, call: FxNode) -> Reading:
     ):
         return opaque(draft, call)
     kernel = tuple(n // m for n, m in zip(source, target, strict=True))
-    return AvgPool(kernel, kernel, (0,) * len(kernel)), (a["self"],)
+    return mean_of_all(kernel), (a["self"],)
 
 
 def _mean(draft: Draft, call: FxNode) -> Reading:
@@ -127,7 +127,7 @@ def _mean(draft: Draft, call: FxNode) -> Reading:
             else _mean_dropped(draft, call)
         )
     kernel = tuple(int(size) for size in shape[2:])
-    return AvgPool(kernel, kernel, (0,) * len(kernel)), (a["self"],)
+    return mean_of_all(kernel), (a["self"],)
 
 
 def _mean_dropped(draft: Draft, call: FxNode) -> Reading:
@@ -140,7 +140,7 @@ def _mean_dropped(draft: Draft, call: FxNode) -> Reading:
     kernel = tuple(int(size) for size in shape[2:])
     module = module_of(call)
     pool = draft.add(
-        AvgPool(kernel, kernel, (0,) * len(kernel)),
+        mean_of_all(kernel),
         (draft.names[source],),
         (int(shape[1]), *[1] * len(kernel)),
         ".".join(filter(None, (module.path, "mean"))),

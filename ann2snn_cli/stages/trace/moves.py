@@ -11,6 +11,7 @@ from torch.fx import Node as FxNode
 
 from ann2snn_cli.ir.ops import Gather, Opaque, Permute, Reshape
 from ann2snn_cli.stages.trace.calls import keeps_batch, shape_of
+from ann2snn_cli.stages.trace.common import moved, stays
 from ann2snn_cli.stages.trace.draft import Draft, Reading
 from ann2snn_cli.stages.trace.opaque import opaque
 
@@ -56,19 +57,12 @@ def _move(draft: Draft, call: FxNode) -> Reading:
     assert isinstance(source, FxNode)
     if not keeps_batch(call) or not keeps_batch(source) or call.all_input_nodes != [source]:
         return opaque(draft, call)
-    shape, size = shape_of(source), math.prod(shape_of(source))
-    places = torch.arange(1, 2 * size + 1, dtype=torch.float64).reshape(2, *shape)  # 0 marks padding
     target: Callable[..., Tensor] = call.target  # type: ignore[assignment]
-    moved = target(places, *draft.value(call.args[1:]), **{k: draft.value(v) for k, v in call.kwargs.items()})
-    if tuple(moved.shape) != (2, *shape_of(call)):
+    words = {key: draft.value(value) for key, value in call.kwargs.items()}
+    gather = moved(lambda places: target(places, *draft.value(call.args[1:]), **words), shape_of(source))
+    if gather is None or tuple(gather.index.shape) != shape_of(call):
         return opaque(draft, call)
-    first, second = moved
-    if int(first.max()) > size or not torch.equal(second, torch.where(first > 0, first + size, 0.0)):
-        return opaque(draft, call)  # values change their sample
-    index = first.to(torch.int64) - 1
-    if tuple(first.shape) == shape and bool((index.flatten() == torch.arange(size)).all()):
-        return None, (source,)
-    return Gather(index), (source,)
+    return (None if stays(gather, shape_of(source)) else gather), (source,)
 
 
 def _pad(draft: Draft, call: FxNode) -> Reading:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch.fx import Node as FxNode
 
-from ann2snn_cli.ir.ops import Add, Batch, Concat, Scale
+from ann2snn_cli.ir.ops import Add, Batch, Concat
 from ann2snn_cli.stages.trace.calls import keeps_batch, shape_of
+from ann2snn_cli.stages.trace.common import affine
 from ann2snn_cli.stages.trace.draft import Draft, Reading
 from ann2snn_cli.stages.trace.opaque import opaque
 
@@ -58,13 +59,9 @@ def _affine(draft: Draft, call: FxNode, value: Any, weight: Any, bias: Any) -> R
         or any(isinstance(item, FxNode | Batch) for item in (weight, bias))
     ):
         return opaque(draft, call)
-    shape = shape_of(call)
-    terms = [torch.as_tensor(term, dtype=call.meta["val"].dtype) for term in (weight, bias)]
-    terms = [term[0] if term.dim() == len(shape) + 1 and term.shape[0] == 1 else term for term in terms]
-    if any(term.dim() > len(shape) for term in terms):
-        return opaque(draft, call)
-    weight, bias = (term.reshape(*[1] * (len(shape) - term.dim()), *term.shape) for term in terms)
-    return Scale(weight, bias if bool((bias != 0).any()) else None), (value,)
+    weight, bias = (torch.as_tensor(term, dtype=call.meta["val"].dtype) for term in (weight, bias))
+    op = affine(weight, bias, shape_of(call))
+    return opaque(draft, call) if op is None else (op, (value,))
 
 
 def _concat(draft: Draft, call: FxNode) -> Reading:

@@ -1,0 +1,63 @@
+"""What a NIR file does not say of a network: one row a fact, in the order of the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ann2snn_cli.ir.bounds import EXACT_FLOAT32, bounds
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.ops import Input
+from ann2snn_cli.stages.export.nir.flavors import Flavor
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One thing that the file does not say, or says in another form."""
+
+    layer: str  # the node in the graph; "" is the whole network
+    source: str  # the module in the user's own network
+    what: str
+    effect: str
+    remedy: str
+
+
+def of_network(graph: Graph, flavor: Flavor) -> Iterator[Loss]:
+    """What is lost whatever the layers are."""
+    contract = graph.timing
+    yield Loss(
+        "", "", f"the number of steps, {contract.timesteps}", "a reader runs as long as it is fed",
+        f"present the sample {contract.timesteps} times",
+    )  # fmt: skip
+    for node in graph.inputs:
+        assert isinstance(node.op, Input)
+        yield Loss(
+            node.name, node.source, "the coding of the input", "real pixels give other currents",
+            f"present clamp(round(x / {node.op.unit!r}), {node.op.low}, {node.op.high}) at every step",
+        )  # fmt: skip
+    yield Loss(
+        "", "", "the time step",
+        "NIR is continuous in time; a reader that delays a layer or scales by its own dt fires otherwise",
+        f"one Euler step a presentation, dt = {1 / flavor.resistance:g}, all layers within the step",
+    )  # fmt: skip
+    yield Loss(
+        "", "", "that all numbers are integers, and their widths",
+        "none in floating point that is wide enough",
+        "weight_bits stand in this table's file; the vector pack has all widths",
+    )  # fmt: skip
+    yield from _wide(graph)
+    if contract.schedule == "layerwise":
+        yield Loss(
+            "", "", "the layerwise schedule", "a reader runs all layers at every step: the counts differ",
+            "convert with --schedule stepwise, or hand over the .pth",
+        )  # fmt: skip
+    yield from (Loss("", "", *row) for row in flavor.known)
+
+
+def _wide(graph: Graph) -> Iterator[Loss]:
+    largest = max(bound.largest for bound in bounds(graph, "stepwise").values())
+    if largest >= EXACT_FLOAT32:
+        yield Loss(
+            "", "", f"sums that may reach {largest:.0f}", "a reader that computes in float32 may round them",
+            "let the reader compute in float64",
+        )  # fmt: skip

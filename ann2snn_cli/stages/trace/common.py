@@ -1,0 +1,63 @@
+"""What an nn.Module and an ONNX file have in common: when a call is one of our ops, and with what in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.ir.ops import AvgPool, Gather, Relu, Scale
+
+Shape = tuple[int, ...]
+
+
+def rectifier(low: float, high: float | None) -> Relu | None:
+    """clamp(x, low, high) where that is a rectifier: from 0 to a limit; None for other ranges."""
+    if low != 0 or (high is not None and high <= 0):
+        return None
+    return Relu(limit=None if high is None or math.isinf(high) else float(high))
+
+
+def affine(weight: Tensor, bias: Tensor, shape: Shape) -> Scale | None:
+    """w·x + b with constants that broadcast to a sample of this shape; None where they do not.
+
+    An axis of length 1 before those of the sample is the batch's.
+    """
+    terms = [
+        term[0] if term.dim() == len(shape) + 1 and term.shape[0] == 1 else term for term in (weight, bias)
+    ]
+    if any(term.dim() > len(shape) for term in terms):
+        return None
+    weight, bias = (term.reshape(*[1] * (len(shape) - term.dim()), *term.shape) for term in terms)
+    return Scale(weight, bias if bool((bias != 0).any()) else None)
+
+
+def mean_of_all(extents: Shape) -> AvgPool:
+    """The mean over windows as large as this, side by side: one window where they are the whole map."""
+    return AvgPool(extents, extents, (0,) * len(extents))
+
+
+def moved(move: Callable[[Tensor], Tensor], shape: Shape, samples: int = 2) -> Gather | None:
+    """Run a move on the positions themselves: what comes out says where each value came from.
+
+    `move` takes float64 [samples, *shape], where 0 stands for padding. None if it is more than a move within
+    each sample.
+    """
+    size = math.prod(shape)
+    places = torch.arange(1, samples * size + 1, dtype=torch.float64).reshape(samples, *shape)
+    given = move(places)
+    if given.dim() == 0 or len(given) != samples:
+        return None
+    first = given[0]
+    offsets = size * torch.arange(samples, dtype=torch.float64).reshape(-1, *[1] * first.dim())
+    if int(first.max()) > size or not torch.equal(given, torch.where(first > 0, first + offsets, 0.0)):
+        return None  # values change their sample
+    return Gather(first.to(torch.int64) - 1)
+
+
+def stays(gather: Gather, shape: Shape) -> bool:
+    """Does every value of a sample of this shape stay where it is?"""
+    index = gather.index
+    return tuple(index.shape) == shape and bool((index.flatten() == torch.arange(index.numel())).all())

@@ -1,0 +1,211 @@
+"""Every kind of layer as nodes of a graph, in whole numbers of either arithmetic, for either schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ann2snn_cli.twins.onnx.arithmetic import Arithmetic, geometry
+from ann2snn_cli.twins.onnx.draft import Draft, Value, flat_index, pick, plus, times, total
+from ann2snn_cli.twins.onnx.ranges import ranges
+from ann2snn_cli.twins.onnx.schedules import Population, Schedule
+from ann2snn_cli.twins.replay import Array, Layer, Network
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the layers of a network, one after the other, into a draft."""
+
+    network: Network
+    draft: Draft
+    numbers: Arithmetic
+    schedule: Schedule
+    potentials: bool  # are they outputs?
+
+    def write(self, stimulus: str, narrow: bool) -> None:
+        """Everything from the stimulus, flat, to the outputs."""
+        found, values = ranges(self.network), dict[str, Value]()
+        for layer in self.network.layers:
+            name, xs = layer["name"], [values[each] for each in layer["inputs"]]
+            self.draft.layer = name
+            made = stimulus if layer["kind"] == "input" else _LAYERS[layer["kind"]](self, layer, xs)
+            is_narrow = narrow if layer["kind"] == "input" else self._narrow(layer, xs)
+            values[name] = Value(made, tuple(layer["shape"]), *found[name], is_narrow)
+        for name in self.network.outputs:
+            self.draft.layer = name
+            self.schedule.show_total(self.wide(values[name]), f"result/{name}", values[name].shape)
+
+    def _narrow(self, layer: Layer, xs: list[Value]) -> bool:
+        """Are the numbers of this layer uint8?"""
+        if self.numbers.spike == self.numbers.element:
+            return False
+        fires = layer["kind"] == "integrate_fire" or layer.get("rule") == "gate"
+        return fires or (layer["kind"] in _MOVES and all(x.narrow for x in xs))
+
+    def wide(self, x: Value) -> str:
+        """The value in the numbers of currents and potentials."""
+        return self.draft.node("Cast", x.name, to=self.numbers.element) if x.narrow else x.name
+
+    def parameter(self, layer: Layer, role: str) -> Array:
+        """A parameter in the same numbers."""
+        return self.network.parameter(layer, role).astype(self.numbers.kind)
+
+    def number(self, value: int) -> Array:
+        """One such number."""
+        return np.array(value, self.numbers.kind)
+
+    def show(self, layer: Layer, field: str, name: str, element: int) -> None:
+        """Make a value of a layer an output."""
+        self.schedule.show(name, f"{field}/{layer['name']}", element, tuple(layer["shape"]))
+
+
+# Synapses and sums ---------------------------------------------------------------------------------
+
+
+def _conv(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    return at.numbers.conv(at.draft, xs[0], at.network.parameter(layer, "weight"), geometry(layer))
+
+
+def _conv_transpose(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    return at.numbers.conv_transpose(at.draft, xs[0], at.network.parameter(layer, "weight"), layer)
+
+
+def _linear(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    return at.numbers.linear(at.draft, xs[0], at.network.parameter(layer, "weight"))
+
+
+def _scale(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    return times(at.draft, at.wide(xs[0]), at.parameter(layer, "weight"))
+
+
+def _add(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    terms = [times(at.draft, at.wide(x), at.parameter(layer, f"weight.{i}")) for i, x in enumerate(xs)]
+    return total(at.draft, terms)
+
+
+def _sum_pool(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    """A convolution by ones, each channel a sample of its own."""
+    (x,) = xs
+    single = (1, *x.shape[1:])
+    apart = Value(at.draft.reshape(x.name, single), single, x.low, x.high, x.narrow)
+    ones = np.ones((1, 1, *layer["kernel"]), np.int64)
+    rule = geometry({**layer, "dilation": [1] * len(layer["kernel"]), "groups": 1})
+    return at.draft.reshape(at.numbers.conv(at.draft, apart, ones, rule), layer["shape"])
+
+
+# Moves ---------------------------------------------------------------------------------------------
+
+
+def _concat(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    names = [x.name if all(x.narrow for x in xs) else at.wide(x) for x in xs]
+    return at.draft.node("Concat", *names, axis=1)
+
+
+def _reshape(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    return at.draft.reshape(xs[0].name, layer["shape"])
+
+
+def _permute(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    return at.draft.node("Transpose", xs[0].name, perm=[0, *(axis + 1 for axis in layer["order"])])
+
+
+def _gather(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    index = at.network.parameter(layer, "index")
+    zero = np.zeros((), np.uint8 if xs[0].narrow else at.numbers.kind)
+    picked = pick(at.draft, xs[0].name, (1, prod(xs[0].shape)), index, zero)
+    return at.draft.reshape(picked, layer["shape"])
+
+
+_MOVES = ("concat", "reshape", "permute", "gather")
+
+
+# Max pooling ---------------------------------------------------------------------------------------
+
+
+def _max_pool(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    sums = at.schedule.running(at.wide(xs[0]), xs[0].shape)
+    if layer["rule"] == "gate":
+        return _gate(at, layer, xs[0], sums)
+    highest = _highest(at, layer, _windows(at, layer, xs[0], sums, at.numbers.lowest))
+    return at.schedule.growth(highest, tuple(layer["shape"]))
+
+
+def _gate(at: Writer, layer: Layer, x: Value, counts: str) -> str:
+    """The spike that the largest of these keys of a window carries; no two of a window are alike.
+
+    key = 2·(K·count + (K − 1 − tap)) + spike, with the K taps of a window in the order of their flat
+    indices. What lies outside has negative, even ones.
+    """
+    draft, taps = at.draft, prod(layer["kernel"])
+    keys = draft.node("Add", times(draft, counts, at.number(2 * taps)), at.wide(x))
+    windows = _windows(at, layer, x, keys, -2 * taps)
+    order = 2 * np.arange(taps - 1, -1, -1).astype(at.numbers.kind)
+    winner = _highest(at, layer, plus(draft, windows, order))
+    spike = draft.node("Mod", winner, draft.constant(at.number(2)), fmod=1)
+    return draft.node("Cast", spike, to=at.numbers.spike)
+
+
+def _windows(at: Writer, layer: Layer, x: Value, name: str, outside: int) -> str:
+    """[n, channels, places, taps]: the values of every window; x gives the shape."""
+    rank, fields = len(layer["kernel"]), ("stride", "kernel", "dilation", "padding")
+    axes = zip(layer["shape"][1:], *(layer[field] for field in fields), strict=True)
+    coordinates = [np.add.outer(np.arange(out) * s, np.arange(k) * d) - p for out, s, k, d, p in axes]
+    spread = [  # [out, k] with its axes where they belong among [out..., k...]
+        each.reshape([n if i % rank == axis else 1 for i, n in enumerate(np.repeat(each.shape, rank))])
+        for axis, each in enumerate(coordinates)
+    ]
+    index = flat_index(spread, x.shape[1:])
+    picked = pick(at.draft, name, (x.shape[0], prod(x.shape[1:])), index, at.number(outside))
+    return at.draft.reshape(picked, (x.shape[0], prod(layer["shape"][1:]), prod(layer["kernel"])))
+
+
+def _highest(at: Writer, layer: Layer, windows: str) -> str:
+    highest = at.draft.node("ReduceMax", windows, at.draft.sizes(-1), keepdims=0)
+    return at.draft.reshape(highest, layer["shape"])
+
+
+# Neurons -------------------------------------------------------------------------------------------
+
+
+def _integrate_fire(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    drive = times(at.draft, at.wide(xs[0]), at.number(2 ** layer["fraction_bits"]))
+    parameters = (at.parameter(layer, role) for role in ("threshold", "bias", "initial"))
+    spikes, potentials = at.schedule.fire(drive, Population(tuple(layer["shape"]), *parameters))
+    at.show(layer, "spikes", spikes, at.numbers.spike)
+    if at.potentials:
+        at.show(layer, "potentials", potentials, at.numbers.element)
+    return spikes
+
+
+def _integrate(at: Writer, layer: Layer, xs: list[Value]) -> str:
+    """V is V0 and the sum of all that came in; passed on is by how much V grew, the first time from 0."""
+    passed, shape = at.wide(xs[0]), tuple(layer["shape"])
+    if "bias" in layer["parameters"]:
+        passed = plus(at.draft, passed, at.parameter(layer, "bias"))
+    potentials = at.schedule.running(passed, shape)
+    if "initial" in layer["parameters"] and np.any(at.parameter(layer, "initial")):
+        potentials = plus(at.draft, potentials, at.parameter(layer, "initial"))
+        passed = at.schedule.growth(potentials, shape)
+    if at.potentials:
+        at.show(layer, "potentials", potentials, at.numbers.element)
+    return passed
+
+
+_LAYERS: dict[str, Callable[[Writer, Layer, list[Value]], str]] = {
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "linear": _linear,
+    "scale": _scale,
+    "add": _add,
+    "sum_pool": _sum_pool,
+    "max_pool": _max_pool,
+    "concat": _concat,
+    "reshape": _reshape,
+    "permute": _permute,
+    "gather": _gather,
+    "integrate_fire": _integrate_fire,
+    "integrate": _integrate,
+}

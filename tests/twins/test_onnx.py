@@ -1,0 +1,914 @@
+"""The ONNX twin: integer graphs of standard operators that do what the numpy twin does, value for value."""
+
+import json
+import shutil
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, checker, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from ann2snn_cli import packing
+from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, MaxPool, Reshape
+from ann2snn_cli.stages.export.pack import Sample
+from ann2snn_cli.twins import onnx as twin
+from ann2snn_cli.twins import replay
+from ann2snn_cli.twins.onnx.ranges import ranges
+from ann2snn_cli.twins.replay import Activity, Damaged
+
+# Networks by hand ----------------------------------------------------------------------------------
+
+
+class Hand:
+    """A network in memory that grows layer by layer, with random parameters."""
+
+    def __init__(self, shape, contract=(), *, bits=8, encoding="unsigned", seed=0):
+        self.random = np.random.default_rng(seed)
+        self.contract = {"timesteps": 5, "reset_mode": "subtraction", "schedule": "stepwise"}
+        self.contract |= {"comparator": ">=", "order": "integrate, compare, reset"} | dict(contract)
+        self.layers, self.arrays, self.outputs = [], {}, []
+        self._put("input", shape, bits=bits, encoding=encoding, unit=0.5)
+
+    def _put(self, kind, shape, *inputs, parameters=(), per=None, **fields):
+        name = kind if kind == "input" else f"{kind}.{len(self.layers)}"
+        entries = {}
+        for role, values in dict(parameters).items():
+            self.arrays[name, role] = values = np.asarray(values, np.int64)
+            entries[role] = {"shape": list(values.shape), "bits": 8} | ({"per": per} if per else {})
+        layer = {
+            "name": name,
+            "file_name": name,
+            "source": f"net.{name}",
+            "kind": kind,
+            "parameters": entries,
+        }
+        self.layers.append(layer | {"inputs": list(inputs), "shape": list(shape), **fields})
+        return name
+
+    def shape(self, name):
+        """A layer's shape."""
+        return next(tuple(layer["shape"]) for layer in self.layers if layer["name"] == name)
+
+    def whole(self, low, high, *shape):
+        """Random integers low..high."""
+        return self.random.integers(low, high + 1, shape)
+
+    def _windows(self, x, kernel, stride, padding, dilation, ceil=0):
+        sizes = zip(self.shape(x)[1:], kernel, stride, padding, dilation, strict=True)
+        return [(n + 2 * p - d * (k - 1) - 1 + ceil * (s - 1)) // s + 1 for n, k, s, p, d in sizes]
+
+    def conv(self, x, out, kernel, stride=1, padding=0, dilation=1, groups=1, largest=7):
+        """A convolution; numbers count for every axis."""
+        stride, padding, dilation = ([each] * len(kernel) for each in (stride, padding, dilation))
+        weight = self.whole(-largest, largest, out, self.shape(x)[0] // groups, *kernel)
+        shape = [out, *self._windows(x, kernel, stride, padding, dilation)]
+        fields = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        return self._put("conv", shape, x, parameters={"weight": weight}, kernel=list(kernel), **fields)
+
+    def up(self, x, out, kernel, stride=2, padding=0, dilation=1, groups=1, more=0):
+        """A transposed convolution."""
+        sizes = self.shape(x)
+        weight = self.whole(-7, 7, sizes[0], out // groups, *kernel)
+        spatial = [
+            (n - 1) * stride - 2 * padding + dilation * (k - 1) + more + 1
+            for n, k in zip(sizes[1:], kernel, strict=True)
+        ]
+        names = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": more}
+        fields = {name: [each] * len(kernel) for name, each in names.items()} | {"groups": groups}
+        shape = [out, *spatial]
+        return self._put(
+            "conv_transpose", shape, x, parameters={"weight": weight}, kernel=list(kernel), **fields
+        )
+
+    def linear(self, x, out, largest=7):
+        """A linear layer along the last axis."""
+        *lead, last = self.shape(x)
+        return self._put(
+            "linear", [*lead, out], x, parameters={"weight": self.whole(-largest, largest, out, last)}
+        )
+
+    def _per(self, shape, per, low, high):
+        shapes = {"layer": [1], "channel": shape[:1], "neuron": shape}
+        return self.whole(low, high, *shapes[per])
+
+    def scale(self, x, per):
+        """Value by value."""
+        shape = self.shape(x)
+        return self._put("scale", shape, x, parameters={"weight": self._per(shape, per, -9, 9)}, per=per)
+
+    def add(self, *xs, per="layer"):
+        """A weighted sum."""
+        shape = self.shape(xs[0])
+        weights = {f"weight.{i}": self._per(shape, per, 1, 9) for i in range(len(xs))}
+        return self._put("add", shape, *xs, parameters=weights, per=per)
+
+    def sum_pool(self, x, kernel, stride, padding=0):
+        """Sums of windows."""
+        stride, padding = ([each] * len(kernel) for each in (stride, padding))
+        shape = [self.shape(x)[0], *self._windows(x, kernel, stride, padding, [1] * len(kernel))]
+        return self._put("sum_pool", shape, x, kernel=list(kernel), stride=stride, padding=padding)
+
+    def max_pool(self, x, kernel, stride, padding=0, dilation=1, ceil=0, rule="gate"):
+        """Maxima of windows."""
+        stride, padding, dilation = ([each] * len(kernel) for each in (stride, padding, dilation))
+        shape = [self.shape(x)[0], *self._windows(x, kernel, stride, padding, dilation, ceil)]
+        fields = {"stride": stride, "padding": padding, "dilation": dilation, "rule": rule}
+        return self._put("max_pool", shape, x, kernel=list(kernel), **fields)
+
+    def concat(self, *xs):
+        """Along the channels."""
+        shape = self.shape(xs[0])
+        return self._put("concat", [sum(self.shape(x)[0] for x in xs), *shape[1:]], *xs)
+
+    def reshape(self, x, *shape):
+        """In memory order; no shape: flat."""
+        return self._put("reshape", shape or [prod(self.shape(x))], x)
+
+    def permute(self, x, *order):
+        """Other axes."""
+        shape = self.shape(x)
+        return self._put("permute", [shape[axis] for axis in order], x, order=list(order))
+
+    def gather(self, x, *shape):
+        """From anywhere, zeros among them."""
+        index = self.whole(-1, prod(self.shape(x)) - 1, *shape)
+        return self._put("gather", shape, x, parameters={"index": index})
+
+    def fire(self, x, per="channel", fraction_bits=0):
+        """A population that fires now and then."""
+        shape, seen = self.shape(x), replay.replay(self.network(), stimuli(self.network()))[x].train
+        high = max(2, int(np.abs(seen).mean() * 2) << fraction_bits)
+        ranges = {"threshold": (1, high), "bias": (-high // 8, high // 8), "initial": (-high // 4, high // 2)}
+        parameters = {role: self._per(shape, per, *ends) for role, ends in ranges.items()}
+        potential = {"bits": 22, "bound": {"lowest": -(2**21), "highest": 2**21 - 1}}
+        fields = {"potential": potential, "fraction_bits": fraction_bits, "per": per}
+        return self._put("integrate_fire", shape, x, parameters=parameters, **fields)
+
+    def integrate(self, x, *roles):
+        """A read-out."""
+        shape = self.shape(x)
+        parameters = {role: self._per(shape, "channel", -30, 30) for role in roles}
+        potential = {"bits": 22, "bound": {"lowest": -(2**21), "highest": 2**21 - 1}}
+        return self._put("integrate", shape, x, parameters=parameters, per="channel", potential=potential)
+
+    def network(self, *outputs):
+        """What a pack's reader would give."""
+        chosen = list(outputs) or [self.layers[-1]["name"]]
+        return replay.Network(self.contract, self.layers, chosen, 23, self.arrays)
+
+
+def stimuli(network, samples=3, steps=None, seed=1):
+    """A random stimulus of every sample, [samples, ...]; with `steps` one of every step."""
+    layer, lead = network.layers[0], (samples,) if steps is None else (steps, samples)
+    low = 0 if layer["encoding"] == "unsigned" else -(2 ** (layer["bits"] - 1))
+    shape = (*lead, *layer["shape"])
+    return np.random.default_rng(seed).integers(low, low + 2 ** layer["bits"], shape)
+
+
+def expected(network, train):
+    """All that the numpy twin makes of a train of stimuli [T, samples, ...], by the outputs' names."""
+    network = replace(network, contract=network.contract | {"timesteps": len(train)})
+    activity = replay.replay(network, train[0], {"input": Activity(train)})
+    found = {}
+    for layer in network.layers:
+        if layer["kind"] == "integrate_fire":
+            found[f"spikes/{layer['name']}"] = activity[layer["name"]].train
+        if layer["kind"] in ("integrate_fire", "integrate"):
+            found[f"potentials/{layer['name']}"] = activity[layer["name"]].potentials
+    return found | {f"result/{name}": activity[name].train.sum(0) for name in network.outputs}
+
+
+def evaluated(model, feeds):
+    """What onnx.reference computes, by name."""
+    evaluator = ReferenceEvaluator(model)
+    return dict(zip(evaluator.output_names, evaluator.run(None, feeds), strict=True))
+
+
+def given(model, train):
+    """A train in the type of the graph's input."""
+    element = model.graph.input[0].type.tensor_type.elem_type
+    return {"input": train.astype(onnx.helper.tensor_dtype_to_np_dtype(element))}
+
+
+def assert_equal(found, wanted):
+    """The same names and every number, of whatever type."""
+    assert found.keys() == wanted.keys()
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def assert_same(found, wanted):
+    """The same names, every number, and the types that were promised."""
+    assert_equal(found, wanted)
+    kinds = {name: values.dtype for name, values in found.items()}
+    assert kinds == {name: np.uint8 if name.startswith("spikes/") else np.int32 for name in wanted}
+
+
+# Every kind of layer -------------------------------------------------------------------------------
+
+
+def _read_out(hand, x):
+    """A population and a linear read-out behind a layer, so that what it passes on is seen twice."""
+    flat = hand.reshape(hand.fire(x, "neuron"))
+    hand.integrate(hand.linear(flat, 4), "bias", "initial")
+
+
+def _conv_1d(hand):
+    _read_out(
+        hand, hand.conv(hand.fire(hand.reshape("input", 4, 18)), 3, (5,), stride=2, padding=3, dilation=2)
+    )
+
+
+def _conv_2d(hand):
+    _read_out(hand, hand.conv(hand.conv("input", 4, (3, 3), padding=1), 4, (2, 3), groups=2, stride=2))
+
+
+def _conv_3d(hand):
+    _read_out(
+        hand, hand.conv(hand.fire(hand.reshape("input", 2, 3, 3, 4)), 4, (2, 2, 3), padding=1, groups=2)
+    )
+
+
+def _conv_depthwise(hand):
+    x = hand.fire(hand.conv("input", 6, (3, 3), dilation=2, padding=2))
+    _read_out(hand, hand.conv(x, 6, (3, 3), dilation=2, padding=1, groups=6))
+
+
+def _conv_of_wide_weights(hand):
+    _read_out(hand, hand.conv("input", 3, (3, 3), padding=1, largest=5000))
+
+
+def _up_1d(hand):
+    _read_out(
+        hand, hand.up(hand.fire(hand.reshape("input", 4, 18)), 4, (3,), padding=1, dilation=2, groups=2)
+    )
+
+
+def _up_2d(hand):
+    _read_out(hand, hand.up(hand.conv("input", 4, (3, 3)), 3, (3, 2), stride=3, padding=1, more=1))
+
+
+def _up_3d(hand):
+    x = hand.fire(hand.reshape("input", 2, 3, 3, 4))
+    _read_out(hand, hand.up(x, 4, (2, 2, 2), padding=1, groups=2, more=1))
+
+
+def _up_depthwise(hand):
+    _read_out(hand, hand.up(hand.fire("input"), 2, (3, 3), padding=1, groups=2))
+
+
+def _up_cropped(hand):
+    _read_out(hand, hand.up(hand.fire("input"), 3, (2, 2), padding=2))
+
+
+def _linear_of_linear(hand):
+    x = hand.linear(hand.linear(hand.reshape("input", 4, 18), 9, largest=127), 5)
+    _read_out(hand, hand.linear(x, 3))
+
+
+def _scales(hand):
+    x = hand.scale(hand.fire(hand.scale("input", "neuron")), "channel")
+    _read_out(hand, hand.scale(hand.scale(x, "layer"), "neuron"))
+
+
+def _adds(hand):
+    spikes, currents = hand.fire("input"), hand.conv("input", 2, (3, 3), padding=1)
+    x = hand.add(hand.add(spikes, currents, per="channel"), spikes, currents, per="neuron")
+    _read_out(hand, hand.conv(hand.add(x), 3, (3, 3), padding=1))
+
+
+def _sum_pools(hand):
+    x = hand.sum_pool(hand.sum_pool(hand.fire("input"), (2, 3), 1), (2, 2), 2, padding=1)
+    _read_out(hand, hand.sum_pool(hand.conv(x, 3, (2, 2)), (2, 2), 1, padding=1))
+
+
+def _sum_pool_over_255(hand):
+    x = hand.sum_pool(hand.sum_pool("input", (3, 3), 1), (3, 3), 1)
+    _read_out(hand, hand.conv(x, 3, (2, 2)))
+
+
+def _max_gate(hand):
+    x = hand.max_pool(hand.fire("input", "neuron"), (3, 2), 2, padding=1, ceil=1)
+    _read_out(hand, hand.conv(hand.max_pool(x, (2, 2), 1, padding=1, dilation=2), 3, (2, 2)))
+
+
+def _max_gate_1d_and_3d(hand):
+    deep = hand.fire(hand.reshape("input", 2, 3, 3, 4), "neuron")
+    line = hand.reshape(hand.max_pool(deep, (2, 2, 3), 1, padding=1), 4, 32)
+    _read_out(hand, hand.max_pool(line, (4,), 3, ceil=1))
+
+
+def _running_maximum(hand):
+    currents = hand.conv("input", 3, (3, 3), padding=1)
+    x = hand.max_pool(currents, (3, 3), 2, padding=1, ceil=1, rule="running_maximum")
+    spikes = hand.max_pool(hand.fire(x), (2, 2), 1, rule="running_maximum")
+    _read_out(hand, hand.linear(spikes, 3))
+
+
+def _moves(hand):
+    spikes, currents = hand.fire("input"), hand.conv("input", 3, (3, 3), padding=1)
+    mixed = hand.permute(hand.concat(spikes, currents, hand.fire(currents)), 2, 0, 1)
+    both = hand.concat(hand.permute(spikes, 1, 2, 0), hand.permute(hand.fire(spikes, "layer"), 1, 2, 0))
+    x = hand.concat(hand.gather(mixed, 5, 4), hand.gather(both, 5, 4), hand.gather(spikes, 2, 4))
+    _read_out(hand, hand.linear(x, 4))
+
+
+def _integrate_in_between(hand):
+    x = hand.integrate(hand.conv("input", 3, (3, 3)), "bias", "initial")
+    x = hand.integrate(hand.conv(x, 3, (3, 3)), "initial")
+    _read_out(hand, hand.conv(hand.integrate(hand.integrate(x, "bias")), 2, (2, 2)))
+
+
+def _fractions(hand):
+    x = hand.fire(hand.conv("input", 3, (3, 3)), "channel", fraction_bits=5)
+    hand.fire(hand.linear(hand.reshape(x), 6), "layer", fraction_bits=3)
+
+
+KINDS = {
+    each.__name__.strip("_"): each
+    for each in (
+        _conv_1d, _conv_2d, _conv_3d, _conv_depthwise, _conv_of_wide_weights, _up_1d, _up_2d, _up_3d,
+        _up_depthwise, _up_cropped, _linear_of_linear, _scales, _adds, _sum_pools, _sum_pool_over_255,
+        _max_gate, _max_gate_1d_and_3d, _running_maximum, _moves, _integrate_in_between, _fractions,
+    )
+}  # fmt: skip
+RULES = [(schedule, reset) for schedule in ("stepwise", "layerwise") for reset in ("subtraction", "zero")]
+
+
+def network_of(kind, schedule="stepwise", reset_mode="subtraction", **options):
+    """A small random network around a kind of layer."""
+    hand = Hand((2, 6, 6), {"schedule": schedule, "reset_mode": reset_mode}, **options)
+    KINDS[kind](hand)
+    return hand.network()
+
+
+@pytest.mark.parametrize("rules", RULES, ids="-".join)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_layer_equals_the_numpy_twin(kind, rules):
+    """Spikes, potentials and results, whatever the layer, the schedule and the reset."""
+    network = network_of(kind, *rules)
+    model = twin.model(network)
+    checker.check_model(model, full_check=True)
+    train = stimuli(network, steps=5)
+    wanted = expected(network, train)
+    assert_same(evaluated(model, given(model, train)), wanted)
+    assert any(values.any() for name, values in wanted.items() if name.startswith("spikes/"))
+
+
+@pytest.mark.parametrize("rules", RULES, ids="-".join)
+@pytest.mark.parametrize(
+    ("bits", "encoding"), [(8, "two's complement"), (12, "unsigned"), (18, "two's complement")]
+)
+def test_stimuli_with_a_sign_or_over_8_bits_are_exact(bits, encoding, rules):
+    """They enter as int32 and are multiplied digit by digit; padding still counts 0."""
+    network = network_of("conv_2d", *rules, bits=bits, encoding=encoding)
+    model = twin.model(network)
+    assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.INT32
+    train = stimuli(network, steps=5)
+    assert_same(evaluated(model, given(model, train)), expected(network, train))
+
+
+@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
+def test_the_comparator_is_the_contracts(schedule):
+    """At θ exactly, `>` does not fire: the networks differ, and each equals the numpy twin's."""
+    hand, found = Hand((1, 2, 2), {"schedule": schedule}, bits=1), {}
+    x = hand.fire("input", "layer")
+    hand.arrays[x, "threshold"][:], hand.arrays[x, "bias"][:], hand.arrays[x, "initial"][:] = 2, 0, 0
+    train = np.ones((4, 1, 1, 2, 2), np.int64)
+    for comparator in (">=", ">"):
+        network = replace(hand.network(), contract=hand.contract | {"comparator": comparator})
+        model = twin.model(network)
+        found[comparator] = evaluated(model, given(model, train))
+        assert_same(found[comparator], expected(network, train))
+    assert (found[">="][f"result/{x}"] == 2).all()
+    assert (found[">"][f"result/{x}"] == 1).all()
+
+
+@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
+def test_any_layer_can_be_an_output_and_there_can_be_several(schedule):
+    """A result is the sum over all steps of what the layer passes on: spikes, currents, a read-out's."""
+    hand = Hand((2, 6, 6), {"schedule": schedule})
+    conv = hand.conv("input", 3, (3, 3))
+    fire = hand.fire(conv)
+    network = hand.network("input", conv, fire, hand.integrate(conv, "bias", "initial"))
+    model = twin.model(network)
+    checker.check_model(model, full_check=True)
+    train = stimuli(network, steps=5)
+    assert_same(evaluated(model, given(model, train)), expected(network, train))
+
+
+@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
+@pytest.mark.parametrize(("steps", "samples"), [(1, 1), (2, 5), (9, 2)])
+def test_steps_and_samples_are_free(schedule, steps, samples):
+    """A graph converted for T = 5 runs any other number of steps, and any batch."""
+    for kind in ("max_gate", "running_maximum", "integrate_in_between"):
+        network = network_of(kind, schedule)
+        train = stimuli(network, samples, steps)
+        model = twin.model(network)
+        assert_same(evaluated(model, given(model, train)), expected(network, train))
+
+
+def test_potentials_can_be_left_out():
+    """Then the outputs are spikes and results only, the same ones."""
+    for schedule in ("stepwise", "layerwise"):
+        network = network_of("conv_2d", schedule)
+        train = stimuli(network, steps=5)
+        model = twin.model(network, potentials=False)
+        checker.check_model(model, full_check=True)
+        wanted = {n: v for n, v in expected(network, train).items() if not n.startswith("potentials/")}
+        assert_same(evaluated(model, given(model, train)), wanted)
+
+
+# How large numbers get -----------------------------------------------------------------------------
+
+
+def test_the_range_of_every_layer_is_proved_from_its_weights():
+    """By hand: what goes in is as far out as it can be, sample by sample and step by step."""
+    hand = Hand((2, 3), bits=8, encoding="two's complement")
+
+    def put(name, role, values):
+        hand.arrays[name, role] = np.array(values).reshape(hand.arrays[name, role].shape)
+        return name
+
+    rows = put(hand.linear(hand.reshape("input", 3, 2), 2), "weight", [[2, -3], [1, 1]])
+    moved = hand.integrate(hand.permute(rows, 1, 0), "bias", "initial")
+    put(put(moved, "bias", [5, -7]), "initial", [-20, 30])
+    scaled = put(hand.scale(moved, "channel"), "weight", [2, -3])
+    summed = put(put(hand.add(scaled, moved), "weight.0", [1]), "weight.1", [-1])
+    pooled = hand.sum_pool(summed, (3,), 1)
+    spikes = hand.fire(pooled)
+    late = hand.integrate(spikes, "bias")
+    put(late, "bias", [10, 11])
+    padded = put(hand.conv(late, 1, (1,), padding=1), "weight", [1, 1])
+    up = put(hand.up(spikes, 2, (1,)), "weight", [[1, 4], [-2, 5]])
+    grouped = put(hand.up(spikes, 2, (2,), groups=2), "weight", [[1, -2], [4, 5]])
+    both = hand.concat(late, up)
+    assert ranges(hand.network()) == {
+        "input": (-128, 127),
+        "reshape.1": (-128, 127),
+        rows: (2 * -128 - 3 * 127, 2 * 127 + 3 * 128),
+        "permute.3": (-637, 638),
+        moved: (-637 - 7 - 20, 638 + 5 + 30),
+        scaled: (-3 * 673, 3 * 664),
+        summed: (-2019 - 673, 1992 + 664),
+        pooled: (3 * -2692, 3 * 2656),
+        spikes: (0, 1),
+        late: (10, 12),
+        padded: (0, 24),
+        up: (-2, 9),
+        grouped: (-2, 9),
+        both: (-2, 12),
+    }
+
+
+def _products(model):
+    """How many MatMulInteger a step has."""
+    (scan,) = (node for node in model.graph.node if node.op_type == "Scan")
+    return [node.op_type for node in onnx.helper.get_node_attr_value(scan, "body").node].count(
+        "MatMulInteger"
+    )
+
+
+@pytest.mark.parametrize(("bias", "digits"), [(0, 1), (1, 2), (-1, 2)])
+def test_one_more_than_a_digit_holds_takes_two(bias, digits):
+    """-128..127 is one digit; neither -127..128 nor -129..126 is."""
+    hand = Hand((2,), bits=8, encoding="two's complement")
+    late = hand.integrate("input", "bias")
+    hand.arrays[late, "bias"][:] = bias
+    hand.integrate(hand.linear(late, 3))
+    network = hand.network()
+    model = twin.model(network)
+    assert _products(model) == digits
+    train = np.array([[[-128, 127], [127, -128]]])
+    assert_same(evaluated(model, given(model, train)), expected(network, train))
+
+
+@pytest.mark.parametrize(
+    ("bits", "encoding", "digits"),
+    [
+        (8, "unsigned", 1), (9, "unsigned", 2), (16, "unsigned", 2), (17, "unsigned", 3), (24, "unsigned", 3),
+        (8, "two's complement", 1), (9, "two's complement", 2), (16, "two's complement", 2),
+        (17, "two's complement", 3), (24, "two's complement", 3), (25, "two's complement", 4),
+    ],
+)  # fmt: skip
+def test_a_number_is_multiplied_in_as_few_digits_as_hold_it(bits, encoding, digits):
+    """The lowest and the highest of every width come through."""
+    hand = Hand((2,), bits=bits, encoding=encoding)
+    hand.integrate(hand.linear("input", 3))
+    network = hand.network()
+    model = twin.model(network)
+    assert _products(model) == digits
+    low, high = ranges(network)["input"]
+    train = np.array([[[low, high], [high, low], [0, high], [low + 1, 0]]])
+    assert_same(evaluated(model, given(model, train)), expected(network, train))
+
+
+# What the file is ----------------------------------------------------------------------------------
+
+
+def graphs(graph):
+    """A graph and those inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
+def test_the_graph_holds_integers_and_standard_operators_only(kind, schedule):
+    """Opset 18 of the standard domain, an IR that older runtimes read, and no float tensor anywhere."""
+    model = twin.model(network_of(kind, schedule))
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
+    assert (model.ir_version, len(model.functions)) == (8, 0)
+    inferred = shape_inference.infer_shapes(model, strict_mode=True)
+    allowed = {TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
+    for graph in graphs(inferred.graph):
+        assert {node.domain for node in graph.node} == {""}
+        known = [*graph.input, *graph.output, *graph.value_info]
+        assert {each.type.tensor_type.elem_type for each in known} <= allowed
+        assert {each.data_type for each in graph.initializer} <= allowed
+        made = {name for node in graph.node for name in node.output}
+        assert made <= {each.name for each in known}, "of every value the type is known"
+
+
+def test_time_is_one_scan_stepwise_and_one_a_population_layerwise():
+    """The only loops are Scans; stepwise their states are potentials and sums, each once."""
+    stepwise, layerwise = (
+        twin.model(network_of("conv_2d", schedule)).graph for schedule in ("stepwise", "layerwise")
+    )
+    assert [node.op_type for node in stepwise.node].count("Scan") == 1
+    populations = [o.name for o in layerwise.output if o.name.startswith("spikes/")]
+    assert [node.op_type for node in layerwise.node].count("Scan") == len(populations)
+    hand = Hand((2, 6, 6))
+    hand.integrate(hand.linear(hand.fire("input"), 3), "bias")
+    (scan,) = (node for node in twin.model(hand.network()).graph.node if node.op_type == "Scan")
+    body = onnx.helper.get_node_attr_value(scan, "body")
+    states = ["state/integrate_fire.1/potential", "state/integrate.3/sum"]
+    assert [each.name for each in body.input] == [*states, "now"]
+    assert not {"Loop", "If"} & {node.op_type for graph in graphs(stepwise) for node in graph.node}
+
+
+def test_inputs_and_outputs_have_the_promised_names_types_and_axes():
+    """T and the batch are symbolic; a name says what it is and of which layer."""
+    network = network_of("conv_2d")
+    fire, readout = (
+        next(x["name"] for x in network.layers if x["kind"] == k) for k in ("integrate_fire", "integrate")
+    )
+    graph = twin.model(network).graph
+
+    def described(value):
+        tensor = value.type.tensor_type
+        return tensor.elem_type, [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
+
+    values = {value.name: described(value) for value in [*graph.input, *graph.output]}
+    shape = ["T", "batch", *next(x["shape"] for x in network.layers if x["name"] == fire)]
+    assert values == {
+        "input": (TensorProto.UINT8, ["T", "batch", 2, 6, 6]),
+        f"spikes/{fire}": (TensorProto.UINT8, shape),
+        f"potentials/{fire}": (TensorProto.INT32, shape),
+        f"potentials/{readout}": (TensorProto.INT32, ["T", "batch", 4]),
+        f"result/{readout}": (TensorProto.INT32, ["batch", 4]),
+    }
+
+
+def test_the_metadata_are_the_contract_and_the_bits():
+    """Field by field, in plain words or JSON, under names that no tool owns."""
+    network = network_of("conv_2d", "layerwise", "zero")
+    for model in (twin.model(network), twin.step_model(network_of("conv_2d"))):
+        entries = {entry.key: entry.value for entry in model.metadata_props}
+        assert entries["timesteps"] == "5"
+        assert entries["comparator"] == ">="
+        assert entries["order"] == "integrate, compare, reset"
+        assert json.loads(entries["outputs"]) == network.outputs
+        assert json.loads(entries["units"]) == {"input": 0.5}
+        assert json.loads(entries["layers"])["conv.1"] == {
+            "source": "net.conv.1",
+            "kind": "conv",
+            "bits": {"weight": 8},
+        }
+        assert "T" in model.doc_string
+    entries = {entry.key: entry.value for entry in twin.model(network).metadata_props}
+    assert (entries["schedule"], entries["reset_mode"]) == ("layerwise", "zero")
+
+
+@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
+def test_the_same_network_gives_the_same_bytes(schedule):
+    """Written twice, from two copies."""
+    first, second = (twin.model(network_of("moves", schedule)).SerializeToString() for _ in range(2))
+    assert first == second
+
+
+def test_a_layer_may_be_called_like_anything_in_the_graph():
+    """Names of layers and names that the graph needs for itself do not meet."""
+    hand = Hand((2, 6, 6))
+    _read_out(hand, hand.conv("input", 3, (3, 3)))
+    network = hand.network()
+    names = ["input", "state/now", "now", "spikes/now", "scan/step", "next"]
+    new = dict(zip([layer["name"] for layer in network.layers], names, strict=False))
+    layers = [
+        layer | {"name": new[layer["name"]], "inputs": [new[each] for each in layer["inputs"]]}
+        for layer in network.layers
+    ]
+    arrays = {(new[name], role): values for (name, role), values in network.arrays.items()}
+    renamed = replace(network, layers=layers, arrays=arrays, outputs=[new[each] for each in network.outputs])
+    for schedule in ("stepwise", "layerwise"):
+        each = replace(renamed, contract=renamed.contract | {"schedule": schedule})
+        model = twin.model(each)
+        checker.check_model(model, full_check=True)
+        train = stimuli(each, steps=3)
+        assert_same(evaluated(model, given(model, train)), expected(each, train))
+
+
+# Refusals ------------------------------------------------------------------------------------------
+
+
+def test_sums_over_int32_are_refused_by_name():
+    """`widest_bits` over 32: every layer that gets there is named, with how far."""
+    network = network_of("conv_2d")
+    layers = [dict(layer) for layer in network.layers]
+    fire = next(layer for layer in layers if layer["kind"] == "integrate_fire")
+    fire["potential"] = {"bits": 33, "bound": {"lowest": -(2**32), "highest": 5}}
+    network.arrays[fire["name"], "initial"][:] = 0
+    with pytest.raises(Damaged, match="int32") as refusal:
+        twin.model(replace(network, layers=layers, widest_bits=33))
+    assert [problem.layer for problem in refusal.value.problems] == [fire["name"]]
+    assert f"{fire['name']} reach {2**32}," in str(refusal.value)
+    with pytest.raises(Damaged, match="33 bits"):
+        twin.model(replace(network, widest_bits=33))
+
+
+def test_an_unknown_kind_is_refused_by_name():
+    """All of them at once."""
+    network = network_of("conv_2d")
+    layers = [layer | {"kind": "gelu"} if layer["kind"] == "conv" else layer for layer in network.layers]
+    with pytest.raises(Damaged, match="gelu") as refusal:
+        twin.model(replace(network, layers=layers))
+    assert [problem.layer for problem in refusal.value.problems] == ["conv.1", "conv.2"]
+
+
+def test_a_network_of_two_inputs_is_refused():
+    """The graph has one; so has a pack."""
+    network = network_of("conv_2d")
+    second = network.layers[0] | {"name": "second"}
+    with pytest.raises(Damaged, match="2 inputs"):
+        twin.model(replace(network, layers=[*network.layers, second]))
+
+
+# The step graph ------------------------------------------------------------------------------------
+
+
+def stepped(model, train, run=None):
+    """The step graph run step by step, its states handed on: spikes, potentials, the last result."""
+    run = run or ReferenceEvaluator(model).run
+    names, kept = [output.name for output in model.graph.output], {}
+    shapes = {each.name: each.type.tensor_type.shape.dim[1:] for each in model.graph.input}
+    states = {
+        name: np.zeros((train.shape[1], *(axis.dim_value for axis in shape)), np.float32)
+        for name, shape in shapes.items()
+        if name != "input"
+    }
+    for stimulus in train:
+        outputs = dict(zip(names, run(names, {"input": stimulus.astype(np.float32), **states}), strict=True))
+        states = {name: outputs[name.replace("state/", "next/", 1)] for name in states}
+        for name, value in outputs.items():
+            assert value.dtype == np.float32
+            kept.setdefault(name, []).append(value)
+    shown = {name: np.stack(values) for name, values in kept.items() if not name.startswith("next/")}
+    return {name: values[-1] if name.startswith("result/") else values for name, values in shown.items()}
+
+
+@pytest.mark.parametrize("reset_mode", ["subtraction", "zero"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_step_graph_equals_the_numpy_twin_step_by_step(kind, reset_mode):
+    """Floats that hold integers, its states fed back, all of them 0 at first."""
+    network = network_of(kind, "stepwise", reset_mode, bits=2)
+    model = twin.step_model(network)
+    checker.check_model(model, full_check=True)
+    train = stimuli(network, steps=5)
+    assert_equal(stepped(model, train), expected(network, train))
+
+
+@pytest.mark.parametrize(
+    ("kind", "operator", "times"),
+    [("conv_2d", "Conv", 2), ("up_2d", "ConvTranspose", 1), ("linear_of_linear", "MatMul", 4)],
+)
+def test_the_step_graph_uses_the_fast_operators(kind, operator, times):
+    """One a layer, whatever numbers it is given."""
+    graph = twin.step_model(network_of(kind, bits=2)).graph
+    assert [node.op_type for node in graph.node].count(operator) == times
+
+
+def _drives(weight, timesteps=5, rule=None, bound=100, initial=0, threshold=1, fraction_bits=0, outputs=()):
+    """input -> linear of one weight (-> max pool) -> population -> read-out; all other numbers are small."""
+    hand = Hand((1, 4))
+    x = hand.linear("input", 4)
+    hand.arrays[x, "weight"][:] = 0
+    hand.arrays[x, "weight"][0, 0] = weight
+    if rule:
+        x = hand.max_pool(x, (2,), 2, rule=rule)
+    fire = hand.fire(x)
+    for role, value in (("threshold", threshold), ("bias", 0), ("initial", initial)):
+        hand.arrays[fire, role][:] = value
+    hand.integrate(fire)
+    for layer in hand.layers:
+        if "potential" in layer:
+            layer["potential"]["bound"] = {"lowest": -bound, "highest": bound}
+    hand.layers[-2]["fraction_bits"] = fraction_bits
+    hand.contract["timesteps"] = timesteps
+    return hand.network(*outputs)
+
+
+@pytest.mark.parametrize(
+    ("network", "layer", "reach"),
+    [
+        (lambda: _drives(65794), "linear.1", 65794 * 255),
+        (lambda: _drives(-65794), "linear.1", 65794 * 255),
+        (lambda: _drives(32897, timesteps=2, outputs=["linear.1"]), "linear.1", 32897 * 255 * 2),
+        (lambda: _drives(4113, fraction_bits=4), "integrate_fire.2", 4113 * 255 * 16),
+        (lambda: _drives(1, threshold=2**24 + 1), "integrate_fire.2", 2**24 + 1),
+        (lambda: _drives(1, bound=2**24), "integrate_fire.2", 2**24),
+        (lambda: _drives(1, bound=2**23, initial=-(2**23)), "integrate_fire.2", 2**24),
+        (lambda: _drives(13159, rule="running_maximum"), "linear.1", 13159 * 255 * 5),
+        (lambda: _drives(1, timesteps=2**22, rule="gate"), "max_pool.2", 4 * (2**22 + 1)),
+    ],
+)
+def test_the_step_graph_is_refused_where_float32_may_round(network, layer, reach):
+    """The layer is named, and how far its numbers reach: in a step, as a potential, summed over the steps."""
+    with pytest.raises(Damaged) as refusal:
+        twin.step_model(network())
+    assert layer in [problem.layer for problem in refusal.value.problems]
+    assert f"{layer} reach {reach};" in str(refusal.value)
+
+
+def test_the_step_graph_is_given_up_to_the_last_exact_integer():
+    """2^24 − 1 = 65793·255 is proved exact, and is."""
+    network = _drives(65793, timesteps=1, bound=2**24 - 1)
+    train = np.full((1, 1, 1, 4), 255)
+    assert_equal(stepped(twin.step_model(network), train), expected(network, train))
+
+
+def test_the_layerwise_schedule_has_no_step_graph():
+    """It is refused by that name."""
+    with pytest.raises(Damaged, match="layerwise"):
+        twin.step_model(network_of("conv_2d", "layerwise"))
+
+
+# Replaying packs -----------------------------------------------------------------------------------
+
+
+def spiking(schedule, reset_mode):
+    """A SPIKING graph: convolution, population, max pool, convolution, population, linear, read-out."""
+    make, one = torch.Generator().manual_seed(3), torch.tensor(1.0)
+
+    def whole(low, high, *shape):
+        return torch.randint(low, high + 1, shape, generator=make)
+
+    first = IntegrateFire(torch.tensor(700), whole(-90, 90, 3, 1, 1), whole(0, 700, 3, 1, 1))
+    second = IntegrateFire(whole(5, 12, 4, 1, 1), whole(-2, 2, 4, 1, 1), torch.tensor(3))
+    pool = MaxPool((2, 2), (2, 2), (0, 0), (1, 1))
+    nodes = (
+        ("input", Input(unit=1.0), (), (1, 6, 6)),
+        (
+            "conv",
+            Conv(whole(-7, 7, 3, 1, 3, 3).to(torch.int8), padding=(1, 1), bits=4, step=one),
+            ("input",),
+            (3, 6, 6),
+        ),
+        ("fire", first, ("conv",), (3, 6, 6)),
+        ("pool", pool, ("fire",), (3, 3, 3)),
+        ("deep", Conv(whole(-7, 7, 4, 3, 2, 2).to(torch.int8), bits=4, step=one), ("pool",), (4, 2, 2)),
+        ("last", second, ("deep",), (4, 2, 2)),
+        ("flat", Reshape(), ("last",), (16,)),
+        ("linear", Linear(whole(-7, 7, 5, 16).to(torch.int8), bits=4, step=one), ("flat",), (5,)),
+        ("readout", Integrate(whole(-3, 3, 5), whole(-9, 9, 5)), ("linear",), (5,)),
+    )
+    contract = Contract(6, reset_mode, schedule)
+    graph = tuple(Node(name, op, inputs, shape, name, one) for name, op, inputs, shape in nodes)
+    return Graph(graph, ("readout",), Level.SPIKING, contract)
+
+
+@pytest.fixture(scope="module", params=RULES, ids="-".join)
+def written(request, tmp_path_factory):
+    """A pack of three samples."""
+    make = torch.Generator().manual_seed(4)
+    stimuli = [torch.randint(0, 256, (1, 6, 6), generator=make) for _ in SAMPLES]
+    samples = [Sample(name, "real", "noise", x, 0) for name, x in zip(SAMPLES, stimuli, strict=True)]
+    return packing.write_pack(spiking(*request.param), samples, tmp_path_factory.mktemp("written") / "pack")
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    """A copy of it that a test may change."""
+    return shutil.copytree(written, tmp_path / "pack")
+
+
+SAMPLES = ("s0", "s1", "s2")
+
+
+def test_a_pack_is_verified(folder, tmp_path):
+    """Every recorded value is looked at and none differs; the file that was run stays in the work folder."""
+    pack, work = replay.read(folder), tmp_path / "work"
+    work.mkdir()
+    outcome = twin.verify(pack, SAMPLES, work)
+    assert (outcome.mismatches, outcome.first) == (0, None)
+    assert outcome.checked == sum(replay.values_to_check(pack, name) for name in SAMPLES)
+    assert (work / "network.onnx").read_bytes() == twin.model(pack.network).SerializeToString(
+        deterministic=True
+    )
+
+
+def test_portions_change_nothing(folder, tmp_path, monkeypatch):
+    """With little memory the samples are run one by one, to the same outcome."""
+    pack = replay.read(folder)
+    whole = twin.verify(pack, SAMPLES, tmp_path)
+    monkeypatch.setattr(twin.running, "_MEMORY", 1)
+    assert twin.verify(pack, SAMPLES, tmp_path) == whole
+
+
+def _flip(path, line, digit):
+    """Change the lowest bit of a digit of a memory file."""
+    words = [list(word) for word in path.read_text().splitlines()]
+    words[line][digit] = f"{int(words[line][digit], 16) ^ 1:x}"
+    path.write_text("".join("".join(word) + "\n" for word in words))
+
+
+@pytest.mark.parametrize(
+    ("file", "digit", "layer"),
+    [
+        ("weights/conv.mem", -1, "fire"),
+        ("weights/deep.mem", -1, "last"),
+        ("weights/linear.mem", -1, "readout"),
+        ("threshold/fire.mem", -3, "fire"),
+        ("threshold/last.mem", -1, "last"),
+        ("bias/last.mem", -1, "last"),
+        ("bias/readout.mem", -1, "readout"),
+        ("initial/fire.mem", -1, "fire"),
+        ("initial/readout.mem", -1, "readout"),
+        ("stimulus/s1/in.mem", -1, "fire"),
+        ("expect/s2/last.spk.mem", -1, "last"),
+        ("expect/s0/fire.vmem.mem", -1, "fire"),
+    ],
+)
+def test_one_changed_bit_is_found_where_the_numpy_twin_finds_it(folder, tmp_path, file, digit, layer):
+    """The same count, and the same first sample, layer, step, neuron and numbers."""
+    for line in range((folder / file).read_text().count("\n")):
+        _flip(folder / file, line, digit)
+        pack = replay.read(folder)
+        wanted = replay.verify(pack, SAMPLES)
+        if wanted.mismatches:  # not every bit of a network matters to three samples
+            break
+        _flip(folder / file, line, digit)
+    assert wanted.first.layer == layer
+    assert twin.verify(pack, SAMPLES, tmp_path) == wanted
+
+
+def test_the_reference_is_always_there_and_has_a_version():
+    """onnx is a dependency, and its evaluator comes with it."""
+    assert twin.unavailable() == twin.unavailable("reference") == ""
+    assert twin.version() == f"onnx {onnx.__version__}"
+
+
+def test_a_missing_onnxruntime_is_named_with_the_remedy(monkeypatch):
+    """It is optional."""
+    monkeypatch.setattr(twin.running, "find_spec", lambda name: None)
+    assert twin.unavailable("onnxruntime") == "onnxruntime is not installed: pip install 'onnxruntime>=1.14'"
+
+
+def test_a_reference_that_is_too_old_is_named_with_the_remedy(monkeypatch):
+    """Before 1.22 its Scan forgets states; 1.100 is no older than that."""
+    monkeypatch.setattr(twin.running, "installed", lambda name: "1.21.0")
+    assert twin.unavailable() == "onnx 1.21.0 cannot run the graph: pip install 'onnx>=1.22'"
+    monkeypatch.setattr(twin.running, "installed", lambda name: "1.100.0rc1")
+    assert twin.unavailable() == ""
+
+
+# In another runtime --------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(bool(twin.unavailable("onnxruntime")), reason=twin.unavailable("onnxruntime"))
+def test_onnxruntime_agrees_on_every_kind_of_layer_and_on_packs(folder, tmp_path):
+    """The integer graph and the step graph, in a runtime that is not onnx's own."""
+    import onnxruntime
+
+    def start(model):
+        return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run
+
+    pack = replay.read(folder)
+    assert twin.verify(pack, SAMPLES, tmp_path, "onnxruntime") == replay.verify(pack, SAMPLES)
+    schedule, reset_mode = pack.network.contract["schedule"], pack.network.contract["reset_mode"]
+    for kind in KINDS:
+        network = network_of(kind, schedule, reset_mode, bits=2)
+        model, train = twin.model(network), stimuli(network, steps=5)
+        names, wanted = [output.name for output in model.graph.output], expected(network, train)
+        assert_same(dict(zip(names, start(model)(names, given(model, train)), strict=True)), wanted)
+        if schedule == "stepwise":
+            model = twin.step_model(network)
+            assert_equal(stepped(model, train, start(model)), wanted)
+    assert twin.version("onnxruntime") == f"onnxruntime {onnxruntime.__version__}"

@@ -1,0 +1,842 @@
+"""The numpy twin: it computes what torch and plain Python compute, and believes no file of a pack."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import product
+from math import prod
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.ops import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Gather,
+    Input,
+    Integrate,
+    IntegrateFire,
+    Linear,
+    MaxPool,
+    Permute,
+    Reshape,
+    Scale,
+)
+from ann2snn_cli.packing import write_pack
+from ann2snn_cli.stages.export.pack import Extent, Sample, describe
+from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.twins import replay
+from ann2snn_cli.twins.replay import Activity, Damaged, Network, Problem
+
+ONE = torch.tensor(1.0, dtype=torch.float64)
+CONTRACTS = [(s, r) for s in ("stepwise", "layerwise") for r in ("subtraction", "zero")]
+CONVOLUTIONS = {
+    (1, False): F.conv1d,
+    (2, False): F.conv2d,
+    (3, False): F.conv3d,
+    (1, True): F.conv_transpose1d,
+    (2, True): F.conv_transpose2d,
+    (3, True): F.conv_transpose3d,
+}
+
+
+def whole(*values):
+    """Integers, as a chip is loaded with."""
+    return torch.tensor(values if len(values) > 1 else values[0], dtype=torch.int64)
+
+
+def spiking(*nodes, timesteps=5, schedule="stepwise", reset_mode="subtraction"):
+    """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
+    made = tuple(Node(*node, unit=ONE) for node in nodes)
+    return Graph(made, (made[-1].name,), Level.SPIKING, Contract(timesteps, reset_mode, schedule))
+
+
+# Linear layers against torch's own functions ---------------------------------------------------------
+
+
+class Draw(Random):
+    """Integers, tensors and geometry by a seed."""
+
+    def whole(self, low, high, *shape):
+        """A tensor of integers."""
+        generator = torch.Generator().manual_seed(self.randrange(2**31))
+        return torch.randint(low, high + 1, shape, generator=generator)
+
+    def each(self, low, high, rank):
+        """One integer an axis."""
+        return tuple(self.randint(low, high) for _ in range(rank))
+
+
+def of_one_layer(op, source, shape, others=()):
+    """The twin's network and layer for one op that reads inputs of these shapes."""
+    inputs = [("in", Input(1.0, -9, 9), (), source)]
+    names = ["in"]
+    for place, other in enumerate(others):
+        reads = Gather(torch.zeros(other, dtype=torch.int64))
+        inputs.append((f"other{place}", reads, ("in",), other))
+        names.append(f"other{place}")
+    network = describe(spiking(*inputs, ("layer", op, tuple(names), tuple(shape))))
+    return network, network.layers[-1]
+
+
+def assert_computes(network, layer, trains, wanted):
+    """The layer on [steps, ...] and on [steps, samples, ...], against torch on the same numbers."""
+    found = replay.compute(network, layer, [train[:, 0].numpy() for train in trains])
+    assert np.issubdtype(found.train.dtype, np.integer)
+    assert np.array_equal(found.train, wanted[:, 0].numpy())
+    assert np.array_equal(replay.compute(network, layer, [t.numpy() for t in trains]).train, wanted.numpy())
+
+
+def by_torch(function, train):
+    """A function of [batch, ...] on [steps, samples, ...]."""
+    flat = function(train.flatten(0, 1).double())
+    return flat.reshape(*train.shape[:2], *flat.shape[1:]).long()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("rank", "transposed"), CONVOLUTIONS)
+def test_a_convolution_is_torchs(rank, transposed, seed):
+    """1, 2 and 3 axes, transposed: stride, padding, dilation, groups and output padding, by chance."""
+    draw = Draw(100 * rank + 10 * transposed + seed)
+    groups, ins, outs = draw.randint(1, 2), draw.randint(1, 2), draw.randint(1, 3)
+    kernel, stride, dilation = draw.each(1, 3, rank), draw.each(1, 3, rank), draw.each(1, 2, rank)
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    size = tuple(max(draw.randint(2, 5), r + 1) for r in reach)
+    grown = [(n - 1) * s + r for n, s, r in zip(size, stride, reach, strict=True)]  # more would leave nothing
+    padding = tuple(draw.randint(0, min(r + transposed, g // 2)) for r, g in zip(reach, grown, strict=True))
+    extra = tuple(draw.randint(0, max(s, d) - 1) for s, d in zip(stride, dilation, strict=True))
+    weight = draw.whole(-7, 7, *((ins * groups, outs) if transposed else (outs * groups, ins)), *kernel)
+    train = draw.whole(-9, 9, 3, 2, ins * groups, *size)
+    if transposed:
+        op = Conv(weight, None, stride, padding, dilation, groups, True, extra, bits=4)
+        geometry = (stride, padding, extra, groups, dilation)
+    else:
+        op = Conv(weight, None, stride, padding, dilation, groups, bits=4)
+        geometry = (stride, padding, dilation, groups)
+    wanted = by_torch(lambda x: CONVOLUTIONS[rank, transposed](x, weight.double(), None, *geometry), train)
+    network, layer = of_one_layer(op, train.shape[2:], wanted.shape[2:])
+    assert layer["kind"] == ("conv_transpose" if transposed else "conv")
+    assert_computes(network, layer, [train], wanted)
+
+
+@pytest.mark.parametrize("axes", [(), (3,), (2, 3)])
+def test_a_linear_layer_acts_on_the_last_axis(axes):
+    """Whatever stands before it, as F.linear does."""
+    draw = Draw(len(axes))
+    weight, train = draw.whole(-7, 7, 4, 5), draw.whole(-9, 9, 3, 2, *axes, 5)
+    network, layer = of_one_layer(Linear(weight, bits=4), (*axes, 5), (*axes, 4))
+    assert_computes(network, layer, [train], by_torch(lambda x: F.linear(x, weight.double()), train))
+
+
+@pytest.mark.parametrize("shape", [(), (3, 1, 1), (1, 2, 4), (3, 2, 4)])
+def test_a_scale_and_an_add_weigh_by_layer_channel_or_neuron(shape):
+    """Multipliers that broadcast, each input of an add its own."""
+    draw = Draw(len(shape) + prod(shape))
+    train, other, third = (draw.whole(-9, 9, 3, 2, 3, 2, 4) for _ in range(3))
+    weights = [draw.whole(-7, 7, *each) for each in (shape, (3, 1, 1), ())]
+    network, layer = of_one_layer(Scale(weights[0], bits=4), (3, 2, 4), (3, 2, 4))
+    assert_computes(network, layer, [train], train * weights[0])
+    network, layer = of_one_layer(Add(tuple(weights)), (3, 2, 4), (3, 2, 4), [(3, 2, 4), (3, 2, 4)])
+    wanted = train * weights[0] + other * weights[1] + third * weights[2]
+    assert_computes(network, layer, [train, other, third], wanted)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [
+        ((3,), (2,), (1,)),
+        ((2, 2), (2, 2), (0, 0)),
+        ((3, 2), (1, 2), (1, 1)),
+        ((2, 1, 3), (2, 1, 1), (1, 0, 1)),
+    ],
+)
+def test_a_sum_pool_is_torchs_average_times_the_area(kernel, stride, padding):
+    """Padding counts as zeros."""
+    rank = len(kernel)
+    train = Draw(rank).whole(-9, 9, 3, 2, 2, *(5, 4, 6)[:rank])
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[rank]
+    wanted = by_torch(lambda x: (pool(x, kernel, stride, padding) * prod(kernel)).round(), train)
+    network, layer = of_one_layer(AvgPool(kernel, stride, padding), train.shape[2:], wanted.shape[2:])
+    assert_computes(network, layer, [train], wanted)
+
+
+def test_moves_change_no_value():
+    """Concat along the channels, reshape in memory order, permute, gather with zeros for -1."""
+    draw = Draw(0)
+    train, other = draw.whole(-9, 9, 3, 2, 3, 4), draw.whole(-9, 9, 3, 2, 2, 4)
+    network, layer = of_one_layer(Concat(), (3, 4), (5, 4), [(2, 4)])
+    assert_computes(network, layer, [train, other], torch.cat([train, other], dim=2))
+    network, layer = of_one_layer(Reshape(), (3, 4), (2, 3, 2))
+    assert_computes(network, layer, [train], train.reshape(3, 2, 2, 3, 2))
+    cube = draw.whole(-9, 9, 3, 2, 2, 3, 4)
+    network, layer = of_one_layer(Permute((2, 0, 1)), (2, 3, 4), (4, 2, 3))
+    assert_computes(network, layer, [cube], cube.permute(0, 1, 4, 2, 3))
+    padded = F.pad(train, (1, 2))  # columns -1, 4 and 5 are zeros
+    index = F.pad(torch.arange(12).reshape(3, 4), (1, 2), value=-1)
+    network, layer = of_one_layer(Gather(index), (3, 4), (3, 7))
+    assert_computes(network, layer, [train], padded)
+
+
+# Max pooling and neurons against plain Python ------------------------------------------------------
+
+
+def pooled(train, shape, op, rule):
+    """Max pooling of [steps, channels, ...] in plain Python, by docs/vector-pack.md."""
+    rank, steps, extent = len(op.kernel), len(train), train.shape[2:]
+    found = np.zeros((steps, *shape), np.int64)
+    for place in product(*map(range, shape)):
+        window = []  # in the order of memory
+        for at in product(*map(range, op.kernel)):
+            spots = [
+                place[1 + i] * op.stride[i] + at[i] * op.dilation[i] - op.padding[i] for i in range(rank)
+            ]
+            if all(0 <= spot < n for spot, n in zip(spots, extent, strict=True)):
+                window.append(tuple(int(v) for v in train[(slice(None), place[0], *spots)]))
+        before = 0
+        for t in range(steps):
+            sums = [sum(values[: t + 1]) for values in window]
+            if rule == "gate":
+                found[(t, *place)] = window[sums.index(max(sums))][t]
+            else:
+                found[(t, *place)], before = max(sums) - before, max(sums)
+    return found
+
+
+POOLS = {  # the op, and the size of what it reads
+    "overlap": (MaxPool((3,), (1,), (0,), (1,)), (6,)),
+    "padding": (MaxPool((3, 2), (2, 1), (1, 1), (1, 1)), (5, 3)),
+    "dilation": (MaxPool((2, 2), (1, 2), (0, 1), (3, 1)), (5, 4)),
+    "ceil": (MaxPool((2, 3), (2, 2), (0, 1), (1, 1), True), (5, 4)),
+    "ceil_drops": (MaxPool((2,), (3,), (1,), (1,), True), (5,)),  # a window that begins in padding is none
+    "three_axes": (MaxPool((2, 2, 2), (2, 1, 2), (0, 1, 0), (1, 1, 1)), (4, 2, 3)),
+}
+POOLED = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+@pytest.mark.parametrize("rule", ["gate", "running_maximum"])
+@pytest.mark.parametrize("name", POOLS)
+def test_max_pooling_is_the_rule_of_the_document(name, rule):
+    """Overlaps, padding, dilation, windows that overhang; few steps and values, so ties are many."""
+    op, size = POOLS[name]
+    draw = Draw(len(name))
+    geometry = {
+        "stride": op.stride,
+        "padding": op.padding,
+        "dilation": op.dilation,
+        "ceil_mode": op.ceil_mode,
+    }
+    shape = tuple(POOLED[len(size)](torch.zeros(1, 2, *size), op.kernel, **geometry).shape[1:])
+    low, high = (0, 1) if rule == "gate" else (-3, 3)
+    fire = ("fire", IntegrateFire(whole(1), whole(0), whole(0)), ("in",), (2, *size))
+    feeder = ([fire], "fire") if rule == "gate" else ([], "in")
+    graph = spiking(("in", Input(1.0, -9, 9), (), (2, *size)), *feeder[0], ("pool", op, (feeder[1],), shape))
+    network = describe(graph)
+    assert network.layers[-1]["rule"] == rule
+    for _ in range(4):
+        train = draw.whole(low, high, 5, 2, *size).numpy()
+        wanted = pooled(train, shape, op, rule)
+        assert np.array_equal(replay.compute(network, network.layers[-1], [train]).train, wanted)
+        both = np.stack([train, train[::-1]], axis=1)
+        found = replay.compute(network, network.layers[-1], [both]).train
+        assert np.array_equal(found[:, 0], wanted)
+        assert np.array_equal(found[:, 1], pooled(train[::-1], shape, op, rule))
+
+
+def play(currents, threshold, bias, initial, reset_mode, schedule):
+    """One neuron in plain Python: (spikes, potentials after the reset)."""
+    potential, spikes, potentials = initial, [], []
+    if schedule == "layerwise":
+        potential += sum(currents) + bias * len(currents)
+    for current in currents:
+        if schedule == "stepwise":
+            potential += current + bias
+        spikes.append(int(potential >= threshold))
+        if spikes[-1]:
+            potential = potential - threshold if reset_mode == "subtraction" else 0
+        potentials.append(potential)
+    return spikes, potentials
+
+
+@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
+@pytest.mark.parametrize("shape", [(), (3, 1), (3, 4)])
+def test_a_neuron_is_the_equation_of_the_document(shape, schedule, reset_mode):
+    """Thresholds, biases, initial potentials by layer, channel and neuron; shifted currents of any sign."""
+    draw = Draw(len(shape))
+    op = IntegrateFire(draw.whole(3, 40, *shape), draw.whole(-6, 9, *shape), draw.whole(-9, 30, *shape), 2)
+    graph = spiking(
+        ("in", Input(1.0, -9, 9), (), (3, 4)), ("fire", op, ("in",), (3, 4)),
+        timesteps=7, schedule=schedule, reset_mode=reset_mode,
+    )  # fmt: skip
+    network, train = describe(graph), draw.whole(-9, 9, 7, 3, 4).numpy()
+    found = replay.compute(network, network.layers[-1], [train])
+    values = [each.expand(3, 4).tolist() for each in (op.threshold, op.bias, op.initial)]
+    for c, i in product(range(3), range(4)):
+        currents = [4 * int(x) for x in train[:, c, i]]
+        wanted = play(currents, *(each[c][i] for each in values), reset_mode, schedule)
+        assert (found.train[:, c, i].tolist(), found.potentials[:, c, i].tolist()) == wanted
+    assert 0 < found.train.mean() < 1
+
+
+def test_an_integrate_passes_on_bias_and_charge_and_never_resets():
+    """Input plus bias at every step, the initial charge with the first; V is the sum so far."""
+    train = np.array([[1, -2], [3, 4], [-5, 6]])
+    for bias, initial, first, later in (
+        (whole(10, 20), whole(7), (17, 27), (10, 20)),
+        (whole(10), None, (10, 10), (10, 10)),
+        (None, whole(7, 8), (7, 8), (0, 0)),
+        (None, None, (0, 0), (0, 0)),
+    ):
+        network, layer = of_one_layer(Integrate(bias, initial), (2,), (2,))
+        found = replay.compute(network, layer, [train])
+        wanted = train + np.array([first, later, later])
+        assert np.array_equal(found.train, wanted)
+        assert np.array_equal(found.potentials, wanted.cumsum(0))
+
+
+# Whole networks against the reference engine ---------------------------------------------------------
+
+
+def population(draw, rank, *, fraction=0):
+    """A population of 3 channels; thresholds by layer, channel."""
+    ones = [1] * (rank - 1)
+    threshold = draw.whole(20, 60, 3, *ones)
+    return IntegrateFire(threshold, draw.whole(-3, 3, 3, *ones), threshold // 2, fraction)
+
+
+def everything(seed, schedule, reset_mode):
+    """A random network in which every kind of layer reads the one before, currents and spikes alike."""
+    draw = Draw(seed)
+    signed = draw.random() < 0.5
+    code = draw.whole(-7, 7, 3, 2, 3, 3)
+    up = Conv(draw.whole(-7, 7, 3, 1, 2, 2), None, (2, 2), (1, 1), (1, 1), 3, True, (1, 1), bits=4)
+    strange = Gather(draw.whole(-1, 26, 3, 2, 3))
+    pool = MaxPool((3, 3), (2, 2), (1, 1), (1, 1), draw.random() < 0.5)
+    multipliers = (draw.whole(1, 9), draw.whole(1, 9, 3, 1, 1), draw.whole(1, 9, 3, 5, 6))
+    return spiking(
+        ("in", Input(1.0, -128 if signed else 0, 127 if signed else 255), (), (2, 5, 6)),
+        ("conv", Conv(code, None, (1, 1), (1, 1), bits=4), ("in",), (3, 5, 6)),
+        ("bias", Integrate(draw.whole(-9, 9, 3, 1, 1), draw.whole(-9, 9, 3, 1, 1)), ("conv",), (3, 5, 6)),
+        ("peak", MaxPool((1, 2), (1, 1), (0, 1), (1, 2)), ("bias",), (3, 5, 6)),
+        ("wide", IntegrateFire(draw.whole(100, 900, 3, 1, 1), draw.whole(-50, 50, 3, 1, 1),
+                               draw.whole(0, 200, 3, 1, 1)), ("peak",), (3, 5, 6)),
+        ("scale", Scale(draw.whole(-2, 7, 3, 1, 1), bits=4), ("wide",), (3, 5, 6)),
+        ("sum", Add(multipliers), ("wide", "scale", "wide"), (3, 5, 6)),
+        ("mid", population(draw, 3, fraction=2), ("sum",), (3, 5, 6)),
+        ("pool", pool, ("mid",), (3, 3, 4 if pool.ceil_mode else 3)),
+        ("some", strange, ("pool",), (3, 2, 3)),
+        ("up", up, ("some",), (3, 3, 5)),
+        ("small", population(draw, 3, fraction=4), ("up",), (3, 3, 5)),
+        ("turned", Permute((0, 2, 1)), ("small",), (3, 5, 3)),
+        ("mean", AvgPool((2, 1), (2, 1), (1, 0)), ("turned",), (3, 3, 3)),
+        ("relay", IntegrateFire(whole(2), whole(0), whole(1)), ("mean",), (3, 3, 3)),
+        ("rest", Gather(draw.whole(-1, 26, 3, 3, 3)), ("pool",), (3, 3, 3)),
+        ("both", Concat(), ("relay", "rest"), (6, 3, 3)),
+        ("rows", Reshape(), ("both",), (6, 9)),
+        ("fc", Linear(draw.whole(0, 1, 4, 9) * 2 - 1, bits=1), ("rows",), (6, 4)),
+        ("out", Integrate(draw.whole(-4, 4, 4), draw.whole(0, 4, 6, 1)), ("fc",), (6, 4)),
+        schedule=schedule, reset_mode=reset_mode, timesteps=draw.randint(2, 9),
+    )  # fmt: skip
+
+
+def watched(graph, stimulus):
+    """What the reference engine's neurons do: trains and potentials by layer, without the batch."""
+    seen = {}
+
+    def watch(node, activity):
+        potentials = activity.potentials[:, 0].long().numpy()
+        seen[node.name] = (activity.train[:, 0].long().numpy(), potentials)
+
+    simulate(graph, stimulus[None].double(), watch=watch)
+    return seen
+
+
+@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_twin_and_the_engine_agree_on_random_networks(seed, schedule, reset_mode, tmp_path):
+    """Written as a pack and read back: every spike and potential of every layer of neurons."""
+    graph = everything(seed, schedule, reset_mode)
+    op = graph.inputs[0].op
+    stimuli = [Draw(seed + i).whole(op.low, op.high, 2, 5, 6) for i in range(2)]
+    samples = [Sample(f"s{i}", "real", "", each) for i, each in enumerate(stimuli)]
+    folder = write_pack(graph, samples, tmp_path / "pack")
+    assert replay.problems(folder) == []
+    pack = replay.read(folder)
+    spikes = []
+    for sample in samples:
+        found = replay.replay(pack.network, pack.stimulus(sample.name))
+        for name, (train, potentials) in watched(graph, sample.stimulus).items():
+            assert np.array_equal(found[name].train, train), name
+            assert np.array_equal(found[name].potentials, potentials), name
+            spikes += [train.ravel()] * (name in ("mid", "small", "relay"))
+    assert 0 < np.concatenate(spikes).mean() < 1
+    outcome = replay.verify(pack, ["s0", "s1"])
+    neurons = [prod(graph[name].shape) for name in ("wide", "mid", "small", "relay")]
+    values = graph.timing.timesteps * (2 * sum(neurons) + prod((3, 5, 6)) + 24) + 24
+    assert (outcome.checked, outcome.mismatches, outcome.first) == (2 * values, 0, None)
+
+
+def test_several_samples_may_be_replayed_at_once_and_layers_taken_as_given():
+    """Along an axis behind the steps; a layer in `start` is not computed."""
+    graph = everything(3, "stepwise", "subtraction")
+    network = describe(graph)
+    low, high = graph.inputs[0].op.low, graph.inputs[0].op.high
+    stimuli = Draw(1).whole(low, high, 3, 2, 5, 6).numpy()
+    together = replay.replay(network, stimuli)
+    for i, stimulus in enumerate(stimuli):
+        for name, activity in replay.replay(network, stimulus).items():
+            assert np.array_equal(together[name].train[:, i], activity.train), name
+    silent = Activity(np.zeros((network.steps, 3, 5, 6), np.int64))
+    given = replay.replay(network, stimuli[0], {"wide": silent})
+    assert given["wide"] is silent
+    assert not given["scale"].train.any()
+
+
+def test_sums_that_float64_does_not_hold_are_refused():
+    """A wrong answer would look like a right one."""
+    network = describe(small())
+    wide = Network(network.contract, network.layers, network.outputs, 54, network.arrays)
+    with pytest.raises(Damaged, match="sums of 54 bits do not fit float64"):
+        replay.replay(wide, np.zeros((1, 2, 2), np.int64))
+
+
+# As a user runs it -----------------------------------------------------------------------------------
+
+
+def small(**contract):
+    """input 1x2x2 -> conv 1->2 -> neurons -> flatten -> linear -> neurons -> read-out."""
+    return spiking(
+        ("in", Input(1.0), (), (1, 2, 2)),
+        ("conv", Conv(whole(3, -2).reshape(2, 1, 1, 1), bits=3), ("in",), (2, 2, 2)),
+        ("fire", IntegrateFire(whole(300, 190).reshape(2, 1, 1), whole(5), whole(150)), ("conv",), (2, 2, 2)),
+        ("flat", Reshape(), ("fire",), (8,)),
+        ("fc", Linear(torch.tensor([[4, 3, 2, 1, 0, 1, 2, 3], [7, -7, 5, -5, 3, -3, 1, -1]]), bits=4),
+         ("flat",), (2,)),
+        ("late", IntegrateFire(whole(6), whole(0), whole(0)), ("fc",), (2,)),
+        ("out", Integrate(whole(1)), ("late",), (2,)),
+        **contract,
+    )  # fmt: skip
+
+
+SAMPLES = [
+    Sample("one", "real", "", whole(30, 0, 255, 31).reshape(1, 2, 2), 1),
+    Sample("two", "corner", "", whole(0, 90, 0, 7).reshape(1, 2, 2)),
+]
+CHECKED = 2 * (5 * (2 * 8 + 2 * 2 + 2) + 2)  # samples, steps, spikes and potentials, read-out, result
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory):
+    """The pack of `small`, and one without potentials."""
+    folder = tmp_path_factory.mktemp("packs")
+    write_pack(small(), SAMPLES, folder / "whole")
+    write_pack(small(), SAMPLES, folder / "spikes", extent=Extent(potentials=False))
+    return folder
+
+
+@pytest.fixture
+def pack(packs, tmp_path):
+    """A copy of it to damage."""
+    return Path(shutil.copytree(packs / "whole", tmp_path / "pack"))
+
+
+ALONE = """
+import sys
+
+class Closed:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "ann2snn_cli", "onnx", "click"}:
+            raise ImportError(name + " is closed")
+
+sys.meta_path.insert(0, Closed())
+import runpy
+
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_pack_replays_itself_with_numpy_alone(pack, tmp_path):
+    """Its own copy of the twin, where nothing of ours nor torch can be imported, from any folder."""
+    assert (pack / "replay.py").read_text() == Path(replay.__file__).read_text()
+    command = [sys.executable, "-I", "-c", ALONE, str(pack / "replay.py")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={}, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"RESULT checked={CHECKED} mismatch=0 expected={CHECKED}\n"
+    flip(pack / "weights/conv.mem", 0, 1)
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={}, check=False)
+    assert done.returncode == 4
+    assert "weights/conv.mem: its content was changed (sha256 differs)\n" in done.stdout
+
+
+def test_it_runs_as_the_readme_says(pack):
+    """`python replay.py`, inside the pack or outside, of the pack or of another; and leaves no trace."""
+    assert "    python replay.py" in (pack / "README.md").read_text()
+    before = sorted(pack.rglob("*"))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, "replay.py", "--sample", "two"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=pack, env=clean, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"RESULT checked={CHECKED // 2} mismatch=0 expected={CHECKED // 2}\n"
+    assert sorted(pack.rglob("*")) == before
+
+
+def test_only_the_samples_that_are_named_are_replayed(pack, capsys):
+    """An unknown one is refused with those there are."""
+    assert replay.main([str(pack), "--sample", "two", "--sample", "one"]) == 0
+    assert capsys.readouterr().out == f"RESULT checked={CHECKED} mismatch=0 expected={CHECKED}\n"
+    with pytest.raises(SystemExit) as ended:
+        replay.main([str(pack), "--sample", "three"])
+    assert ended.value.code == 2
+    assert "there is no sample 'three'; there are: one, two" in capsys.readouterr().err
+
+
+# Damaged packs -------------------------------------------------------------------------------------
+
+
+def flip(path, line, bit):
+    """One bit of one line of a memory file."""
+    lines = path.read_text().splitlines()
+    lines[line] = f"{int(lines[line], 16) ^ 1 << bit:0{len(lines[line])}x}"
+    path.write_text("".join(f"{each}\n" for each in lines))
+
+
+def repair(folder, **changes):
+    """Make the manifest agree with the files again, as somebody who hides a change would."""
+    manifest = json.loads((folder / "manifest.json").read_text()) | changes
+    for name, entry in manifest["files"].items():
+        content = (folder / name).read_bytes()
+        entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        if "words" in entry:
+            entry["words"] = content.count(b"\n")
+    del manifest["manifest_sha256"]
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    manifest["manifest_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def told(folder, capsys):
+    """Exit code 4, and the lines that were printed."""
+    assert replay.main([str(folder)]) == 4
+    return capsys.readouterr().out.splitlines()
+
+
+def differences(schedule, weights, kept):
+    """(sample, step, neuron, field, expected, got) where other weights of `conv` show in `fire`, in order."""
+    for sample in SAMPLES:
+        found = []
+        for neuron, (c, pixel) in enumerate(product(range(2), sample.stimulus.flatten().tolist())):
+            trains = [
+                play([w[c] * pixel] * 5, (300, 190)[c], 5, 150, "subtraction", schedule)
+                for w in ((3, -2), weights)
+            ]
+            for place, field in enumerate(kept):
+                for step in range(5):
+                    expected, got = (train[place][step] for train in trains)
+                    if expected != got:
+                        found.append((sample.name, step + 1, neuron, field, expected, got))
+        yield from sorted(found, key=lambda each: (each[1], each[3] == "potential", each[2]))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("kind", ["whole", "spikes"])
+@pytest.mark.parametrize(("line", "bit", "weights"), [(0, 0, (2, -2)), (1, 2, (3, 2)), (0, 2, (-1, -2))])
+def test_a_flipped_bit_of_a_weight_is_found_where_it_first_shows(
+    kind, line, bit, weights, hidden, packs, tmp_path, capsys
+):
+    """The file by its hash; with hashes repaired, still the sample, layer, step and neuron by the replay."""
+    folder = Path(shutil.copytree(packs / kind, tmp_path / "pack"))
+    flip(folder / "weights/conv.mem", line, bit)
+    if hidden:
+        repair(folder)
+    fields = ("spike", "potential") if kind == "whole" else ("spike",)
+    sample, step, neuron, field, expected, got = next(differences("stepwise", weights, fields))
+    lines = told(folder, capsys)
+    assert ("weights/conv.mem: its content was changed (sha256 differs)" in lines) != hidden
+    c, y, x = neuron // 4, neuron // 2 % 2, neuron % 2
+    assert lines[-2] == (
+        f"first difference: sample {sample}, layer fire, step {step}, neuron {neuron} "
+        f"(channel {c}, y {y}, x {x}): {field} expected {expected}, got {got}"
+    )
+    assert lines[-1].startswith(
+        f"RESULT checked={CHECKED if kind == 'whole' else 2 * (5 * 10 + 2)} mismatch="
+    )
+    assert " mismatch=0 " not in lines[-1]
+    assert len(lines) == 3 - hidden
+
+
+def test_a_step_later_than_the_first_is_named(packs, tmp_path, capsys):
+    """The oracle of the test above is no trivial one: spikes alone differ later."""
+    steps = {next(differences("stepwise", weights, ("spike",)))[1] for weights in ((2, -2), (3, 2), (-1, -2))}
+    assert max(steps) > 1
+
+
+EVERY_FILE = ["README.md", "replay.py", "pack.npz", "weights/fc.mem", "threshold/late.mem", "bias/out.mem",
+              "initial/fire.mem", "stimulus/one/in.mem", "stimulus/two/in.aer", "expect/one/fire.spk.mem",
+              "expect/two/out.vmem.mem", "expect/two/result.json"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVERY_FILE)
+def test_any_file_that_changed_or_is_missing_or_broke_off_is_named(name, pack, capsys):
+    """With its layer and sample, and never a traceback."""
+    assert name in json.loads((pack / "manifest.json").read_text())["files"]
+    content = (pack / name).read_bytes()
+    changed = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
+    for damaged, what in (
+        (changed, "its content was changed (sha256 differs)"),
+        (content[: len(content) // 2], "its content was changed (sha256 differs)"),
+        (b"", "its content was changed (sha256 differs)"),
+        (content + b"0\n", "its content was changed (sha256 differs)"),
+        (None, "it is missing"),
+    ):
+        (pack / name).unlink(missing_ok=True)
+        if damaged is not None:
+            (pack / name).write_bytes(damaged)
+        assert f"{name}: {what}" in told(pack, capsys)
+    (pack / name).mkdir()
+    assert f"{name}: it is missing" in told(pack, capsys)
+    (pack / name).rmdir()
+    (pack / name).write_bytes(content)
+    assert replay.main([str(pack)]) == 0
+
+
+def test_problems_name_layer_and_sample(pack):
+    """Everything at once, in the order of the files."""
+    (pack / "weights/conv.mem").unlink()
+    flip(pack / "expect/two/late.spk.mem", 0, 0)
+    with (pack / "stimulus/one/in.mem").open("a") as file:
+        file.write("00\n")
+    changed = "its content was changed (sha256 differs)"
+    assert replay.problems(pack) == [
+        Problem("expect/two/late.spk.mem", changed, "late", "two"),
+        Problem("stimulus/one/in.mem", "it holds 5 words, not 4", "", "one"),
+        Problem("stimulus/one/in.mem", changed, "", "one"),
+        Problem("weights/conv.mem", "it is missing", "conv"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "what"),
+    [
+        ("weights/conv.mem", lambda text: text[: len(text) // 2], "it holds 1 words, not 2"),
+        ("weights/conv.mem", lambda text: text[:-1], "its lines are not all of 1 digits"),
+        ("weights/conv.mem", lambda text: text.replace("\n", "\r\n"), "its lines are not all of 1 digits"),
+        ("weights/conv.mem", lambda text: text + "0\n", "it holds 3 words, not 2"),
+        ("weights/conv.mem", lambda text: "".join(f"0{w}\n" for w in text.split()), "not all of 1 digits"),
+        ("weights/conv.mem", lambda text: "b\n6\n", "a bit above the 3 of a line is not 0"),
+        ("weights/conv.mem", lambda text: "x\n6\n", "no lower-case hexadecimal digit"),
+        ("threshold/late.mem", str.upper, ""),
+        ("stimulus/one/in.mem", lambda text: text.upper(), "no lower-case hexadecimal digit"),
+        ("stimulus/one/in.mem", lambda text: "", "it holds 0 words, not 4"),
+        (
+            "expect/one/late.spk.mem",
+            lambda text: text.replace("0", "4"),
+            "a bit above the 2 of a line is not 0",
+        ),
+        ("expect/one/late.spk.mem", lambda text: text[2:], "it holds 4 lines, not 5"),
+        ("expect/one/fire.spk.mem", lambda text: text.replace("\n", "\n\n"), "not all of 2 digits"),
+        ("expect/one/result.json", lambda text: "{", "the sums of every output"),
+        ("expect/one/result.json", lambda text: '{"outputs": {"out": [1]}}', "the sums of every output"),
+        ("expect/one/result.json", lambda text: '{"outputs": {}}', "the sums of every output"),
+        ("expect/one/result.json", lambda text: "[]", "the sums of every output"),
+    ],
+)
+def test_a_malformed_file_is_refused_even_where_its_hash_is_right(name, change, what, pack, capsys):
+    """Words of another width, of other digits, too few, too many; a result without its sums."""
+    (pack / name).write_text(change((pack / name).read_text()), newline="")
+    repair(pack)
+    if not what:
+        assert replay.main([str(pack)]) == 0, "nothing changed"
+        return
+    (line,) = told(pack, capsys)
+    assert line.startswith(f"the pack cannot be replayed: {name}: ")
+    assert what in line
+
+
+def test_a_changed_stimulus_shows_in_the_first_population(pack, capsys):
+    """Whether its hash tells or not."""
+    flip(pack / "stimulus/one/in.mem", 0, 6)  # 30 -> 94
+    lines = told(pack, capsys)
+    assert lines[0] == "stimulus/one/in.mem: its content was changed (sha256 differs)"
+    potential, other = 150 + 3 * 30 + 5, 150 + 3 * 94 + 5 - 300
+    spiked = "neuron 0 (channel 0, y 0, x 0): spike expected 0, got 1"
+    assert lines[1] == f"first difference: sample one, layer fire, step 1, {spiked}"
+    assert (potential < 300, other < 300) == (True, True)
+    repair(pack)
+    assert told(pack, capsys)[0] == lines[1]
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "bit", "where"),
+    [
+        (
+            "expect/one/fire.spk.mem",
+            3,
+            5,
+            "sample one, layer fire, step 4, neuron 5 (channel 1, y 0, x 1): spike",
+        ),
+        ("expect/two/late.vmem.mem", 7, 0, "sample two, layer late, step 4, neuron 1 (index 1): potential"),
+        ("expect/two/out.vmem.mem", 0, 2, "sample two, layer out, step 1, neuron 0 (index 0): potential"),
+    ],
+)
+def test_a_changed_expectation_is_one_difference_exactly_there(file, line, bit, where, pack, capsys):
+    """Sample, layer, step and neuron are those of the bit."""
+    flip(pack / file, line, bit)
+    repair(pack)
+    first, last = told(pack, capsys)
+    assert first.startswith(f"first difference: {where} expected ")
+    assert last == f"RESULT checked={CHECKED} mismatch=1 expected={CHECKED}"
+
+
+def test_a_changed_result_is_named_after_all_steps(pack, capsys):
+    """It has no step."""
+    path = pack / "expect/two/result.json"
+    document = json.loads(path.read_text())
+    document["outputs"]["out"][1] += 3
+    path.write_text(json.dumps(document))
+    repair(pack)
+    got = document["outputs"]["out"][1] - 3
+    assert told(pack, capsys) == [
+        f"first difference: sample two, layer out, neuron 1 (index 1): result expected {got + 3}, got {got}",
+        f"RESULT checked={CHECKED} mismatch=1 expected={CHECKED}",
+    ]
+
+
+def test_the_first_difference_is_by_sample_then_layer_then_step(pack, capsys):
+    """Later samples, later layers and later steps come after, whatever is changed."""
+    changes = [("one/fire.spk.mem", 1, 0), ("one/fire.vmem.mem", 16, 0), ("one/late.spk.mem", 0, 1),
+               ("one/out.vmem.mem", 0, 0), ("two/fire.spk.mem", 0, 0)]  # fmt: skip
+    firsts = []
+    for name, line, bit in reversed(changes):
+        flip(pack / "expect" / name, line, bit)
+        repair(pack)
+        firsts.append(told(pack, capsys)[0].removeprefix("first difference: sample ").partition(":")[0])
+    assert [each.split(", neuron")[0] for each in firsts] == [
+        "two, layer fire, step 1",
+        "one, layer out, step 1",
+        "one, layer late, step 1",
+        "one, layer fire, step 3",
+        "one, layer fire, step 2",
+    ]
+
+
+def manifest_with(change):
+    """A damaged manifest, with a hash that is right."""
+
+    def damage(folder):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        change(manifest)
+        manifest["manifest_sha256"] = replay.manifest_hash(manifest)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda folder: (folder / "manifest.json").unlink(), "manifest.json: it is missing"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "it is damaged: JSONDecodeError"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), "it is damaged"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe\x00"), "it is damaged"),
+        (manifest_with(lambda m: m.pop("layers")), "it is damaged: KeyError: 'layers'"),
+        (manifest_with(lambda m: m.pop("files")), "it is damaged: KeyError: 'files'"),
+        (manifest_with(lambda m: m.update(files=[])), "it is damaged: AttributeError"),
+        (manifest_with(lambda m: m["layers"][1].update(parameters=[])), "it is damaged: AttributeError"),
+        (manifest_with(lambda m: m.update(schema="ann2snn/pack/9")), "its schema is ann2snn/pack/9, not"),
+        (
+            manifest_with(lambda m: m["layers"][1].update(kind="fold")),
+            "computed as it is described: KeyError",
+        ),
+        (
+            manifest_with(lambda m: m["layers"][1].update(stride=[2, 2])),
+            "computed as it is described: ValueError",
+        ),
+        (manifest_with(lambda m: m["layers"][1]["parameters"].clear()), "as it is described: KeyError"),
+        (manifest_with(lambda m: m["layers"].pop(3)), "computed as it is described"),
+    ],
+)
+def test_a_manifest_that_says_something_else_is_refused(damage, what, pack, capsys):
+    """Missing, cut, of another schema, with layers that do not fit: one line, exit code 4."""
+    damage(pack)
+    assert what in "\n".join(told(pack, capsys))
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        (lambda m: m["contract"].update(reset_mode="zero"), "sample one, layer fire, step 1, neuron 2"),
+        (lambda m: m["contract"].update(schedule="layerwise"), "sample one, layer fire, step 1, neuron 0"),
+        (lambda m: m["layers"][2].update(fraction_bits=1), "sample one, layer fire, step 1, neuron 0"),
+    ],
+)
+def test_a_manifest_that_was_changed_is_named_and_so_is_what_it_changes(change, first, pack, capsys):
+    """The rules of the neuron are part of what is hashed, and of what is replayed."""
+    manifest = json.loads((pack / "manifest.json").read_text())
+    change(manifest)
+    (pack / "manifest.json").write_text(json.dumps(manifest))
+    lines = told(pack, capsys)
+    assert lines[0] == "manifest.json: it was changed after it was written (manifest_sha256 differs)"
+    assert lines[1].startswith(f"first difference: {first} ")
+
+
+def test_the_format_of_the_manifest_does_not_matter(pack):
+    """Its hash is that of its content: another indentation is the same manifest."""
+    manifest = json.loads((pack / "manifest.json").read_text())
+    (pack / "manifest.json").write_text(json.dumps(dict(reversed(manifest.items())), indent=7))
+    assert replay.main([str(pack)]) == 0
+
+
+# Words, and words for people -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "neuron", "text"),
+    [
+        ([5], 3, "neuron 3 (index 3)"),
+        ([2, 5], 7, "neuron 7 (channel 1, x 2)"),
+        ([2, 3, 4], 17, "neuron 17 (channel 1, y 1, x 1)"),
+        ([2, 2, 3, 4], 47, "neuron 47 (channel 1, z 1, y 2, x 3)"),
+        ([1, 1, 2, 1, 3], 4, "neuron 4 (axis 0 0, axis 1 0, axis 2 1, axis 3 0, axis 4 1)"),
+        ([], 0, "neuron 0 ()"),
+    ],
+)
+def test_a_flat_index_is_told_as_coordinates(shape, neuron, text):
+    """As people look for it."""
+    assert replay.coordinates({"shape": shape}, neuron) == text
+
+
+@pytest.mark.parametrize(
+    ("bits", "line", "fine"), [(4, "f", True), (5, "1f", True), (5, "20", False), (7, "80", False)]
+)
+def test_bits_above_the_width_are_zero(bits, line, fine, tmp_path):
+    """As docs/vector-pack.md says: a word that has some is not read as another number."""
+    (tmp_path / "x.mem").write_text(f"{line}\n")
+    if fine:
+        assert replay.read_words(tmp_path, "x.mem", bits, "unsigned", (1,)).tolist() == [int(line, 16)]
+    else:
+        with pytest.raises(Damaged, match=f"a bit above the {bits} of a line is not 0"):
+            replay.read_words(tmp_path, "x.mem", bits, "unsigned", (1,))
+
+
+@pytest.mark.parametrize("extent", [Extent(), Extent(("late",)), Extent(steps=2, potentials=False)])
+def test_as_many_values_are_checked_as_the_pack_holds(extent, tmp_path):
+    """Spikes, potentials and results, counted from the files themselves."""
+    folder = write_pack(small(), SAMPLES, tmp_path / "pack", extent=extent)
+    manifest, count = json.loads((folder / "manifest.json").read_text()), 0
+    for name, entry in manifest["files"].items():
+        if name.startswith("expect/one/") and name.endswith(".mem"):
+            count += entry["words"] * (entry["word_bits"] if ".spk." in name else 1)
+    pack = replay.read(folder)
+    assert replay.values_to_check(pack, "one") == count + 2
+    assert replay.verify(pack, ["one"]).checked == count + 2
+    assert [layer["name"] for layer in replay.recorded(pack)] == manifest["recorded"]["layers"]
