@@ -26,6 +26,7 @@ FORMATS = {
     "nir": "NIR, and a table of what NIR cannot say",
 }
 PACKED = ("pack", "c", "verilog")
+NIR_SAMPLES = 8  # replayed in a reader
 
 
 @click.command(epilog="\b\nFormats:\n" + "\n".join(f"  {name:8} {what}" for name, what in FORMATS.items()))
@@ -181,20 +182,26 @@ def _nir(job: Job) -> list[dict[str, Any]]:
 
 def _agreement(job: Job, path: Path) -> list[dict[str, Any]]:
     """How the spikes of every installed reader agree with ours, population by population."""
+    from ann2snn_cli.errors import Ann2SnnError
     from ann2snn_cli.stages.export import nir
 
     settings: Settings = job.options["settings"]
-    x, _ = next(iter(data_of(job.graph, job.provenance, settings, job.snn).test_batches(8)))
+    x, _ = next(iter(data_of(job.graph, job.provenance, settings, job.snn).test_batches(NIR_SAMPLES)))
+    installed = {name: version for name, version in nir.readers().items() if version is not None}
+    if not installed:
+        job.notes.append(
+            f"no reader of NIR is installed, so nothing was replayed (known: {', '.join(nir.readers())})"
+        )
     found = []
-    for reader, version in nir.readers().items():
-        if version is None:
+    for reader, version in installed.items():
+        try:
+            rows = nir.replay(path, job.graph, x, reader=reader)
+        except Ann2SnnError as error:
+            job.notes.append(f"{reader} {version} did not replay it: {error.what}")
             continue
-        for row in nir.replay(path, job.graph, x, reader=reader):
+        for row in rows:
             facts = {"layer": row.layer, "spikes": row.spikes, "replayed": row.replayed, "share": row.share}
             found.append({"reader": f"{reader} {version}", **facts})
-    if not found:
-        known = ", ".join(nir.readers())
-        job.notes.append(f"no reader of NIR is installed, so nothing was replayed (known: {known})")
     return found
 
 
@@ -214,7 +221,12 @@ def _text(document: dict[str, Any]) -> str:
 
 
 def _losses(losses: list[dict[str, Any]]) -> str:
-    rows = [[loss["layer"] or "network", loss["what"], loss["effect"], loss["remedy"]] for loss in losses]
+    """A row a loss; layers that lose the same share it."""
+    layers: dict[tuple[str, str], list[str]] = {}
+    for loss in losses:
+        layers.setdefault((loss["effect"], loss["remedy"]), []).append(loss["layer"] or "network")
+    whats = {(loss["effect"], loss["remedy"]): loss["what"].split(", up to ")[0] for loss in losses}
+    rows = [[", ".join(names), whats[key], *key] for key, names in layers.items()]
     return "what NIR does not say:\n\n" + table(["layer", "lost", "effect", "remedy"], rows)
 
 

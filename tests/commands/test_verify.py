@@ -29,13 +29,15 @@ def missing(name: str) -> str:
     return verification.BACKENDS[name].unavailable()
 
 
-def backends():
+def backends() -> list:
     """All of them; those that are missing here are skipped, and say what is missing."""
+    found = []
     for name in verification.BACKENDS:
         reason = missing(name)
         # Verilator compiles for ten seconds a pack: one test of its own is enough
         skip = reason or ("it has a test of its own" if name == "verilator" else "")
-        yield pytest.param(name, marks=pytest.mark.skipif(bool(skip), reason=f"{name}: {skip}"))
+        found.append(pytest.param(name, marks=pytest.mark.skipif(bool(skip), reason=f"{name}: {skip}")))
+    return found
 
 
 @pytest.fixture(scope="session")

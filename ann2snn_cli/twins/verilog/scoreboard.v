@@ -59,7 +59,7 @@ module scoreboard #(
                 checked = checked + 1;
                 if (line[i] !== seen_spike[at + i]) begin
                     mismatches = mismatches + 1;
-                    if (1) mismatch(sample, i, 1, line[i], seen_spike[at + i]);
+                    if (mismatches <= 20) mismatch(sample, i, 1, line[i], seen_spike[at + i]);
                 end
             end
             if (POTENTIALS) for (i = 0; i < NEURONS; i = i + 1) begin
