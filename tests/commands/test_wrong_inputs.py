@@ -354,7 +354,7 @@ def test_the_remedy_for_a_shut_folder_names_the_flag_of_the_command(refused, tin
         assert flag in refused(1, *words)["remedy"]
 
 
-@pytest.mark.parametrize("name", ["tiny_snn.pth", "tiny_snn.json", "tiny_snn.yaml", "tiny_snn_vectors"])
+@pytest.mark.parametrize("name", ["tiny_snn.pth", "tiny_snn.json", "tiny_snn.yaml", "tiny_snn_pack"])
 def test_a_foreign_file_in_the_way_is_left_alone(name, refused, tiny):
     """Each of the names that a conversion writes to."""
     (tiny / name).write_text("mine")
@@ -365,9 +365,9 @@ def test_a_foreign_file_in_the_way_is_left_alone(name, refused, tiny):
 
 def test_a_foreign_folder_in_the_way_is_left_alone(refused, tiny):
     """A folder with somebody's files in the place of the vectors, or of the .pth."""
-    (tiny / "tiny_snn_vectors").mkdir()
-    (tiny / "tiny_snn_vectors/mine.txt").write_text("mine")
-    assert refused(1, *CONVERT)["where"] == "tiny_snn_vectors"
+    (tiny / "tiny_snn_pack").mkdir()
+    (tiny / "tiny_snn_pack/mine.txt").write_text("mine")
+    assert refused(1, *CONVERT)["where"] == "tiny_snn_pack"
     (tiny / "folder.pth").mkdir()
     assert refused(1, *convert("--save_file", "folder.pth"))["where"] == "folder.pth"
 

@@ -37,7 +37,7 @@ def whole(*numbers):
 
 def node(kind, inputs="x", outputs="y", name="", **attributes):
     """A node; names of values in one string."""
-    inputs = [] if inputs == "" else [each.replace("_", "") for each in inputs.split(" ")]
+    inputs = ["" if each == "_" else each for each in inputs.split()]
     return helper.make_node(kind, inputs, outputs.split(), name=name, **attributes)
 
 
@@ -195,6 +195,9 @@ def test_a_matrix_product_and_its_bias_are_one_layer(tmp_path):
         graph = check(model(*nodes, shape=shape, w=weights(8, 5), b=weights(5)), tmp_path)
         assert kinds(graph) == ["Linear"]
         assert graph.of(Linear)[0].op.bias is not None
+    nodes = node("MatMul", "x w", "h"), node("Mul", "h m", "i"), node("Add", "i b")
+    constants = {"w": weights(8, 5), "m": weights(5), "b": weights(5, seed=1)}
+    assert kinds(check(model(*nodes, shape=("n", 8), **constants), tmp_path)) == ["Linear"]
 
 
 def test_scales_and_biases_after_a_convolution_go_into_it(tmp_path):
@@ -669,6 +672,43 @@ def test_nodes_are_called_by_the_modules_of_the_network(exported):
     assert sum(source.startswith("layer1.1.") and "elu" in source for source in sources) == 2
 
 
+NAMES = {
+    "/layer1/layer1.0/conv1/Conv": ("layer1.0.conv1", "layer1.0.conv1"),  # a module with one call
+    "/layer1/layer1.0/Relu_1": ("layer1.0.Relu_1", "layer1.0.Relu_1"),  # a function called by a module
+    "/fc/MatMul": ("fc.MatMul", "fc"),  # a module with calls of two kinds
+    "/fc/Relu": ("fc.Relu", "fc"),
+    "/act/Relu": ("act", "act"),  # a module that is called twice
+    "/act/Relu_1": ("act:2", "act"),
+    "model/dense/Relu": ("model.dense", "model.dense"),  # other tools
+    "plain": ("plain", "plain"),
+    "": ("out", "out"),  # no name: that of what it gives
+}
+
+
+def test_names_are_read_from_the_paths_that_exporters_write(tmp_path):
+    """The node's name, and what a user calls it."""
+    values = ["x", *(f"v{index}" for index in range(len(NAMES) - 1)), "out"]
+    made = [
+        node("Neg" if "MatMul" in name or "Conv" in name else "Relu", values[i], values[i + 1], name=name)
+        for i, name in enumerate(NAMES)
+    ]
+    graph = read(model(*made, outputs="out"), tmp_path).graph
+    assert [(each.name, each.source) for each in graph.nodes[1:]] == list(NAMES.values())
+
+
+def test_names_in_the_metadata_come_first(tmp_path):
+    """torch.export's own, and before them the module whose weight is read; damaged ones are passed over."""
+    made = model(
+        node("Conv", "x conv.weight", "a", name="c"), node("Relu", "a", "b", name="r"), node("Relu", "b")
+    )
+    made.graph.initializer.append(numpy_helper.from_array(weights(4, 3, 1, 1), "conv.weight"))
+    scopes = ("['', 'bn', 'native_batch_norm']", "['', 'layer1', 'relu_1']", "['', 'layer")
+    for each, scope in zip(made.graph.node, scopes, strict=True):
+        each.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scope)
+    sources = [each.source for each in read(made, tmp_path).graph.nodes]
+    assert sources == ["x", "conv", "layer1", "y"]
+
+
 @pytest.mark.parametrize("dynamo", [False, True], ids=["TorchScript", "torch.export"])
 def test_an_export_with_a_fixed_batch_of_one_takes_any_batch(tmp_path, small, dynamo):
     """Shapes that were written with a 1 in front are shapes of a sample."""
@@ -711,6 +751,9 @@ def test_a_softmax_is_left_out_at_the_end_only(tmp_path, kind, opset):
     assert kinds(check(inside, tmp_path)) == [kind.lower().replace("log", "log_"), "Relu"]
     read_twice = model(node(kind, "x", "s"), node("Relu", "s"), shape=shape, opset=opset, outputs="s y")
     assert "Relu" in kinds(check(read_twice, tmp_path))
+    nodes = node(kind, "x", "s"), node("Identity", "s", "y"), node("Relu", "s", "z")
+    read_behind = model(*nodes, shape=shape, opset=opset, outputs="y z")
+    assert len(kinds(check(read_behind, tmp_path))) == 2
 
 
 def test_a_softmax_over_several_axes_is_computed_over_one_only(tmp_path):
@@ -758,6 +801,29 @@ def test_data_of_another_shape_is_refused(tmp_path, shape):
     assert "--dataset" in error.value.remedy
 
 
+def two_inputs(first, second):
+    """x + z, of these shapes."""
+    made = model(node("Add", "x z"), shape=first)
+    made.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, second))
+    return made
+
+
+def test_a_network_of_two_inputs(tmp_path):
+    """In the order of the file; there must be a shape for each, and one batch for both."""
+    network = read(two_inputs(("n", 3), ("m", 3)), tmp_path)
+    same(network(torch.ones(2, 3), torch.ones(2, 3)), [np.full((2, 3), 2.0, np.float32)])
+    with pytest.raises(UnsupportedNetwork, match=r"takes 2 inputs \(x, z\)"):
+        read(two_inputs(("n", 3), ("m", 3)), tmp_path, (3,))
+    with pytest.raises(UnsupportedNetwork, match="different lengths"):
+        read(two_inputs((2, 3), ("m", 3)), tmp_path)
+
+
+def test_an_input_without_a_sample_is_refused(tmp_path):
+    """One axis is the batch's; it leaves none for the sample."""
+    with pytest.raises(UnsupportedNetwork, match="no axes but a batch's"):
+        read(model(node("Relu"), shape=(8,)), tmp_path)
+
+
 def test_a_graph_is_for_the_shape_it_was_read_for(tmp_path):
     """`trace` gives it for that shape only."""
     network = read(model(node("Relu")), tmp_path)
@@ -798,6 +864,25 @@ def test_weights_in_a_file_beside(tmp_path):
         load_onnx(tmp_path / "m.onnx")
     assert "m.data" in error.value.what
     assert "together" in error.value.remedy
+
+
+def test_a_constant_in_a_file_beside(tmp_path):
+    """The tensor of a Constant node may lie there as well."""
+    made = model(
+        node("Constant", "", "c", value=numpy_helper.from_array(weights(3, 1, 1))), node("Add", "x c")
+    )
+    onnx.save(
+        made,
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="m.data",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    assert kinds(load_onnx(tmp_path / "m.onnx").graph) == ["Scale"]
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(BadFile, match="not there"):
+        load_onnx(tmp_path / "m.onnx")
 
 
 def test_the_standard_operators_by_their_other_name(tmp_path):
@@ -842,7 +927,7 @@ def test_all_that_cannot_be_read_is_listed_at_once(tmp_path):
         "4 of its nodes",
         "Det: ",
         "head (/head/Det), other",
-        "LSTM: ",
+        "LSTM: there is no reader",
         "rnn (/rnn/LSTM)",
         "turn",
         "batch axis",
@@ -851,6 +936,18 @@ def test_all_that_cannot_be_read_is_listed_at_once(tmp_path):
     assert "export it again" in error.value.remedy
     assert "ConvTranspose" in error.value.remedy
     assert "model.onnx" in error.value.where
+
+
+def test_what_follows_from_an_unread_node_is_no_further_problem(tmp_path):
+    """Neither its readers nor the arithmetic on its shape, whose operators could have been evaluated."""
+    made = model(
+        node("Det", "x", "d"),
+        node("Shape", "d", "s"),
+        node("ConstantOfShape", "s", "z"),
+        node("Add", "d z"),
+    )
+    with pytest.raises(UnsupportedNetwork, match="1 of its nodes"):
+        read(made, tmp_path)
 
 
 @pytest.mark.parametrize(

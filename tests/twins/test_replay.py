@@ -385,6 +385,26 @@ def test_the_twin_and_the_engine_agree_on_random_networks(seed, schedule, reset_
     assert (outcome.checked, outcome.mismatches, outcome.first) == (2 * values, 0, None)
 
 
+@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
+def test_a_layer_without_axes_is_replayed(schedule, reset_mode, tmp_path):
+    """One number a sample, as `squeeze` leaves it, through every kind of layer that can have it."""
+    graph = spiking(
+        ("in", Input(1.0), (), (1,)),
+        ("squeezed", Reshape(), ("in",), ()),
+        ("scale", Scale(whole(3), bits=3), ("squeezed",), ()),
+        ("sum", Add((whole(2), whole(-1))), ("scale", "squeezed"), ()),
+        ("fire", IntegrateFire(whole(40), whole(-1), whole(20), 1), ("sum",), ()),
+        ("out", Integrate(whole(2), whole(3)), ("fire",), ()),
+        schedule=schedule, reset_mode=reset_mode,
+    )  # fmt: skip
+    pack = replay.read(write_pack(graph, [Sample("s", "real", "", whole(3).reshape(1))], tmp_path / "pack"))
+    spikes, potentials = play([2 * 15] * 5, 40, -1, 20, reset_mode, schedule)
+    found = replay.replay(pack.network, pack.stimulus("s"))
+    assert (found["fire"].train.tolist(), found["fire"].potentials.tolist()) == (spikes, potentials)
+    assert found["out"].train.tolist() == [spike + 2 + 3 * (t == 0) for t, spike in enumerate(spikes)]
+    assert replay.verify(pack, ["s"]).mismatches == 0
+
+
 def test_several_samples_may_be_replayed_at_once_and_layers_taken_as_given():
     """Along an axis behind the steps; a layer in `start` is not computed."""
     graph = everything(3, "stepwise", "subtraction")

@@ -1,5 +1,6 @@
 """The Verilog twin computes what docs/vector-pack.md says, finds what differs, and believes no file."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -159,7 +160,7 @@ KINDS = {
     "max pool over the edge": (
         (2, 6, 6), lambda: MaxPool((3, 3), (2, 2), (0, 0), (1, 1), ceil_mode=True)),
     "max pool of three axes": (
-        (2, 2, 3, 3), lambda: MaxPool((2, 2, 2), (1, 1, 1), (1, 0, 1), (1, 1, 1))),
+        (2, 2, 3, 3), lambda: MaxPool((2, 2, 2), (1, 1, 1), (1, 0, 1), (2, 1, 1))),
     "permute": ((2, 3, 4), lambda: Permute((2, 0, 1))),
     "gather": ((2, 3, 4), lambda: Gather(integers(-1, 23, 5, 4))),
     "reshape": ((2, 3, 4), lambda: Reshape()),
@@ -322,6 +323,12 @@ def flip(pack, file, line, bit):
     path.write_text("".join(f"{each}\n" for each in lines))
 
 
+def invert(pack, file):
+    """Turn round all bits of the whole digits of a file."""
+    path = pack.folder / file
+    path.write_text(path.read_text().translate(str.maketrans("0123456789abcdef", "fedcba9876543210")))
+
+
 def small(folder, schedule="stepwise", samples=1):
     """A convolution with neurons, a gate, and a linear read-out."""
     made = Net(1, 4, 4, low=0)
@@ -414,14 +421,32 @@ def test_the_contract_is_followed(field, value, tmp_path):
 
 
 @simulated
+def test_an_encoding_is_followed(tmp_path):
+    """A threshold that is unsigned: its highest bit counts as a positive number."""
+    pack = small(tmp_path / "pack")
+    (layer,) = [layer for layer in pack.manifest["layers"] if layer["name"] == "fire"]
+    entry = layer["parameters"]["threshold"]
+    entry["encoding"] = "unsigned"
+    (pack.folder / replay.MANIFEST).write_text(json.dumps(pack.manifest))
+    assert verified(replay.read(pack.folder), tmp_path) == agrees(pack)
+    flip(pack, entry["file"], 0, entry["bits"] - 1)
+    raised = replay.read(pack.folder)
+    outcome = verified(raised, tmp_path)
+    assert outcome == replay.verify(raised, ["a0"])
+    assert (outcome.first.field, outcome.first.expected, outcome.first.got) == ("spike", 1, 0)
+
+
+@simulated
 def test_no_number_differs_from_every_number(tmp_path):
-    """A weight that is x reaches the potentials as x, and is reported as no number."""
+    """A weight that is x makes spikes and potentials x, and they are reported as no number."""
     pack = small(tmp_path / "pack")
     path = pack.folder / "weights/conv.mem"
     path.write_text("x\n" + "".join(path.read_text().splitlines(keepends=True)[1:]))
+    printed = simulate(build(pack, tmp_path / "bench"), pack).stdout
+    assert re.search(r"MISMATCH .* field=spike expected=\d got=x\n", printed)
+    assert re.search(r"MISMATCH .* field=potential expected=-?\d+ got=x\n", printed)
     outcome = verified(pack, tmp_path)
-    assert outcome.first.layer == "fire"
-    assert outcome.first.got is None
+    assert (outcome.first.layer, outcome.first.got) == ("fire", None)
 
 
 # It believes no file ---------------------------------------------------------------------------------
@@ -464,6 +489,9 @@ def test_a_result_without_all_its_numbers_is_refused(tmp_path):
     pack = small(tmp_path / "pack")
     path = pack.folder / "expect/a0/result.json"
     path.write_text(re.sub(r'("read": \[\s*-?\d+),\s*-?\d+', r"\1", path.read_text()))
+    done = simulate(build(pack, tmp_path / "bench"), pack)
+    assert "result.json does not hold 3 numbers for read" in done.stdout
+    assert "RESULT" not in done.stdout
     with pytest.raises(Damaged, match=r"bench\.v: its report is not whole"):
         verified(pack, tmp_path)
 
@@ -493,11 +521,12 @@ def test_the_bench_ends_with_a_status_and_prints_no_more_than_20_mismatches(tmp_
     program = build(pack, tmp_path / "bench")
     done = simulate(program, pack)
     assert (done.returncode, parse(done.stdout, pack, ["a0"], "bench")) == (0, agrees(pack))
-    flip(pack, "bias/fire.mem", 0, 1)
-    done = simulate(program, pack)
-    outcome = parse(done.stdout, pack, ["a0"], "bench")
-    assert done.returncode == 1
-    assert done.stdout.count("MISMATCH") == 20 < outcome.mismatches
+    for file in ("bias/fire.mem", "expect/a0/fire.spk.mem"):
+        invert(pack, file)
+        done = simulate(program, pack)
+        outcome = parse(done.stdout, pack, ["a0"], "bench")
+        assert done.returncode == 1
+        assert done.stdout.count("MISMATCH") == 20 < outcome.mismatches
 
 
 @simulated

@@ -46,8 +46,10 @@ module scoreboard #(
                   input signed [BITS:0] got);
         begin
             $write("MISMATCH sample=%0s layer=%0s step=%0d neuron=%0d ", sample, NAME, t + 1, neuron);
-            if (spikes) $display("field=spike expected=%0d got=%0d", wanted, got);
-            else $display("field=potential expected=%0d got=%0d", wanted, got);
+            if (spikes) $write("field=spike expected=%0d ", wanted);
+            else $write("field=potential expected=%0d ", wanted);
+            if (^got === 1'bx) $display("got=x");
+            else $display("got=%0d", got);
         end
     endtask
 
