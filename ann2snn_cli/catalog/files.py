@@ -25,7 +25,7 @@ class Kind:
     otherwise: str  # what may be given instead of a name
 
 
-NETWORK = Kind("network", "networks", ".py", "path.py, path.py:builder or package.module:builder")
+NETWORK = Kind("network", "networks", ".py", "path.py, path.py:builder, package.module:builder or path.onnx")
 CONFIG = Kind("config", "configs", ".yaml", "the path of a YAML file")
 HARDWARE = Kind("hardware", "configs/hardware", ".yaml", "the path of a YAML file")
 CHECKPOINT = Kind("checkpoint", "checkpoints", ".pth", "the path of a .pth file")

@@ -32,7 +32,7 @@ SECTIONS = (
 def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) -> None:
     """Turn a trained network into a checked, integer SNN and its test vectors.
 
-    NETWORK is a name from `ann2snn ls`, path.py, path.py:builder or package.module:builder.
+    NETWORK is a name from `ann2snn ls`, path.py, path.py:builder, package.module:builder or model.onnx.
 
     \b
     ann2snn convert example_net --weight_bitwidth 4 --timesteps 16

@@ -123,7 +123,8 @@ _OP_NAMES: dict[type[Op], str] = {
 
 _OP_REMEDIES = {
     "max_pool": "use average pooling, or a convolution with stride 2",
-    "scale": "put the batch norm right behind a convolution or linear layer that nothing else reads",
+    "scale": "put the batch norm right behind a convolution or linear layer that nothing else reads; an "
+    "average pooling, where its windows do not overhang the map",
     "opaque": "replace it by convolution, linear, average pooling, addition and ReLU",
 }
 

@@ -1,8 +1,8 @@
 """Where two packs differ, or a pack and what a simulator wrote: the first difference, and how many there are.
 
-A simulator's log is a table (CSV with the columns sample, layer, step, neuron, and spike or potential or both)
-or a folder of memory files as a pack's `expect/` has them: SAMPLE/LAYER.spk.mem and SAMPLE/LAYER.vmem.mem. It may
-hold any part of a run; what it holds is compared.
+A simulator's log is a table (CSV with the columns sample, layer, step, neuron, and spike or potential or
+both) or a folder of memory files as in a pack's `expect/`: SAMPLE/LAYER.spk.mem and SAMPLE/LAYER.vmem.mem. It
+may hold any part of a run; what it holds is compared.
 """
 
 from __future__ import annotations
