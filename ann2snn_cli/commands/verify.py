@@ -144,7 +144,9 @@ def _faults(pack: Pack, count: int, seed: int, names: tuple[str, ...]) -> dict[s
             "score": killed / max(1, len(verdicts) - equivalent),
             "seed": seed,
             "layers": _by_layer(verdicts),
-            "survivors": [asdict(v.mutant) | {"text": str(v.mutant)} for v in verdicts if v.survives],
+            "survivors": [
+                asdict(v.mutant) | {"text": str(v.mutant), "idle": v.idle} for v in verdicts if v.survives
+            ],
             "proved_equivalent": [
                 {"text": str(v.mutant), "why": v.equivalent} for v in verdicts if v.equivalent
             ],
@@ -217,7 +219,8 @@ def _score(faults: dict[str, Any]) -> str:
         f"({percent(faults['score'])}); {faults['equivalent']} more are proved equivalent"
     )
     rows = [[row[name] for name in ("layer", "mutants", "killed", "equivalent")] for row in faults["layers"]]
-    lines = [f"survivor: {each['text']}" for each in faults["survivors"]]
+    idle = " (what it reads is 0 in every sample)"
+    lines = [f"survivor: {each['text']}{idle * each['idle']}" for each in faults["survivors"]]
     return "\n".join([title, "", table(["layer", "mutants", "killed", "equivalent"], rows), *lines])
 
 

@@ -12,7 +12,6 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -48,6 +47,7 @@ class Verdict:
     mutant: Mutant
     killed_by: str = ""  # the first sample that shows it
     equivalent: str = ""  # why it computes the same, where that is proved
+    idle: bool = False  # a weight that reads nothing but zeros in all of these samples
 
     @property
     def survives(self) -> bool:
@@ -139,14 +139,20 @@ def judge(pack: Pack, count: int, seed: int = 0, samples: Sequence[str] = ()) ->
     alive = mutants(network, count, seed)
     order = {mutant: place for place, mutant in enumerate(alive)}
     verdicts: dict[Mutant, Verdict] = {}
+    active: dict[str, Array] = {}  # by layer: the values that are not always 0
     for sample in samples or [entry["name"] for entry in pack.manifest["samples"]]:
         clean = replay(network, pack.stimulus(sample))
+        for name, activity in clean.items():
+            now = np.any(activity.train, axis=0)
+            active[name] = active[name] | now if name in active else now
         for mutant in alive:
             if _shows(pack, clean, mutant):
                 verdicts[mutant] = Verdict(mutant, killed_by=sample)
         alive = [mutant for mutant in alive if mutant not in verdicts]
     for mutant in alive:
-        verdicts[mutant] = Verdict(mutant, equivalent=_equivalence(network, mutant))
+        reason = _equivalence(network, mutant)
+        idle = not reason and mutant.role.startswith("weight") and not _reached(network, mutant, active)
+        verdicts[mutant] = Verdict(mutant, equivalent=reason, idle=idle)
     return sorted(verdicts.values(), key=lambda verdict: order[verdict.mutant])
 
 
@@ -213,13 +219,19 @@ def _unread_weight(network: Network, layer: Layer, mutant: Mutant) -> str:
     read = [feeders[int(place)]] if place else feeders
     if all(feeder["passes"] == {"lowest": 0, "highest": 0} for feeder in read):
         return "what it reads is proved to be 0"
+    everything = {feeder["name"]: np.ones(feeder["shape"], bool) for feeder in feeders}
+    return "" if _reached(network, mutant, everything) else "it reads nothing but padding"
+
+
+def _reached(network: Network, mutant: Mutant, active: dict[str, Array]) -> bool:
+    """Does a weight ever meet one of these values of its inputs?"""
+    layer = _layer(network, mutant.layer)
     alone = np.zeros_like(network.arrays[mutant.layer, mutant.role])
     alone.ravel()[mutant.place] = 1
     others = {key: np.zeros_like(value) for key, value in network.arrays.items() if key[0] == mutant.layer}
     probe = replace(network, arrays={**network.arrays, **others, (mutant.layer, mutant.role): alone})
-    ones = [np.ones((1, *feeder["shape"]), np.int64) for feeder in feeders]
-    reached: Any = compute(probe, layer, ones).train
-    return "" if reached.any() else "it reads nothing but padding"
+    trains = [active[name][None].astype(np.int64) for name in layer["inputs"]]
+    return bool(compute(probe, layer, trains).train.any())
 
 
 # Coverage ------------------------------------------------------------------------------------------

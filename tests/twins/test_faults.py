@@ -377,6 +377,21 @@ def test_no_stimulus_at_all_shows_what_is_proved_equivalent(schedule, reset_mode
 # Coverage ------------------------------------------------------------------------------------------
 
 
+def test_a_survivor_that_reads_nothing_but_zeros_is_called_idle(tmp_path):
+    """One of two inputs is 0 in every sample: weights on it are idle, those on the other are seen."""
+    graph = spiking(
+        ("in", Input(1.0, 0, 9), (), (2,)),
+        ("fc", Linear(torch.tensor([[3, -2]]), bits=4), ("in",), (1,)),
+        ("out", Integrate(whole(0), whole(0)), ("fc",), (1,)),
+    )
+    verdicts = judge(packed(tmp_path, graph, torch.tensor([5, 0]), torch.tensor([1, 0])), 40)
+    weights = [verdict for verdict in verdicts if verdict.mutant.kind == "weight"]
+    assert {verdict.mutant.place for verdict in weights} == {0, 1}
+    for verdict in weights:
+        assert (verdict.survives, verdict.idle) == (verdict.mutant.place == 1,) * 2
+    assert not any(verdict.idle for verdict in verdicts if verdict not in weights)
+
+
 def test_coverage_by_hand(tmp_path):
     """Four neurons, θ = 10, three steps, two samples.
 
