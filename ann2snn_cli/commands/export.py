@@ -58,7 +58,10 @@ def command(snn: Path, formats: tuple[str, ...], schedule: str | None, as_json: 
     ann2snn export example_net_snn.pth --format pack
     ann2snn export example_net_snn.pth --format c --format verilog --format onnx
     """
+    from ann2snn_cli.stages.export.files import refuse_shut
+
     chosen = _chosen(formats)
+    refuse_shut(options["save_dir"], "--save_dir")
     graph, provenance = load_snn(snn, schedule)
     with Progress("export") as progress:
         job = Job(snn, graph, provenance, chosen, options, progress)

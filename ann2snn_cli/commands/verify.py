@@ -14,6 +14,7 @@ from ann2snn_cli.commands.options import json_option, settings_options
 from ann2snn_cli.commands.render import Progress, emit, percent, table
 from ann2snn_cli.commands.snn import data_of, load_snn, origin
 from ann2snn_cli.config import Settings
+from ann2snn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ann2snn_cli.twins.faults import Verdict
@@ -77,6 +78,12 @@ def command(
 def _pack(source: Path, samples: int, schedule: str | None, settings: Settings) -> Iterator[Path]:
     """The pack itself; of an SNN.pth one made for the time of the check."""
     if source.suffix != ".pth":
+        if not source.is_dir():
+            raise UsageError(
+                "it is neither a vector pack nor an SNN.pth",
+                where=str(source),
+                remedy="give the folder that ann2snn convert or ann2snn export wrote",
+            )
         yield source
         return
     from ann2snn_cli import packing

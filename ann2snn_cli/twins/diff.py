@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -165,48 +164,68 @@ def _table(pack: Pack, path: Path, outcome: Outcome) -> None:
     for sample in samples:
         for layer in recorded(pack):
             expected = _expected(pack, sample, layer)
-            for row in sorted(
-                rows.get((sample, layer["name"]), []), key=lambda row: (row["step"], row["neuron"])
-            ):
+            for row in sorted(rows.get((sample, layer["name"]), []), key=lambda row: (row.step, row.neuron)):
                 _row(path, layer, expected, row, (sample, outcome))
 
 
-def _row(
-    path: Path, layer: Layer, expected: dict[str, Array], row: dict[str, int], to: tuple[str, Outcome]
-) -> None:
+@dataclass(frozen=True)
+class _Row:
+    """A line of a table: a neuron at a step, and what it did; None: a simulator's x."""
+
+    line: int
+    step: int
+    neuron: int
+    values: dict[str, int | None]
+
+
+def _row(path: Path, layer: Layer, expected: dict[str, Array], row: _Row, to: tuple[str, Outcome]) -> None:
     sample, outcome = to
-    step, neuron = row["step"], row["neuron"]
     for name, wanted in expected.items():
-        if name not in row:
+        if name not in row.values:
             continue
-        if not (1 <= step <= len(wanted) and 0 <= neuron < prod(layer["shape"])):
-            what = f"line {row['line']}: the layer has no neuron {neuron} or the pack no step {step}"
+        if not (1 <= row.step <= len(wanted) and 0 <= row.neuron < prod(layer["shape"])):
+            what = f"line {row.line}: the layer has no neuron {row.neuron} or the pack no step {row.step}"
             raise Damaged([Problem(path.name, what, layer["name"], sample)])
-        value = int(wanted[step - 1].ravel()[neuron])
+        value, got = int(wanted[row.step - 1].ravel()[row.neuron]), row.values[name]
         outcome.checked += 1
-        if value != row[name]:
+        if value != got:
             outcome.mismatches += 1
-            difference = Difference(sample, layer["name"], step, neuron, name, value, row[name])
-            outcome.first = outcome.first or difference
+            place = (sample, layer["name"], row.step, row.neuron)
+            outcome.first = outcome.first or Difference(*place, name, value, got)
 
 
-def _rows(path: Path) -> dict[tuple[str, str], list[dict[str, int]]]:
+def _rows(path: Path) -> dict[tuple[str, str], list[_Row]]:
     """The rows of a table by (sample, layer)."""
-    rows: dict[tuple[str, str], list[dict[str, int]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        names: list[Any] = list(reader.fieldnames or [])
-        if not {"sample", "layer", "step", "neuron"} <= set(names) or not set(FIELDS) & set(names):
-            what = "it has not the columns sample, layer, step, neuron, and spike or potential"
-            raise Damaged([Problem(path.name, what)])
-        for row in reader:
-            try:
-                values = {name: int(row[name]) for name in ("step", "neuron", *FIELDS) if row.get(name)}
-                values["line"] = reader.line_num
-                rows.setdefault((row["sample"], row["layer"]), []).append(values)
-            except (TypeError, ValueError) as error:
-                raise Damaged([Problem(path.name, f"line {reader.line_num}: {error}")]) from error
+    rows: dict[tuple[str, str], list[_Row]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            _refuse_other_columns(path, list(reader.fieldnames or []))
+            for row in reader:
+                rows.setdefault((row["sample"], row["layer"]), []).append(
+                    _read_row(path, reader.line_num, row)
+                )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Damaged([Problem(path.name, f"it is no table: {error}")]) from error
     return rows
+
+
+def _refuse_other_columns(path: Path, names: list[str]) -> None:
+    if not {"sample", "layer", "step", "neuron"} <= set(names) or not set(FIELDS) & set(names):
+        what = "it has not the columns sample, layer, step, neuron, and spike or potential"
+        raise Damaged([Problem(path.name, what)])
+
+
+def _read_row(path: Path, line: int, row: dict[str, str]) -> _Row:
+    try:
+        values = {name: _number(row[name]) for name in FIELDS if row.get(name)}
+        return _Row(line, int(row["step"]), int(row["neuron"]), values)
+    except (TypeError, ValueError) as error:
+        raise Damaged([Problem(path.name, f"line {line}: {error}")]) from error
+
+
+def _number(text: str) -> int | None:
+    return None if text.strip().lower() in ("x", "z") else int(text)
 
 
 def describe(pack: Pack, difference: Difference) -> str:
@@ -214,4 +233,5 @@ def describe(pack: Pack, difference: Difference) -> str:
     layer = next(layer for layer in pack.network.layers if layer["name"] == difference.layer)
     place = coordinates(layer, difference.neuron)
     where = f"sample {difference.sample}, layer {difference.layer}, step {difference.step}, {place}"
-    return f"{where}: {difference.field} {difference.expected} | {difference.got}"
+    got = "no number" if difference.got is None else difference.got
+    return f"{where}: {difference.field} {difference.expected} | {got}"

@@ -99,6 +99,13 @@ def test_a_table_with_one_wrong_spike(pack, tmp_path, ann2snn):
     assert first["expected"] != first["got"]
 
 
+def test_what_a_simulator_does_not_know_is_a_difference(pack, tmp_path, ann2snn):
+    """`x` is no number, and no zero."""
+    (tmp_path / "log.csv").write_text("sample,layer,step,neuron,spike,potential\nmax,1,1,0,x,\n")
+    document = ann2snn("diff", pack, tmp_path / "log.csv", "--json").document
+    assert (document["checked"], document["mismatches"], document["first"]["got"]) == (1, 1, None)
+
+
 def test_a_folder_of_memories_is_a_log(pack, tmp_path, ann2snn):
     """As `$writememh` leaves them."""
     log = tmp_path / "log"
@@ -118,11 +125,12 @@ def test_a_folder_of_memories_is_a_log(pack, tmp_path, ann2snn):
         ("sample,layer,step,neuron,spike\nmax,1,one,2,0\n", "line 2"),
         ("sample,layer,step,neuron,spike\nmax,1,9,2,0\n", "the pack no step 9"),
         ("sample,layer,step,neuron,spike\nother,1,1,2,0\n", "it holds no sample and layer"),
+        ("\udc80", "it is no table"),
     ],
 )
 def test_a_log_that_says_nothing_is_refused(pack, tmp_path, ann2snn, text, said):
     """Nothing compared is never `the same`."""
-    (tmp_path / "log.csv").write_text(text)
+    (tmp_path / "log.csv").write_text(text, errors="surrogateescape")
     done = ann2snn("diff", pack, tmp_path / "log.csv")
     assert done.code == 1
     assert said in done.err
