@@ -26,6 +26,8 @@ class _StraightThrough(torch.autograd.Function):
 
 def straight_through(x: Tensor, value: Tensor) -> Tensor:
     """`value`, with the gradient passed on to `x`. (x + (value − x) would be off in the last bits.)"""
+    if not x.requires_grad:
+        return value
     passed: Tensor = _StraightThrough.apply(x, value.detach())
     return passed
 
@@ -42,8 +44,11 @@ def floor_(x: Tensor) -> Tensor:
 
 def clamp_(x: Tensor, low: float, high: float) -> Tensor:
     """Clamp; the gradient passes within the bounds and on them. (torch.clamp's stops on them.)"""
+    clamped = torch.clamp(x, low, high)
+    if not x.requires_grad:  # most are not, and large tensors are slow to compare
+        return clamped
     within = (x >= low) & (x <= high)
-    return straight_through(torch.where(within, x, x.detach()), torch.clamp(x, low, high))
+    return straight_through(torch.where(within, x, x.detach()), clamped)
 
 
 def fire(potential: Tensor, threshold: Tensor, reset_mode: str) -> tuple[Tensor, Tensor]:
