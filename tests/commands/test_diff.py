@@ -8,20 +8,15 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def made(bench, in_folder, ann2snn):
+def made(bench, tmp_path_factory, in_folder, ann2snn):
     """A folder with the pack of one sample, as it is, at 3 bits, and layerwise."""
-    with in_folder(bench):
-        for place, *words in (
-            ("as_is",),
-            ("three", "--weight_bitwidth", "3"),
-            ("layerwise", "--schedule", "layerwise"),
-        ):
-            name = ("--save_file", f"diff/{place}.pth")
-            assert (
-                ann2snn("convert", "./tiny.py", "-e", "0", "-T", "3", "--vectors", "1", *words, *name).code
-                == 0
-            )
-    return bench / "diff"
+    folder = shutil.copytree(bench, tmp_path_factory.mktemp("made"), dirs_exist_ok=True)
+    others = {"as_is": (), "three": ("--weight_bitwidth", "3"), "layerwise": ("--schedule", "layerwise")}
+    with in_folder(folder):
+        for name, words in others.items():
+            common = ("-e", "0", "-T", "3", "--vectors", "1", "--save_file", f"{name}.pth")
+            assert ann2snn("convert", "./tiny.py", *common, *words).code == 0
+    return folder
 
 
 @pytest.fixture

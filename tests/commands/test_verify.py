@@ -41,14 +41,13 @@ def backends() -> list:
 
 
 @pytest.fixture(scope="session")
-def packs(bench, in_folder, ann2snn) -> Path:
+def packs(bench, tmp_path_factory, in_folder, ann2snn) -> Path:
     """A folder with tiny_snn.pth and its pack: 3 timesteps, one test sample and the corner cases."""
-    with in_folder(bench):
-        done = ann2snn(
-            "convert", "./tiny.py", "-e", "0", "-T", "3", "--vectors", "1", "--weight_bitwidth", "4"
-        )
-        assert done.code == 0, done.err
-    return bench
+    folder = shutil.copytree(bench, tmp_path_factory.mktemp("packs"), dirs_exist_ok=True)
+    with in_folder(folder):
+        settings = ("-e", "0", "-T", "3", "--vectors", "1", "--weight_bitwidth", "4")
+        assert ann2snn("convert", "./tiny.py", *settings).code == 0
+    return folder
 
 
 @pytest.fixture
