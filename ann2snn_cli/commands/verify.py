@@ -232,6 +232,22 @@ def _score(faults: dict[str, Any]) -> str:
 
 
 def _coverage(rows: list[dict[str, Any]]) -> str:
-    names = ("layer", "neurons", "never_fire", "always_fire", "never_near")
-    headers = ("population", "neurons", "never fire", "always fire", "never near the threshold")
-    return table(headers, [[row[name] for name in names] for row in rows])
+    headers = (
+        "population",
+        "neurons",
+        "never fire",
+        "always fire",
+        "never near the threshold",
+        "silent channels",
+    )
+    names = ("never_fire", "always_fire", "never_near")
+    cells = [
+        [
+            row["layer"],
+            row["neurons"],
+            *(len(row[name]) for name in names),
+            " ".join(map(str, row["silent_channels"])),
+        ]
+        for row in rows
+    ]
+    return table(headers, cells)

@@ -57,13 +57,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What the samples make of the neurons of a population, in counts."""
+    """What the samples make of the neurons of a population: flat indices."""
 
     layer: str
-    neurons: int
-    never_fire: int
-    always_fire: int
-    never_near: int  # the potential never comes within half a threshold of it
+    neurons: int  # how many there are
+    never_fire: tuple[int, ...]
+    always_fire: tuple[int, ...]
+    never_near: tuple[int, ...]  # the potential never comes within half a threshold of it
+    silent_channels: tuple[int, ...]  # no neuron of which ever fires
 
 
 # Mutants -------------------------------------------------------------------------------------------
@@ -262,8 +263,11 @@ class _Exercise:
         return _Exercise(self.fires | other.fires, self.always & other.always, self.near | other.near)
 
     def counted(self, name: str) -> Coverage:
-        silent, always, far = (int(each.sum()) for each in (~self.fires, self.always, ~self.near))
-        return Coverage(name, self.fires.size, silent, always, far)
+        channels = self.fires.reshape(len(self.fires), -1).any(axis=1) if self.fires.ndim else self.fires
+        found = (
+            tuple(np.flatnonzero(each).tolist()) for each in (~self.fires, self.always, ~self.near, ~channels)
+        )
+        return Coverage(name, self.fires.size, *found)
 
 
 def _exercise(network: Network, layer: Layer, activity: Activity) -> _Exercise:

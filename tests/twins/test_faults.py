@@ -406,13 +406,23 @@ def test_coverage_by_hand(tmp_path):
     )
     first = packed(tmp_path / "one", graph, whole(7, 12, 1, 2))
     assert coverage(first) == [
-        Coverage("fire", neurons=4, never_fire=2, always_fire=1, never_near=1),
-        Coverage("late", neurons=4, never_fire=1, always_fire=1, never_near=1),
+        Coverage("fire", 4, never_fire=(2, 3), always_fire=(1,), never_near=(2,), silent_channels=(2, 3)),
+        Coverage("late", 4, never_fire=(2,), always_fire=(3,), never_near=(2,), silent_channels=(2,)),
     ]
     both = packed(tmp_path / "two", graph, whole(7, 12, 1, 2), whole(0, 0, 0, 0))
     assert coverage(both) == [
-        Coverage("fire", neurons=4, never_fire=2, always_fire=0, never_near=1),
-        Coverage("late", neurons=4, never_fire=1, always_fire=1, never_near=1),
+        Coverage("fire", 4, never_fire=(2, 3), always_fire=(), never_near=(2,), silent_channels=(2, 3)),
+        Coverage("late", 4, never_fire=(2,), always_fire=(3,), never_near=(2,), silent_channels=(2,)),
     ]
     more = packed(tmp_path / "three", graph, whole(7, 12, 1, 2), whole(0, 0, 10, 10))
-    assert coverage(more)[0] == Coverage("fire", neurons=4, never_fire=0, always_fire=0, never_near=0)
+    assert coverage(more)[0] == Coverage("fire", 4, (), (), (), ())
+
+
+def test_a_channel_is_silent_if_none_of_its_neurons_fires(tmp_path):
+    """Two channels of 1x2: one neuron of the first fires, none of the second."""
+    graph = spiking(
+        ("in", Input(1.0), (), (2, 1, 2)),
+        ("fire", IntegrateFire(whole(5), whole(0), whole(0)), ("in",), (2, 1, 2)),
+    )
+    (found,) = coverage(packed(tmp_path, graph, whole(0, 5, 1, 0)))
+    assert (found.never_fire, found.silent_channels) == ((0, 2, 3), (1,))
