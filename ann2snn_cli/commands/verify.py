@@ -211,13 +211,16 @@ def _verdict(run: dict[str, Any]) -> str:
 
 
 def _differences(document: dict[str, Any]) -> str:
-    lines = []
+    """Why backends did not run, and the first difference of each; those that agree on it share a line."""
+    lines = [f"{run['backend']}: {run['skipped'] or run['failed']}" for run in document["backends"]]
+    said = [line for line in lines if not line.endswith(": ")]
+    found: dict[str, list[str]] = {}
     for run in document["backends"]:
-        if run["skipped"] or run["failed"]:
-            lines.append(f"{run['backend']}: {run['skipped'] or run['failed']}")
         if run["first"]:
-            lines.append(f"{run['backend']}, first difference: {run['first']['text']}")
-    return "\n".join(lines)
+            found.setdefault(run["first"]["text"], []).append(run["backend"])
+    return "\n".join(
+        [*said, *(f"first difference ({', '.join(names)}): {text}" for text, names in found.items())]
+    )
 
 
 def _score(faults: dict[str, Any]) -> str:

@@ -152,7 +152,7 @@ def test_a_changed_file_is_named_with_its_layer(pack, ann2snn, backend):
     done = ann2snn("verify", str(pack), "--backend", backend)
     assert done.code == 4
     assert "weights/0.mem (layer 0): its content was changed (sha256 differs)" in done.out
-    assert "first difference: sample test_0000, layer 1, step 1, neuron" in done.out
+    assert f"first difference ({backend}): sample test_0000, layer 1, step 1, neuron" in done.out
 
 
 @pytest.mark.parametrize(
