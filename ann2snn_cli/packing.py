@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
+from math import prod
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Input, IntegrateFire
 from ann2snn_cli.ir.run import encode
@@ -89,6 +91,34 @@ def refusal(graph: Graph) -> str:
     except UnsupportedNetwork as error:
         return f"no vector pack was written: {error.what} ({error.where})"
     return ""
+
+
+def within(graph: Graph, samples: list[Sample], most_bytes: int) -> tuple[list[Sample], Extent, str]:
+    """As many of the samples as fit, without potentials if not even one does; what was left out, in words."""
+    every, spikes = (sample_bytes(graph, Extent(potentials=potentials)) for potentials in (True, False))
+    if len(samples) * every <= most_bytes:
+        return samples, Extent(), ""
+    potentials = every <= most_bytes
+    kept = samples[: max(1, most_bytes // (every if potentials else spikes))]
+    left_out = f"{len(kept)} of {len(samples)} samples" + (", no potentials" if not potentials else "")
+    note = (
+        f"the vector pack holds {left_out}: all of it would take {len(samples) * every / 1e6:,.0f} MB "
+        "(ann2snn export writes what you ask for)"
+    )
+    return kept, Extent(potentials=potentials), note
+
+
+def sample_bytes(graph: Graph, extent: Extent) -> int:
+    """About how large the expectations of one sample are, as text."""
+    proved = bounds(graph, graph.timing.schedule)
+    total = 0
+    for name in extent.chosen(graph):
+        neurons, potential = prod(graph[name].shape), proved[name].potential
+        assert potential is not None
+        digits = -(-potential.bits // 4) + 1
+        fires = isinstance(graph[name].op, IntegrateFire)
+        total += fires * neurons // 4 + extent.potentials * neurons * digits
+    return extent.steps_of(graph) * total
 
 
 def record(graph: Graph, sample: Sample) -> Recording:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from ann2snn_cli import packing
 from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
 from ann2snn_cli.ir.ops import Concat, Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Reshape
-from ann2snn_cli.packing import choose_samples, record, refusal, write_pack
-from ann2snn_cli.stages.export.pack import Sample
+from ann2snn_cli.packing import choose_samples, record, refusal, sample_bytes, within, write_pack
+from ann2snn_cli.stages.export.pack import Extent, Sample
 from ann2snn_cli.stages.simulate import simulate
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
@@ -270,3 +270,45 @@ def test_samples_are_recorded_one_by_one(tmp_path, monkeypatch):
     samples, _ = choose_samples(classifier(), batches(RIGHT, LABELS), 3, corners=False)
     write_pack(classifier(), samples, tmp_path / "pack")
     assert [sorted(names) for names in seen] == [[], ["test_0000"], ["test_0000", "test_0001"]]
+
+
+# Size ----------------------------------------------------------------------------------------------
+
+
+def wide():
+    """200 neurons and a read-out of each."""
+    return spiking(
+        ("in", Input(1.0, 0, 255), (), (200,)),
+        ("fire", IntegrateFire(whole(300), whole(0), whole(150)), ("in",), (200,)),
+        ("out", Integrate(), ("fire",), (200,)),
+        timesteps=8,
+    )
+
+
+def stimuli(count):
+    """Samples drawn by torch's generator."""
+    draw = torch.Generator().manual_seed(0)
+    return [Sample(f"s{i}", "real", "", torch.randint(256, (200,), generator=draw)) for i in range(count)]
+
+
+@pytest.mark.parametrize("extent", [Extent(), Extent(potentials=False), Extent(layers=("fire",), steps=3)])
+def test_the_size_of_a_sample_is_known_before_it_is_written(tmp_path, extent):
+    """Within a tenth: all memory files in `expect/`."""
+    folder = write_pack(wide(), stimuli(1), tmp_path / "pack", extent=extent)
+    written = sum(path.stat().st_size for path in folder.glob("expect/*/*.mem"))
+    assert abs(sample_bytes(wide(), extent) - written) <= 0.1 * written
+
+
+def test_what_does_not_fit_is_left_out_and_said():
+    """Fewer samples; then no potentials; never none at all."""
+    graph, samples = wide(), stimuli(8)
+    full, spikes = (sample_bytes(graph, Extent(potentials=potentials)) for potentials in (True, False))
+    assert within(graph, samples, 8 * full) == (samples, Extent(), "")
+    kept, extent, note = within(graph, samples, 3 * full)
+    assert (kept, extent) == (samples[:3], Extent())
+    assert "3 of 8 samples: all of it would take" in note
+    assert "ann2snn export" in note
+    kept, extent, note = within(graph, samples, 2 * spikes)
+    assert (kept, extent) == (samples[:2], Extent(potentials=False))
+    assert "2 of 8 samples, no potentials" in note
+    assert within(graph, samples, 1)[0] == samples[:1]

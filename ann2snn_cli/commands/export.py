@@ -134,19 +134,21 @@ def _pack(job: Job) -> list[dict[str, Any]]:
     folder, overwrite = job.path("_pack"), job.options["overwrite"]
     files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=overwrite, flag="--save_dir")
     data = data_of(job.graph, job.provenance, settings, job.snn)
-    job.progress.line("record samples")
     samples, absent = packing.choose_samples(
         job.graph,
         data.test_batches(settings.data.test_batch_size),
         job.options["samples"],
         corners=job.options["corners"],
     )
+    extent = Extent(job.options["layers"], job.options["steps"], job.options["potentials"])
+    size = len(samples) * packing.sample_bytes(job.graph, extent)
+    job.progress.line(f"record {len(samples)} samples, about {size / 1e6:,.0f} MB")
     packing.write_pack(
         job.graph,
         samples,
         folder,
         absent=absent,
-        extent=Extent(job.options["layers"], job.options["steps"], job.options["potentials"]),
+        extent=extent,
         origin=origin(job.provenance, data.name),
         languages=[name for name in packing.LANGUAGES if name in job.formats],
         overwrite=overwrite,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ann2snn_cli.ir.graph import Graph
     from ann2snn_cli.pipeline import Listener
 
+PACK_BYTES = 256_000_000  # of a pack that nobody asked for by size
 STATE_FORMAT = "ann2snn/finetuning"
 
 
@@ -157,8 +158,12 @@ class Outputs:
             return False
         batches = data.test_batches(settings["data"]["test_batch_size"])
         samples, absent = packing.choose_samples(graph, batches, real)
+        samples, extent, left_out = packing.within(graph, samples, PACK_BYTES)
+        document["notes"] += [left_out] if left_out else []
         facts = origin(document, data.name)
-        packing.write_pack(graph, samples, self.pack, absent=absent, origin=facts, overwrite=overwrite)
+        packing.write_pack(
+            graph, samples, self.pack, absent=absent, extent=extent, origin=facts, overwrite=overwrite
+        )
         return True
 
     def _listed(self, with_pack: bool) -> list[dict[str, Any]]:

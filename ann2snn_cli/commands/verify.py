@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ann2snn_cli.commands.options import json_option, settings_options
-from ann2snn_cli.commands.render import Progress, emit, percent, table
+from ann2snn_cli.commands.render import Progress, emit, note, percent, table
 from ann2snn_cli.commands.snn import data_of, load_snn, origin
 from ann2snn_cli.config import Settings
 from ann2snn_cli.errors import UsageError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.twins.faults import Verdict
     from ann2snn_cli.twins.replay import Pack
     from ann2snn_cli.verification import Run, Verification
+
+TEMPORARY_BYTES = 2_000_000_000  # of a pack that is made for one check
 
 
 @click.command()
@@ -91,10 +93,12 @@ def _pack(source: Path, samples: int, schedule: str | None, settings: Settings) 
     graph, provenance = load_snn(source, schedule)
     data = data_of(graph, provenance, settings, source)
     chosen, absent = packing.choose_samples(graph, data.test_batches(settings.data.test_batch_size), samples)
+    chosen, extent, left_out = packing.within(graph, chosen, TEMPORARY_BYTES)
+    if left_out:
+        note(left_out)
     with TemporaryDirectory(prefix="ann2snn_") as place:
-        yield packing.write_pack(
-            graph, chosen, Path(place) / "pack", absent=absent, origin=origin(provenance, data.name)
-        )
+        folder, facts = Path(place) / "pack", origin(provenance, data.name)
+        yield packing.write_pack(graph, chosen, folder, absent=absent, extent=extent, origin=facts)
 
 
 # The report ----------------------------------------------------------------------------------------
