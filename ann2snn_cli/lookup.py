@@ -28,6 +28,16 @@ def unknown(kind: str, name: str, known: Iterable[str], more: str = "") -> Usage
     return UsageError(f"unknown {kind} {name!r}", remedy=f"{meant}{there_is}{more}")
 
 
+def chosen(kind: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Names given one by one or with commas between, each once; refused if one is not known."""
+    names = [name.strip() for each in given for name in each.split(",") if name.strip()]
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+    return list(dict.fromkeys(names))
+
+
 @dataclass(frozen=True)
 class Reference:
     """A function in a user's own code: `path.py`, `path.py:function` or `package.module:function`."""

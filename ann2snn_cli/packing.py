@@ -87,7 +87,7 @@ def _misclassified(graph: Graph, x: Tensor, labels: Tensor, stimuli: Tensor, see
 def refusal(graph: Graph) -> str:
     """Why there can be no pack of this network; empty where there can."""
     try:
-        pack.describe(graph)
+        pack.refuse(graph)
     except UnsupportedNetwork as error:
         return f"no vector pack was written: {error.what} ({error.where})"
     return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ann2snn_cli.errors import BadFile, UsageError
-from ann2snn_cli.lookup import unknown
+from ann2snn_cli.lookup import chosen, unknown
 from ann2snn_cli.twins import diff
 from ann2snn_cli.twins.replay import (
     MANIFEST,
@@ -102,15 +102,13 @@ class Verification:
 
 def backends_named(names: Sequence[str]) -> list[str]:
     """The backends a user asks for; `all` is every one. Refuses unknown names and those that cannot run."""
-    chosen = [name.strip() for each in names for name in each.split(",") if name.strip()]
-    if strange := [name for name in chosen if name not in {"all", *BACKENDS}]:
-        raise unknown("backend", strange[0], ["all", *BACKENDS])
-    if "all" in chosen:
+    asked = chosen("backend", names, ["all", *BACKENDS])
+    if "all" in asked:
         return list(BACKENDS)
-    for name in chosen:
+    for name in asked:
         if reason := BACKENDS[name].unavailable():
             raise UsageError(f"the backend {name} cannot run here", remedy=reason)
-    return list(dict.fromkeys(chosen))
+    return asked
 
 
 def verify_pack(
@@ -128,10 +126,10 @@ def verify_pack(
     damage = problems(folder)
     try:
         pack = read(folder)
-        chosen = _samples(pack, samples)
+        replayed = _samples(pack, samples)
     except Damaged as error:
         return Verification(tuple(dict.fromkeys([*damage, *error.problems])), ())
-    runs = tuple(_run(name, pack, chosen, max_clocks, tell) for name in backends)
+    runs = tuple(_run(name, pack, replayed, max_clocks, tell) for name in backends)
     return Verification(tuple(damage), runs, pack)
 
 

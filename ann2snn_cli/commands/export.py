@@ -79,14 +79,12 @@ def command(snn: Path, formats: tuple[str, ...], schedule: str | None, as_json: 
 
 
 def _chosen(formats: tuple[str, ...]) -> list[str]:
-    from ann2snn_cli.lookup import unknown
+    from ann2snn_cli.lookup import chosen
 
-    chosen = [name.strip() for each in formats for name in each.split(",") if name.strip()]
-    if strange := [name for name in chosen if name not in FORMATS]:
-        raise unknown("format", strange[0], FORMATS)
-    if not chosen:
+    names = chosen("format", formats, FORMATS)
+    if not names:
         raise UsageError("no format is named", remedy=f"name one: {', '.join(FORMATS)}")
-    return list(dict.fromkeys(chosen))
+    return names
 
 
 @dataclass

@@ -24,6 +24,7 @@ from ann2snn_cli.twins.replay import (
     Pack,
     Problem,
     coordinates,
+    count_differences,
     read_spikes,
     read_words,
     recorded,
@@ -114,19 +115,13 @@ def _expected(pack: Pack, sample: str, layer: Layer) -> dict[str, Array]:
 
 def _activity(pack: Pack, sample: str, layer: Layer, got: dict[str, Array], outcome: Outcome) -> None:
     """Hold [steps, ...] of a layer against what the pack expects, as many steps as both have."""
-    first: list[Difference] = []
+    found = []
     for name, wanted in _expected(pack, sample, layer).items():
         if name not in got:
             continue
         steps = min(len(wanted), len(got[name]))
-        ours, theirs = (values[:steps].reshape(steps, -1) for values in (wanted, got[name]))
-        wrong = np.argwhere(ours != theirs)
-        outcome.checked += ours.size
-        outcome.mismatches += len(wrong)
-        if len(wrong):
-            step, neuron = map(int, wrong[0])
-            values = int(ours[step, neuron]), int(theirs[step, neuron])
-            first.append(Difference(sample, layer["name"], step + 1, neuron, name, *values))
+        found.append(count_differences(outcome, (sample, layer["name"], name), wanted[:steps], got[name]))
+    first = [difference for difference in found if difference is not None]
     outcome.first = outcome.first or min(first, key=lambda difference: difference.step, default=None)
 
 
@@ -230,7 +225,7 @@ def _number(text: str) -> int | None:
 
 def describe(pack: Pack, difference: Difference) -> str:
     """A difference in one line: the first's value, and the other's."""
-    layer = next(layer for layer in pack.network.layers if layer["name"] == difference.layer)
+    layer = pack.network.layer(difference.layer)
     place = coordinates(layer, difference.neuron)
     where = f"sample {difference.sample}, layer {difference.layer}, step {difference.step}, {place}"
     got = "no number" if difference.got is None else difference.got

@@ -102,7 +102,7 @@ def _bit_flip(network: Network, layer: Layer, role: str, chance: random.Random) 
     place = chance.randrange(values.size)
     before = int(values.ravel()[place])
     if role == "index":  # another place of the input, or -1: a bit could point outside
-        extent = prod(_layer(network, layer["inputs"][0])["shape"])
+        extent = prod(network.layer(layer["inputs"][0])["shape"])
         after = (before + 2 + chance.randrange(extent)) % (extent + 1) - 1
     elif entry["encoding"] == "bipolar":
         after = -before
@@ -115,7 +115,7 @@ def _bit_flip(network: Network, layer: Layer, role: str, chance: random.Random) 
 
 def apply(network: Network, mutant: Mutant) -> tuple[Network, Layer]:
     """The network and the layer that a mutant makes of them; only that layer is computed with it."""
-    layer = _layer(network, mutant.layer)
+    layer = network.layer(mutant.layer)
     if mutant.kind in CONTRACT_FAULTS:
         ((key, other),) = CONTRACT_FAULTS[mutant.kind].items()
         contract = {**network.contract, key: other[network.contract[key]]}
@@ -125,10 +125,6 @@ def apply(network: Network, mutant: Mutant) -> tuple[Network, Layer]:
     values = network.arrays[mutant.layer, mutant.role].copy()
     values.ravel()[mutant.place] = mutant.after
     return replace(network, arrays={**network.arrays, (mutant.layer, mutant.role): values}), layer
-
-
-def _layer(network: Network, name: str) -> Layer:
-    return next(layer for layer in network.layers if layer["name"] == name)
 
 
 # Judging -------------------------------------------------------------------------------------------
@@ -186,7 +182,7 @@ def _is_seen(pack: Pack, name: str, activity: Activity, clean: Activity, *, in_e
     if not in_expect:
         return False
     steps = pack.manifest["recorded"]["steps"]
-    if _layer(pack.network, name)["kind"] == "integrate_fire" and _differ(activity.train, clean.train, steps):
+    if pack.network.layer(name)["kind"] == "integrate_fire" and _differ(activity.train, clean.train, steps):
         return True
     return pack.manifest["recorded"]["potentials"] and _differ(activity.potentials, clean.potentials, steps)
 
@@ -202,7 +198,7 @@ def _differ(got: Array | None, wanted: Array | None, steps: int) -> bool:
 
 def _equivalence(network: Network, mutant: Mutant) -> str:
     """Why no stimulus can show the mutant, where that can be proved; empty where it cannot."""
-    layer = _layer(network, mutant.layer)
+    layer = network.layer(mutant.layer)
     if mutant.role.startswith("weight"):
         return _unread_weight(network, layer, mutant)
     if mutant.kind in ("threshold", "reset rule", "comparator"):
@@ -215,7 +211,7 @@ def _equivalence(network: Network, mutant: Mutant) -> str:
 
 def _unread_weight(network: Network, layer: Layer, mutant: Mutant) -> str:
     """A weight that only ever meets zeros: padding, or an input that is proved to be 0."""
-    feeders = [_layer(network, name) for name in layer["inputs"]]
+    feeders = [network.layer(name) for name in layer["inputs"]]
     place = mutant.role.partition(".")[2]  # of an add: which of its inputs this weighs
     read = [feeders[int(place)]] if place else feeders
     if all(feeder["passes"] == {"lowest": 0, "highest": 0} for feeder in read):
@@ -226,7 +222,7 @@ def _unread_weight(network: Network, layer: Layer, mutant: Mutant) -> str:
 
 def _reached(network: Network, mutant: Mutant, active: dict[str, Array]) -> bool:
     """Does a weight ever meet one of these values of its inputs?"""
-    layer = _layer(network, mutant.layer)
+    layer = network.layer(mutant.layer)
     alone = np.zeros_like(network.arrays[mutant.layer, mutant.role])
     alone.ravel()[mutant.place] = 1
     others = {key: np.zeros_like(value) for key, value in network.arrays.items() if key[0] == mutant.layer}

@@ -68,6 +68,16 @@ class Network:
             return values.reshape(-1, *[1] * (len(layer["shape"]) - 1))
         return values if layer["shape"] else values.reshape(())
 
+    def layer(self, name: str) -> Layer:
+        """The layer of that name."""
+        return next(layer for layer in self.layers if layer["name"] == name)
+
+    @property
+    def input(self) -> Layer:
+        """The layer that takes the stimulus."""
+        (layer,) = [layer for layer in self.layers if layer["kind"] == "input"]
+        return layer
+
     @property
     def steps(self) -> int:
         """T."""
@@ -89,7 +99,7 @@ class Pack:
 
     def stimulus(self, name: str) -> Array:
         """The input's integers, in the input's shape."""
-        (layer,) = [layer for layer in self.network.layers if layer["kind"] == "input"]
+        layer = self.network.input
         return read_words(
             self.folder, self.sample(name)["stimulus"], layer["bits"], layer["encoding"], layer["shape"]
         )
@@ -289,13 +299,9 @@ def compute(network: Network, layer: Layer, trains: list[Array]) -> Activity:
     if kind == "max_pool":
         return Activity(_max_pool(layer, trains[0]))
     rank = len(layer["shape"]) if kind == "concat" else None
-    lead = trains[0].shape[: trains[0].ndim - (rank or _input_rank(network, layer))]
+    lead = trains[0].shape[: trains[0].ndim - (rank or len(network.layer(layer["inputs"][0])["shape"]))]
     flat = [train.reshape(-1, *train.shape[len(lead) :]) for train in trains]
     return Activity(_LINEAR[kind](network, layer, flat).reshape(*lead, *layer["shape"]))
-
-
-def _input_rank(network: Network, layer: Layer) -> int:
-    return next(len(other["shape"]) for other in network.layers if other["name"] == layer["inputs"][0])
 
 
 def _exact(values: Array) -> Array:
@@ -535,21 +541,23 @@ def compare(pack: Pack, sample: str, activity: dict[str, Activity], outputs: dic
         found = []
         for name, wanted, got in (("spike", spikes, seen.train), ("potential", potentials, seen.potentials)):
             if wanted is not None:
-                found.append(_difference(outcome, (sample, layer["name"], name), wanted, got))
+                found.append(count_differences(outcome, (sample, layer["name"], name), wanted, got))
         first = [difference for difference in found if difference is not None]
         outcome.first = outcome.first or min(first, key=lambda each: each.step, default=None)
     sums = pack.result(sample)["outputs"]
     for name in pack.network.outputs:
         wanted = np.asarray(sums[name])[None]
-        difference = _difference(outcome, (sample, name, "result"), wanted, outputs[name].reshape(1, -1))
+        difference = count_differences(
+            outcome, (sample, name, "result"), wanted, outputs[name].reshape(1, -1)
+        )
         outcome.first = outcome.first or difference
     return outcome
 
 
-def _difference(
+def count_differences(
     outcome: Outcome, place: tuple[str, str, str], wanted: Array, got: Array | None
 ) -> Difference | None:
-    """Count what differs, and give the first."""
+    """Enter into the outcome what differs of [steps, ...], at (sample, layer, field); gives the first."""
     assert got is not None
     sample, layer, name = place
     wanted, got = wanted.reshape(len(wanted), -1), got.reshape(len(got), -1)[: len(wanted)]
@@ -594,7 +602,7 @@ def coordinates(layer: Layer, neuron: int) -> str:
 
 def describe(pack: Pack, difference: Difference) -> str:
     """A difference in one line."""
-    layer = next(layer for layer in pack.network.layers if layer["name"] == difference.layer)
+    layer = pack.network.layer(difference.layer)
     where = f"sample {difference.sample}, layer {difference.layer}"
     when = f", step {difference.step}" if difference.step else ""
     got = "no number" if difference.got is None else difference.got

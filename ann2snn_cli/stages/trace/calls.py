@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +44,22 @@ def target_of(call: FxNode) -> str:
     return str(call.target)
 
 
+def operator_of(call: FxNode) -> Callable[..., Any]:
+    """The operator itself."""
+    assert callable(call.target)
+    return call.target
+
+
+def source_of(call: FxNode) -> FxNode:
+    """The value that the call acts on: its first argument."""
+    source = call.args[0]
+    assert isinstance(source, FxNode)
+    return source
+
+
 def shape_of(call: FxNode) -> Shape:
-    """The shape of one sample of the result."""
-    shape = call.meta["val"].shape
-    if len(shape) == 0 or isinstance(shape[0], int) or not all(isinstance(size, int) for size in shape[1:]):
-        batch = batch_size(shape[0]) if len(shape) else None
-        if batch is None or any(not isinstance(size, int) for size in shape[1:]):
-            return tuple(int(size) for size in shape[1:] if isinstance(size, int))
-    return tuple(int(size) for size in shape[1:])
+    """The shape of one sample of the result, sizes that follow the batch left out."""
+    return tuple(size for size in call.meta["val"].shape[1:] if isinstance(size, int))
 
 
 def batch_size(size: Any) -> int | Batch:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import Node as FxNode
 
 from ann2snn_cli.ir.ops import AvgPool, BatchNorm, Conv, Linear, MaxPool, Relu, Reshape
-from ann2snn_cli.stages.trace.calls import ints, keeps_batch, module_of
+from ann2snn_cli.stages.trace.calls import ints, keeps_batch, module_of, source_of
 from ann2snn_cli.stages.trace.common import mean_of_all, rectifier
 from ann2snn_cli.stages.trace.draft import Draft, Reading
 from ann2snn_cli.stages.trace.opaque import opaque
@@ -30,7 +30,7 @@ def _conv(draft: Draft, call: FxNode) -> Reading:
         a["weight"], a["bias"], ints(a["stride"], rank), ints(padding, rank), dilation, a["groups"],
         output_padding=(0,) * rank,
     )  # fmt: skip
-    return op, (call.args[0],)  # type: ignore[return-value]
+    return op, (source_of(call),)
 
 
 def _conv_transposed(draft: Draft, call: FxNode) -> Reading:
@@ -48,7 +48,7 @@ def _conv_transposed(draft: Draft, call: FxNode) -> Reading:
         transposed=True,
         output_padding=ints(a["output_padding"], rank),
     )
-    return op, (call.args[0],)  # type: ignore[return-value]
+    return op, (source_of(call),)
 
 
 def _linear(draft: Draft, call: FxNode) -> Reading:
@@ -69,11 +69,11 @@ def _batch_norm(draft: Draft, call: FxNode, index: int = 0) -> Reading:
 
 
 def _relu(draft: Draft, call: FxNode) -> Reading:
-    return Relu(), (call.args[0],)  # type: ignore[return-value]
+    return Relu(), (source_of(call),)
 
 
 def _relu6(draft: Draft, call: FxNode) -> Reading:
-    return Relu(limit=6.0), (call.args[0],)  # type: ignore[return-value]
+    return Relu(limit=6.0), (source_of(call),)
 
 
 def _clamp(low: str, high: str) -> Callable[[Draft, FxNode], Reading]:
@@ -85,7 +85,7 @@ def _clamp(low: str, high: str) -> Callable[[Draft, FxNode], Reading]:
         if isinstance(floor, FxNode | Tensor) or isinstance(top, FxNode | Tensor) or floor is None:
             return opaque(draft, call)
         op = rectifier(floor, top)
-        return opaque(draft, call) if op is None else (op, (call.args[0],))  # type: ignore[return-value]
+        return opaque(draft, call) if op is None else (op, (source_of(call),))
 
     return read
 
@@ -120,23 +120,18 @@ def _mean(draft: Draft, call: FxNode) -> Reading:
     a = draft.arguments(call)
     shape = a["self"].meta["val"].shape
     axes = sorted(axis % len(shape) for axis in a["dim"] or ())
-    if axes != list(range(2, len(shape))) or len(shape) not in (3, 4, 5) or not a["keepdim"]:
-        return (
-            opaque(draft, call)
-            if a["keepdim"] or axes != list(range(2, len(shape)))
-            else _mean_dropped(draft, call)
-        )
+    if axes != list(range(2, len(shape))) or len(shape) not in (3, 4, 5):
+        return opaque(draft, call)
+    if not a["keepdim"]:
+        return _mean_dropped(draft, call)
     kernel = tuple(int(size) for size in shape[2:])
     return mean_of_all(kernel), (a["self"],)
 
 
 def _mean_dropped(draft: Draft, call: FxNode) -> Reading:
     """x.mean((2, 3)): the pooling is its own node, the reshape carries the call's name."""
-    source = call.args[0]
-    assert isinstance(source, FxNode)
+    source = source_of(call)
     shape = source.meta["val"].shape
-    if len(shape) not in (3, 4, 5):
-        return opaque(draft, call)
     kernel = tuple(int(size) for size in shape[2:])
     module = module_of(call)
     pool = draft.add(
@@ -152,14 +147,7 @@ def _mean_dropped(draft: Draft, call: FxNode) -> Reading:
 
 def _max_pool(draft: Draft, call: FxNode, index: int = 0) -> Reading:
     a = draft.arguments(call)
-    rank = (
-        len(
-            call.meta["val"][0].shape
-            if isinstance(call.meta["val"], tuple | list)
-            else call.meta["val"].shape
-        )
-        - 2
-    )
+    rank = source_of(call).meta["val"].dim() - 2
     kernel = ints(a["kernel_size"], rank)
     stride = ints(a["stride"], rank) if a["stride"] else kernel
     op = MaxPool(kernel, stride, ints(a["padding"], rank), ints(a["dilation"], rank), bool(a["ceil_mode"]))

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 from torch.fx import Node as FxNode
 
 from ann2snn_cli.ir.ops import Gather, Opaque, Permute, Reshape
-from ann2snn_cli.stages.trace.calls import keeps_batch, shape_of
+from ann2snn_cli.stages.trace.calls import keeps_batch, operator_of, shape_of, source_of
 from ann2snn_cli.stages.trace.common import moved, stays
 from ann2snn_cli.stages.trace.draft import Draft, Reading
 from ann2snn_cli.stages.trace.opaque import opaque
 
 
 def _reshape(draft: Draft, call: FxNode) -> Reading:
-    source = call.args[0]
-    assert isinstance(source, FxNode)
+    source = source_of(call)
     if not keeps_batch(call) or not keeps_batch(source):
         return opaque(draft, call)
     return (None if shape_of(call) == shape_of(source) else Reshape()), (source,)
@@ -39,11 +37,11 @@ def _permute(draft: Draft, call: FxNode) -> Reading:
 
 
 def _same(draft: Draft, call: FxNode) -> Reading:
-    return None, (call.args[0],)  # type: ignore[return-value]
+    return None, (source_of(call),)
 
 
 def _cast(draft: Draft, call: FxNode) -> Reading:
-    kept = call.meta["val"].dtype == call.args[0].meta["val"].dtype  # type: ignore[union-attr]
+    kept = call.meta["val"].dtype == source_of(call).meta["val"].dtype
     return _same(draft, call) if kept else opaque(draft, call)
 
 
@@ -53,11 +51,10 @@ def _dropout(draft: Draft, call: FxNode) -> Reading:
 
 def _move(draft: Draft, call: FxNode) -> Reading:
     """Run the call on the positions themselves: what comes out says where each value came from."""
-    source = call.args[0]
-    assert isinstance(source, FxNode)
+    source = source_of(call)
     if not keeps_batch(call) or not keeps_batch(source) or call.all_input_nodes != [source]:
         return opaque(draft, call)
-    target: Callable[..., Tensor] = call.target  # type: ignore[assignment]
+    target = operator_of(call)
     words = {key: draft.value(value) for key, value in call.kwargs.items()}
     gather = moved(lambda places: target(places, *draft.value(call.args[1:]), **words), shape_of(source))
     if gather is None or tuple(gather.index.shape) != shape_of(call):
@@ -72,8 +69,7 @@ def _pad(draft: Draft, call: FxNode) -> Reading:
 
 def _split(draft: Draft, call: FxNode, index: int) -> Reading:
     """One piece of a split or chunk: a slice."""
-    source = call.args[0]
-    assert isinstance(source, FxNode)
+    source = source_of(call)
     a = draft.arguments(call)
     if a.get("dim", 0) == 0 or not keeps_batch(source):
         op, inputs = opaque(draft, call)
@@ -81,7 +77,7 @@ def _split(draft: Draft, call: FxNode, index: int) -> Reading:
         return Opaque(op.target, op.args, op.kwargs, index), inputs
     shape = shape_of(source)
     places = torch.arange(math.prod(shape)).reshape(1, *shape)
-    target: Callable[..., Sequence[Tensor]] = call.target  # type: ignore[assignment]
+    target = operator_of(call)
     piece = target(places, *draft.value(call.args[1:]), **call.kwargs)[index]
     return Gather(piece[0]), (source,)
 

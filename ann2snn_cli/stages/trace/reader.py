@@ -15,7 +15,7 @@ from torch.fx import Node as FxNode
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.ops import Batch, Gather, Input, Op, Opaque
 from ann2snn_cli.stages.trace import layers, moves, sums
-from ann2snn_cli.stages.trace.calls import batch_size, leaves, module_of, shape_of, target_of
+from ann2snn_cli.stages.trace.calls import batch_size, leaves, module_of, operator_of, shape_of, target_of
 from ann2snn_cli.stages.trace.draft import Draft, Reading
 from ann2snn_cli.stages.trace.opaque import opaque
 from ann2snn_cli.stages.trace.program import Program
@@ -78,7 +78,7 @@ class Reader:
             )
 
     def _constant(self, call: FxNode) -> None:
-        target: Callable[..., Any] = call.target  # type: ignore[assignment]
+        target = operator_of(call)
         with torch.no_grad():
             args = torch.fx.node.map_arg(call.args, lambda source: self.draft.constants[source])
             kwargs = torch.fx.node.map_arg(call.kwargs, lambda source: self.draft.constants[source])

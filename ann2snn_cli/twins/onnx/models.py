@@ -42,20 +42,16 @@ def model(network: Network, *, potentials: bool = True) -> ModelProto:
     refuse_unknown(network)
     refuse_wider_than_int32(network)
     element = input_element(network)
-    stimulus = info(INPUT, element, (STEPS, BATCH, *_input(network)["shape"]))
+    stimulus = info(INPUT, element, (STEPS, BATCH, *network.input["shape"]))
     write = _layerwise if network.contract["schedule"] == "layerwise" else _stepwise
     return _finish(network, write(network, stimulus, element == TensorProto.UINT8, potentials), _INTEGERS)
 
 
 def input_element(network: Network) -> int:
     """The type of the integer graph's stimulus: uint8 where 8 bits hold it, else int32."""
-    layer = _input(network)
+    layer = network.input
     fits = layer["encoding"] == "unsigned" and layer["bits"] <= 8
     return int(TensorProto.UINT8 if fits else TensorProto.INT32)
-
-
-def _input(network: Network) -> Layer:
-    return next(layer for layer in network.layers if layer["kind"] == "input")
 
 
 def _rule(network: Network) -> Rule:
@@ -71,9 +67,7 @@ def _names(network: Network) -> set[str]:
 def _stepwise(network: Network, stimulus: ValueInfoProto, narrow: bool, potentials: bool) -> GraphProto:
     taken = _names(network)
     step, outer = Stepwise(Draft(taken), Integers(), _rule(network)), Draft(taken)
-    now = info(
-        step.draft.name("now"), stimulus.type.tensor_type.elem_type, (BATCH, *_input(network)["shape"])
-    )
+    now = info(step.draft.name("now"), stimulus.type.tensor_type.elem_type, (BATCH, *network.input["shape"]))
     Writer(network, step.draft, step.numbers, step, potentials).write(now.name, narrow)
     write_scan(outer, step, stimulus.name, now)
     outputs = [info(called, element, (STEPS, BATCH, *shape)) for _, called, element, shape in step.shown]
@@ -84,7 +78,7 @@ def _stepwise(network: Network, stimulus: ValueInfoProto, narrow: bool, potentia
 def _layerwise(network: Network, stimulus: ValueInfoProto, narrow: bool, potentials: bool) -> GraphProto:
     draft = Draft(_names(network))
     schedule = Layerwise(draft, Integers(), _rule(network), stimulus.name)
-    flat = draft.reshape(stimulus.name, _input(network)["shape"])
+    flat = draft.reshape(stimulus.name, network.input["shape"])
     Writer(network, draft, schedule.numbers, schedule, potentials).write(flat, narrow)
     return draft.graph("network", [stimulus], [info(*each) for each in schedule.shown])
 
@@ -103,7 +97,7 @@ def step_model(network: Network) -> ModelProto:
     Writer(network, step.draft, step.numbers, step, potentials=True).write(INPUT, narrow=False)
     for state in step.totals():
         step.show(state.after, state.total, TensorProto.FLOAT, state.shape)
-    now = info(INPUT, TensorProto.FLOAT, (BATCH, *_input(network)["shape"]))
+    now = info(INPUT, TensorProto.FLOAT, (BATCH, *network.input["shape"]))
     return _finish(network, step.draft.graph("step", [now, *step.inputs()], step.outputs()), _STEP)
 
 

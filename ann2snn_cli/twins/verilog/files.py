@@ -33,7 +33,7 @@ def parameters(pack: Pack) -> Iterator[File]:
 
 def stimulus(pack: Pack) -> File:
     """What the input is shown."""
-    (start,) = [layer for layer in pack.network.layers if layer["kind"] == "input"]
+    start = pack.network.input
     return File(f"stimulus/{SAMPLE}/in.mem", size(start), start, "stimulus")
 
 

@@ -1,6 +1,7 @@
 """The vector pack: what a chip team needs to replay a network (docs/vector-pack.md)."""
 
 from ann2snn_cli.stages.export.pack.describe import describe as describe
+from ann2snn_cli.stages.export.pack.describe import refuse as refuse
 from ann2snn_cli.stages.export.pack.samples import Absent as Absent
 from ann2snn_cli.stages.export.pack.samples import Sample as Sample
 from ann2snn_cli.stages.export.pack.samples import corner_samples as corner_samples

@@ -50,8 +50,7 @@ MEANING = {
 
 def describe(graph: Graph) -> Network:
     """Needs SPIKING in integers; refuses real numbers, naming the layers."""
-    _refuse_real(graph)
-    _refuse_several_inputs(graph)
+    refuse(graph)
     proved = bounds(graph, graph.timing.schedule)
     spiking, names = spiking_nodes(graph), _file_names(graph)
     layers, arrays = [], {}
@@ -75,6 +74,12 @@ def describe(graph: Graph) -> Network:
         arrays.update({(node.name, role): values for role, (values, _) in parameters.items()})
     widest = max(span.bits for bound in proved.values() for span in _spans(bound))
     return Network(asdict(graph.timing) | MEANING, layers, list(graph.outputs), widest, arrays)
+
+
+def refuse(graph: Graph) -> None:
+    """Refuse what has no pack: real numbers, and several inputs."""
+    _refuse_real(graph)
+    _refuse_several_inputs(graph)
 
 
 def _refuse_real(graph: Graph) -> None:
@@ -190,7 +195,6 @@ def _synapse(values: Array, bits: int | None, axes: str) -> tuple[Array, Fields]
 
 def _per(node: Node, values: Tensor, bits: int | None = None) -> tuple[Array, Fields]:
     """Values of a layer, of each channel or of each neuron."""
-    stored: Fields = {"bits": 0, "encoding": "two's complement"}
     array = numbers(values)
     channels = (*node.shape[:1], *[1] * (len(node.shape) - 1))
     if array.size == 1:
@@ -199,7 +203,7 @@ def _per(node: Node, values: Tensor, bits: int | None = None) -> tuple[Array, Fi
         per, array = "channel", array.reshape(-1)
     else:
         per, array = "neuron", np.ascontiguousarray(np.broadcast_to(array, node.shape))
-    return array, stored | {"bits": bits or signed_bits(array), "per": per}
+    return array, {"bits": bits or signed_bits(array), "encoding": "two's complement", "per": per}
 
 
 def _input(graph: Graph, node: Node, op: Input, bound: Bound) -> tuple[str, Fields, Parameters]:

@@ -157,15 +157,13 @@ class _Files:
         return entry
 
     def _stimulus(self, sample: Sample) -> dict[str, str]:
-        (layer,) = [layer for layer in self.net.layers if layer["kind"] == "input"]
+        layer = self.net.input
         memory, events = f"stimulus/{sample.name}/in.mem", f"stimulus/{sample.name}/in.aer"
         values = sample.stimulus.cpu().numpy()
         content = words(values, layer["bits"], layer["encoding"])
         self._memory(memory, content, layer["bits"], values.astype(np.int32))
         flat = values.ravel()
-        lines = "".join(f"{place} {flat[place]}\n" for place in np.flatnonzero(flat)).splitlines(
-            keepends=True
-        )
+        lines = [f"{place} {flat[place]}\n" for place in np.flatnonzero(flat)]
         self.text(events, "".join(f"{t} {line}" for t in range(1, self.net.steps + 1) for line in lines))
         return {"stimulus": memory, "events": events}
 
