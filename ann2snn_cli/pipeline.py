@@ -23,8 +23,7 @@ from ann2snn_cli.ir.contract import Contract, Reset, Rounding
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.spikes import real_valued
-from ann2snn_cli.ir.verify import verify, verify_exact
+from ann2snn_cli.ir.verify import theorem_holds, verify, verify_exact
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
@@ -368,16 +367,6 @@ def _evaluate_batch(graph: Graph, x: Tensor, labels: Tensor, result: Evaluation)
     for score, outputs in zip(result.by_step, (runs[own].by_step or ())[0], strict=True):
         score.add(outputs, labels)
     return runs[own].outputs[0]
-
-
-def theorem_holds(graph: Graph) -> bool:
-    """Is the layerwise SNN the quantized network exactly? Not with zero reset, floats or opaque nodes."""
-    integer = all(not unit.is_floating_point() for unit in _thresholds(graph))
-    return graph.timing.reset_mode is Reset.SUBTRACTION and integer and not real_valued(graph)
-
-
-def _thresholds(graph: Graph) -> list[Tensor]:
-    return [node.op.threshold for node in graph.nodes if isinstance(node.op, IntegrateFire)]
 
 
 def refuse_mismatch(graph: Graph, evaluation: Evaluation) -> None:
