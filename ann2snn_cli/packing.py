@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from ann2snn_cli.pipeline import Batch
 from ann2snn_cli.stages.export import pack
 from ann2snn_cli.stages.export.pack import Absent, Extent, Recording, Sample
 from ann2snn_cli.stages.simulate import simulate
-from ann2snn_cli.twins.replay import Pack
+from ann2snn_cli.twins import PROGRAMS
 
-LANGUAGES = ("c", "verilog")
+LANGUAGES = tuple(PROGRAMS)
 SEARCHED = 2048  # test samples among which a misclassified one is looked for ...
 PORTION = 64  # ... so many at a time
 
@@ -164,11 +163,6 @@ def write_pack(
         extent=extent,
         absent=absent,
         origin=origin,
-        programs={language: _sources(language) for language in languages},
+        programs={language: PROGRAMS[language] for language in languages},
         overwrite=overwrite,
     )
-
-
-def _sources(language: str) -> Callable[[Pack], Mapping[str, str]]:
-    sources: Callable[[Pack], Mapping[str, str]] = import_module(f"ann2snn_cli.twins.{language}").sources
-    return sources

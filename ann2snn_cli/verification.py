@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ann2snn_cli.errors import BadFile, UsageError
 from ann2snn_cli.lookup import chosen, unknown
-from ann2snn_cli.twins import diff
+from ann2snn_cli.packs import diff
+from ann2snn_cli.twins import TWINS, Simulator
 from ann2snn_cli.twins.replay import (
     MANIFEST,
     Damaged,
@@ -23,46 +22,6 @@ from ann2snn_cli.twins.replay import (
     read,
     values_to_check,
 )
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A twin and what runs it; its module in twins/ is imported when it is first asked."""
-
-    module: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    usual_clocks: int | None = None  # what it simulates in about 20 seconds; None: it does not count clocks
-
-    def unavailable(self) -> str:
-        """What is missing for it to run here, and the remedy; empty if nothing is."""
-        return str(self._twin.unavailable(**self.options))
-
-    def version(self) -> str:
-        """Of what runs it."""
-        return str(self._twin.version(**self.options))
-
-    def verify(self, pack: Pack, samples: Sequence[str], work: Path) -> Outcome:
-        """Replay samples and compare everything that is recorded; `work` is an empty folder."""
-        outcome: Outcome = self._twin.verify(pack, samples, work, **self.options)
-        return outcome
-
-    def clocks(self, pack: Pack) -> int:
-        """About how many clocks one sample takes, where a simulator of hardware counts them; else 0."""
-        return 0 if self.usual_clocks is None else int(self._twin.cycles(pack))
-
-    @property
-    def _twin(self) -> Any:
-        return import_module(f"ann2snn_cli.twins.{self.module}")
-
-
-BACKENDS = {
-    "numpy": Backend("replay"),
-    "onnx": Backend("onnx", {"runtime": "reference"}),
-    "onnxruntime": Backend("onnx", {"runtime": "onnxruntime"}),
-    "c": Backend("c"),
-    "iverilog": Backend("verilog", {"tool": "iverilog"}, usual_clocks=4_000_000),
-    "verilator": Backend("verilog", {"tool": "verilator"}, usual_clocks=100_000_000),
-}
 
 
 @dataclass(frozen=True)
@@ -102,11 +61,11 @@ class Verification:
 
 def backends_named(names: Sequence[str]) -> list[str]:
     """The backends a user asks for; `all` is every one. Refuses unknown names and those that cannot run."""
-    asked = chosen("backend", names, ["all", *BACKENDS])
+    asked = chosen("backend", names, ["all", *TWINS])
     if "all" in asked:
-        return list(BACKENDS)
+        return list(TWINS)
     for name in asked:
-        if reason := BACKENDS[name].unavailable():
+        if reason := TWINS[name].unavailable():
             raise UsageError(f"the backend {name} cannot run here", remedy=reason)
     return asked
 
@@ -158,23 +117,21 @@ def _samples(pack: Pack, names: Sequence[str]) -> tuple[str, ...]:
 def _run(
     name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None, tell: Callable[[str], None]
 ) -> Run:
-    backend = BACKENDS[name]
-    if reason := backend.unavailable():
+    twin, fitting = TWINS[name], samples
+    if reason := twin.unavailable():
         return Run(name, skipped=reason)
-    clocks, most = backend.clocks(pack), max_clocks or backend.usual_clocks or 0
-    fitting = samples[: most // clocks] if clocks else samples
-    if not fitting:
-        return Run(
-            name, skipped=f"one sample takes about {clocks:,} clocks, more than {most:,}: --max_clocks N"
-        )
+    if isinstance(twin, Simulator):
+        clocks, most = twin.clocks(pack), max_clocks or twin.default_clocks
+        fitting = samples[: most // clocks]
+        if not fitting:
+            what = f"one sample takes about {clocks:,} clocks, more than {most:,}: --max_clocks N"
+            return Run(name, skipped=what)
     tell(f"{name}: {len(fitting)} of {len(samples)} samples")
     expected = sum(values_to_check(pack, sample) for sample in fitting)
     start, outcome, failed = time.perf_counter(), None, ""
     try:
         with tempfile.TemporaryDirectory(prefix="ann2snn_") as work:
-            outcome = backend.verify(pack, fitting, Path(work))
+            outcome = twin.verify(pack, fitting, Path(work))
     except Damaged as error:
         failed = str(error)
-    return Run(
-        name, backend.version(), fitting, expected, outcome, time.perf_counter() - start, failed=failed
-    )
+    return Run(name, twin.version(), fitting, expected, outcome, time.perf_counter() - start, failed=failed)

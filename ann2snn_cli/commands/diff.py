@@ -12,7 +12,7 @@ from ann2snn_cli.commands.options import json_option
 from ann2snn_cli.commands.render import emit
 
 if TYPE_CHECKING:
-    from ann2snn_cli.twins.diff import Comparison
+    from ann2snn_cli.packs.diff import Comparison
     from ann2snn_cli.twins.replay import Pack
 
 
@@ -40,7 +40,7 @@ def command(one: Path, other: Path, as_json: bool) -> int:
 
 
 def _document(pack: Pack, found: Comparison) -> dict[str, Any]:
-    from ann2snn_cli.twins.diff import describe
+    from ann2snn_cli.packs.diff import describe
 
     activity = found.activity
     first = activity.first

@@ -17,7 +17,7 @@ from ann2snn_cli.config import Settings
 from ann2snn_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ann2snn_cli.twins.faults import Verdict
+    from ann2snn_cli.packs.faults import Verdict
     from ann2snn_cli.twins.replay import Pack
     from ann2snn_cli.verification import Run, Verification
 
@@ -142,7 +142,7 @@ def _run_document(result: Verification, run: Run) -> dict[str, Any]:
 def _faults(pack: Pack, count: int, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from ann2snn_cli.twins import faults
+    from ann2snn_cli.packs import faults
 
     verdicts = faults.judge(pack, count, seed, names)
     killed = sum(bool(verdict.killed_by) for verdict in verdicts)

@@ -22,9 +22,9 @@ from ann2snn_cli.ir.ops import (
     Scale,
 )
 from ann2snn_cli.packing import write_pack
+from ann2snn_cli.packs.faults import Coverage, Mutant, apply, coverage, judge, mutants
 from ann2snn_cli.stages.export.pack import Extent, Sample, describe
 from ann2snn_cli.twins import replay
-from ann2snn_cli.twins.faults import Coverage, Mutant, apply, coverage, judge, mutants
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 CONTRACTS = [(delay, reset) for delay in (0, 1, 2, 4) for reset in ("subtraction", "zero")]  # of 4 steps
