@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ann2snn_cli.ir import allowed
+
 
 @dataclass(frozen=True, eq=False)
 class Op:
@@ -227,6 +229,9 @@ class Opaque(Op):
     args: tuple[Any, ...]  # plain values, tensors, `Ref` and `Batch`, nested in tuples
     kwargs: tuple[tuple[str, Any], ...] = ()
     output: int | None = None  # which of several results
+
+    def __post_init__(self) -> None:
+        allowed.check(self.target, self.args, dict(self.kwargs))
 
     @property
     def kind(self) -> str:

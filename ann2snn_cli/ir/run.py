@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ann2snn_cli.errors import InvalidGraph
-from ann2snn_cli.ir import neuron
+from ann2snn_cli.ir import allowed, neuron
 from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.ops import (
     Add,
@@ -198,8 +198,7 @@ def opaque(node: Node, op: Opaque, xs: list[Tensor]) -> Tensor:
             return value.to(xs[0].dtype)
         return value
 
-    namespace, name, overload = op.target.split(".")
-    target = getattr(getattr(getattr(torch.ops, namespace), name), overload)
+    target = allowed.operator(op.target)
     result = target(*(resolve(arg) for arg in op.args), **{key: resolve(arg) for key, arg in op.kwargs})
     value: Tensor = result if op.output is None else result[op.output]
     return value
