@@ -13,9 +13,7 @@ from torch import Tensor
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Input, IntegrateFire
-from ann2snn_cli.ir.run import encode
-from ann2snn_cli.ir.trains import Activity
+from ann2snn_cli.ir.ops import Activity, Input, IntegrateFire
 from ann2snn_cli.pipeline import Batch
 from ann2snn_cli.stages.export import pack
 from ann2snn_cli.stages.export.pack import Absent, Extent, Recording, Sample
@@ -60,7 +58,7 @@ def _portions(batches: Iterable[Batch]) -> Iterator[Batch]:
 def _stimuli(graph: Graph, x: Tensor) -> Tensor:
     (node,) = graph.inputs
     assert isinstance(node.op, Input)
-    return encode(node.op, x.double()).long()
+    return node.op.encode(x.double()).long()
 
 
 def _real(place: int, stimulus: Tensor, label: Tensor) -> Sample:
@@ -110,7 +108,7 @@ def within(graph: Graph, samples: list[Sample], most_bytes: int) -> tuple[list[S
 
 def sample_bytes(graph: Graph, extent: Extent) -> int:
     """About how large the expectations of one sample are, as text."""
-    proved = bounds(graph, graph.timing.schedule)
+    proved = bounds(graph)
     total = 0
     for name in extent.chosen(graph):
         neurons, potential = prod(graph[name].shape), proved[name].potential
@@ -122,7 +120,7 @@ def sample_bytes(graph: Graph, extent: Extent) -> int:
 
 
 def record(graph: Graph, sample: Sample) -> Recording:
-    """What every population and read-out does, in the graph's own schedule."""
+    """What every population and read-out does, at the graph's own delay."""
     spikes, potentials, sums = {}, {}, {}
 
     def watch(node: Node, activity: Activity) -> None:
@@ -135,8 +133,8 @@ def record(graph: Graph, sample: Sample) -> Recording:
             sums[node.name] = train.sum(0).numpy()
 
     (node,) = graph.inputs
-    x = sample.stimulus[None].double() * node.worth.cpu().double()
-    outputs = simulate(graph, x, watch=watch).outputs
+    x = sample.stimulus[None].double() * node.known_unit.cpu().double()
+    outputs = simulate(graph, x, watch=watch, potentials=True).outputs
     prediction = int(outputs[0].argmax()) if len(outputs) == 1 and _scores_classes(graph) else None
     return Recording(sample, spikes, potentials, sums, prediction)
 

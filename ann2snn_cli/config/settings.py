@@ -114,8 +114,14 @@ class Threshold(Section):
     )
     schedule: str = setting(
         "stepwise",
-        "stepwise: all layers at each step; layerwise: a layer integrates its whole input, then fires",
+        "stepwise: all layers at each step (a delay of 0); layerwise: a layer integrates its whole input, "
+        "then fires (a delay of T)",
         one_of("stepwise", "layerwise"),
+    )
+    delay: int | None = setting(
+        None,
+        "steps a population integrates before it may fire, 0 to T (default: what the schedule says)",
+        Rule("a whole number, 0 or more, or none", lambda delay: delay is None or delay >= 0),
     )
     pooling: str = setting(
         "auto",

@@ -30,10 +30,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ann2snn_cli.errors import UsageError
-from ann2snn_cli.ir.graph import Node
+from ann2snn_cli.errors import InvalidGraph, UsageError
 from ann2snn_cli.ir.ops import Gather, Op, Scale, map_tensors
-from ann2snn_cli.ir.run import real
 
 Shape = tuple[int, ...]
 _Entry = TypeVar("_Entry")
@@ -165,8 +163,8 @@ def shape_after(op: Op, shapes: Iterable[Shape], shape: Shape | None = None, whe
     shapes = list(shapes)
     samples = [torch.empty(2, *each, device="meta") for each in shapes]
     try:
-        result = real(Node("", map_tensors(op, lambda each: each.to("meta")), (), shape or ()), samples)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        result = map_tensors(op, lambda each: each.to("meta")).real(samples, shape or ())
+    except (RuntimeError, ValueError, TypeError, IndexError, InvalidGraph) as error:
         words = ", ".join(map(str, shapes))
         raise UsageError(
             f"{op.kind} does not fit a sample of shape {words}: {str(error).splitlines()[0]}",

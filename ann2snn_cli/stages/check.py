@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ann2snn_cli.config import Hardware
-from ann2snn_cli.ir.bounds import Span, bounds
+from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
     Add,
@@ -36,7 +36,7 @@ from ann2snn_cli.ir.ops import (
     Scale,
 )
 from ann2snn_cli.ir.registers import has_register, potential
-from ann2snn_cli.ir.spikes import spiking_nodes
+from ann2snn_cli.ir.span import Span
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _spikes_are_pooled(graph: Graph, node: Node, hardware: Hardware, bits: int) 
     if hardware.pooling != "spiking" or not isinstance(node.op, AvgPool):
         return
     stuck = _first_without_neurons(graph, node)
-    if node.inputs[0] not in spiking_nodes(graph):
+    if node.inputs[0] not in graph.spiking:
         (feeder,) = graph.fed_by(node)
         what = "the input itself" if isinstance(feeder.op, Input) else f"currents of {_layer(feeder)}"
         yield Verdict(
@@ -329,17 +329,18 @@ def _potentials_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Ve
         return
     fits = held.bits <= limit
     remedy = "" if fits else _potential_remedies(graph, node, held, limit)
-    proof = f"{held.low:.0f}..{held.high:.0f} in {graph.timing.timesteps} timesteps, {graph.timing.schedule}"
+    proof = (
+        f"{held.low:.0f}..{held.high:.0f} in {graph.timing.timesteps} timesteps, delay {graph.timing.delay}"
+    )
     yield Verdict("potential_bits", _layer(node), held.bits, limit, fits, remedy, proof=proof)
 
 
 def _potential_remedies(graph: Graph, node: Node, held: Span, limit: int) -> str:
-    """The other schedule where it needs less, fewer timesteps where one would fit, and smaller weights."""
-    other = "layerwise" if graph.timing.schedule == "stepwise" else "stepwise"
-    there = potential(graph, node, other)
+    """No delay where that needs less, fewer timesteps where one would fit, and smaller weights."""
+    there = potential(graph, node, 0)
     remedies = []
     if there is not None and there.bits < held.bits:
-        remedies.append(f"--schedule {other} ({there.bits} bits)")
+        remedies.append(f"--delay 0 ({there.bits} bits)")
     if graph.timing.timesteps > 1 and _one_step(graph, node).bits <= limit:
         remedies.append("fewer --timesteps")
     return "; or ".join([*remedies, "fewer --weight_bitwidth"])
