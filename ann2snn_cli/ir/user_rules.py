@@ -95,20 +95,16 @@ def _refuse_unknown(target: Any, where: str) -> None:
     overloads = _overloads(name) if namespace == "aten" else []
     if overload and (namespace != "aten" or overload in overloads):
         return
-    spellings = [f"aten.{name}.{each}" for each in overloads] or [
-        "aten.NAME.OVERLOAD, aten.leaky_relu.default"
-    ]
-    raise UsageError(
-        f"there is no operator {target!r}", where=where, remedy=f"name one of torch's: {', '.join(spellings)}"
-    )
+    near = [f"aten.{name}.{each}" for each in overloads]
+    remedy = f"did you mean {' or '.join(near)}?" if near else 'write it as "aten.NAME.OVERLOAD"'
+    raise UsageError(f"there is no operator {target!r}", where=where, remedy=remedy)
 
 
 def _overloads(name: str) -> list[str]:
     """List the overloads that give tensors and write into none, as `torch.export` names them."""
-    schemas = [
-        each for each in torch._C._jit_get_schemas_for_operator(f"aten::{name}") if not each.is_mutable
-    ]
-    return [each.overload_name or "default" for each in schemas if "Tensor" in str(each.returns)]
+    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{name}")
+    give_tensors = [each for each in schemas if any("Tensor" in str(item.type) for item in each.returns)]
+    return [each.overload_name or "default" for each in give_tensors if not each.is_mutable]
 
 
 def _file_of(rule: Any) -> str:

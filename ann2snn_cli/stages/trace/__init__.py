@@ -41,12 +41,7 @@ def trace(
     reader = Reader(export_program(network, input_shapes), {**BUILT_IN, **own})
     graph = reader.graph()
     for rule in own.values():
-        unused = (
-            ""
-            if reader.used[rule.target]
-            else ": the network makes no such call, or the rule left it as it is"
-        )
-        note(f"rule for {rule.target} from {rule.origin}{unused}")
+        note(f"rule for {rule.target} from {rule.origin}{'' if reader.used[rule.target] else ': not used'}")
     return graph
 
 
