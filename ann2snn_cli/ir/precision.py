@@ -15,7 +15,7 @@ EXACT_FLOAT32 = 2**22  # in float32 2^24; two bits are kept for convolution algo
 
 
 def exact_dtypes(graph: Graph, delay: int | None = None) -> dict[str, torch.dtype]:
-    """Needs SPIKING; gives for every node the type that carries its trains exactly, float64 of real numbers."""
+    """Needs SPIKING; gives for every node the type that carries its trains exactly, float64 of reals."""
     found = bounds(graph, delay)
     return {node.name: _dtype(graph, node, found[node.name]) for node in graph.nodes}
 
