@@ -154,21 +154,23 @@ def test_a_rule_that_fails_names_the_users_own_line(tmp_path):
 # What no rule takes --------------------------------------------------------------------------------
 
 REFUSED = {
-    "random": (lambda x: x + torch.randn_like(x), r"aten\.randn_like\.default.*random"),
-    "a random constant": (lambda x: x + torch.randn(3), r"aten\.randn\.default.*random"),
-    "dropout that stays": (lambda x: F.dropout(x, 0.5, training=True), r"aten\.\w*dropout\.default.*random"),
-    "unfilled memory": (lambda x: x + torch.empty(3), r"aten\.empty\.memory_format"),
-}
+    "random": (lambda x: x + torch.randn_like(x), r"aten\.randn_like\.default.*random", "a rule"),
+    "dropout that stays": (
+        lambda x: F.dropout(x, 0.5, training=True), r"aten\.\w*dropout\.default.*random", "a rule",
+    ),
+    "a random constant": (lambda x: x + torch.randn(3), r"aten\.randn\.default.*random", "register_buffer"),
+    "unfilled memory": (lambda x: x + torch.empty(3), r"aten\.empty\.memory_format", "register_buffer"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_an_operator_that_is_not_allowed_is_refused_by_name(what):
-    """The layer and the operator are named, the remedy is a rule or other operators."""
-    function, message = REFUSED[what]
+    """The layer and the operator are named; the remedy is a rule, or for a constant to compute it once."""
+    function, message, remedy = REFUSED[what]
     with pytest.raises(UnsupportedNetwork, match=message) as caught:
         trace(Calls(function), [(3,)])
     assert "test_trace_rules.py:" in caught.value.where
-    assert "rule" in caught.value.remedy
+    assert remedy in caught.value.remedy
 
 
 def test_all_that_is_refused_is_said_at_once():
@@ -177,6 +179,8 @@ def test_all_that_is_refused_is_said_at_once():
         trace(Calls(lambda x: F.relu(x + torch.randn_like(x)) * torch.rand(3)), [(3,)])
     assert "aten.randn_like.default" in caught.value.what
     assert "aten.rand.default" in caught.value.what
+    assert "a rule" in caught.value.remedy
+    assert "register_buffer" in caught.value.remedy
 
 
 def test_a_rule_opens_the_way_for_an_operator_that_is_not_allowed():

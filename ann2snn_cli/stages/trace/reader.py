@@ -28,6 +28,8 @@ BUILT_IN: dict[str, Rule] = merged(layers.RULES, sums.RULES, moves.RULES)
 
 _SIZES = ("operator", "_operator", "math", "builtins", "torch")  # homes of functions that compute sizes only
 
+_CONSTANT_REMEDY = "compute it once, in __init__, and keep it with register_buffer()"
+
 
 @dataclass
 class Reader:
@@ -66,7 +68,13 @@ class Reader:
             # else a tuple of tensors: read where an item of it is taken
         except UnsupportedNetwork as refused:
             self.refused.append(_located(refused, call))
-            self.draft.values[call] = self.draft.first_input()  # to go on, and find what else is refused
+            self._stand_in(call)  # to go on, and find what else is refused
+
+    def _stand_in(self, call: FxNode) -> None:
+        """Give a refused call a value of its own shape; the graph is not going to be used."""
+        if isinstance(call.meta.get("val"), Tensor):
+            self.draft.values[call] = result_of(call)
+            self.draft.names[self.draft.values[call]] = self.draft.names[self.draft.first_input()]
 
     def _placeholder(self, call: FxNode) -> None:
         signature = self.program.graph_signature
@@ -161,11 +169,11 @@ class Reader:
             return
         if len(self.refused) == 1:
             raise self.refused[0]
-        lines = [f"{each.where}: {each.what}" for each in self.refused]
+        lines = list(dict.fromkeys(f"{each.where}: {each.what}" for each in self.refused))
         raise UnsupportedNetwork(
             "\n  ".join([f"{len(lines)} calls of the network cannot be converted", *lines]),
             where=", ".join(dict.fromkeys(each.where for each in self.refused)),
-            remedy=self.refused[0].remedy,
+            remedy="; ".join(dict.fromkeys(each.remedy for each in self.refused)),
         )
 
 
@@ -174,7 +182,9 @@ def _runnable(call: FxNode) -> Callable[..., Any]:
     target = call.target
     assert callable(target)
     of_sizes = getattr(target, "__module__", "") in _SIZES and not isinstance(call.meta.get("val"), Tensor)
-    return target if of_sizes else allowed.operator(target_of(call))
+    if not of_sizes and (why := allowed.refusal(target_of(call))):
+        raise UnsupportedNetwork(f"{target_of(call)} is not run: {why}", remedy=_CONSTANT_REMEDY)
+    return target
 
 
 def _located(refused: UnsupportedNetwork, call: FxNode) -> UnsupportedNetwork:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from onnx import NodeProto, checker
 
-from ann2snn_cli.errors import BadWeights, UnsupportedNetwork, UsageError
+from ann2snn_cli.errors import BadWeights, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import map_tensors
 from ann2snn_cli.ir.rules import merged, shape_after
@@ -164,8 +164,6 @@ class _Walk:
                 self._emit(call, _READERS[call.kind](self.draft, call), call.proto.output[0])
         except Refused:
             raise
-        except UsageError as error:  # by `shape_after`
-            raise Refused(error.what) from error
         except Exception as error:  # torch, numpy and Python each have their own for sizes that do not fit
             raise Refused(f"its sizes or attributes do not fit: {first_line(error)}") from error
 
