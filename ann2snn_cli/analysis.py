@@ -51,13 +51,15 @@ def analyse(
     device: torch.device | str,
     *,
     tell: Callable[[str], None] = lambda line: None,
+    rules: pipeline.Rules | None = None,
 ) -> Analysis:
     """Convert anew for every step of the ladder; compare the last layer by layer with the float network."""
     rows: list[Accuracies] = []
     ann: float | None = None
     for steps in ladder(settings.threshold.timesteps):
         asked = replace(settings, threshold=replace(settings.threshold, timesteps=steps))
-        graph = pipeline.convert(network, data, asked, hardware=hardware, device=device).graph
+        converted = pipeline.convert(network, data, asked, hardware=hardware, device=device, rules=rules)
+        graph = converted.graph
         batches = data.test_batches(settings.data.test_batch_size)
         score = pipeline.evaluate(graph, batches, network=network, device=device)
         pipeline.refuse_mismatch(graph, score)
@@ -69,7 +71,7 @@ def analyse(
     tell("errors by layer")
     x = next(iter(data.test_batches(LAYER_SAMPLES)))[0]
     pooling = pipeline.pooling_of(settings, hardware)
-    floats = pipeline.prepare(network, data.input_shape, settings, pooling).to(device)
+    floats = pipeline.prepare(network, data.input_shape, settings, pooling, rules=rules).to(device)
     graph_there = graph.to(device)
     parts = torch.split(x.to(device), settings.data.test_batch_size)
     errors = layer_errors(floats, graph_there, parts, lambda part: spike_counts(graph_there, part))

@@ -10,7 +10,7 @@ quantized ANN, the SNN stepwise and the SNN layerwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from ann2snn_cli.errors import HardwareViolations, VerificationMismatch
 from ann2snn_cli.ir.contract import Contract, Reset, Rounding
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import IntegrateFire
+from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.verify import theorem_holds, verify, verify_exact
 from ann2snn_cli.stages.calibrate import calibrate
@@ -37,6 +38,7 @@ from ann2snn_cli.stages.trace import OnnxNetwork, trace
 
 Batch = tuple[Tensor, Tensor]
 Shape = tuple[int, ...]
+Rules = Mapping[str, Rule]  # a user's own rules by torch operator, see `ir/rules.py`
 
 CORRECTION_SAMPLES = 256
 
@@ -75,14 +77,22 @@ class Listener:
 
 
 def prepare(
-    network: nn.Module, input_shape: Shape | Sequence[Shape], settings: Settings, pooling: str = "sum"
+    network: nn.Module,
+    input_shape: Shape | Sequence[Shape],
+    settings: Settings,
+    pooling: str = "sum",
+    *,
+    rules: Rules | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Graph:
     """The network as a FOLDED graph: traced, in normal form, with the pooling of the hardware.
 
-    A network is an nn.Module; what `load_onnx` gives is one.
+    A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own, by torch operator;
+    `note` is told which were used.
     """
     shapes = [input_shape] if isinstance(input_shape[0], int) else list(input_shape)
-    graph = verify(fold(verify(trace(network, shapes)), batch_norm=settings.fold.batch_norm))  # type: ignore[arg-type]
+    graph = verify(trace(network, shapes, rules=rules, note=note))  # type: ignore[arg-type]
+    graph = verify(fold(graph, batch_norm=settings.fold.batch_norm))
     return verify(spiking_pools(graph)) if pooling == "spiking" else graph
 
 
@@ -141,11 +151,13 @@ def convert(
     device: torch.device | str = "cpu",
     loss: Loss = cross_entropy,
     listener: Listener | None = None,
+    rules: Rules | None = None,
 ) -> Conversion:
     """The trained network as an integer SNN. Limits of the hardware are checked first, registers last."""
     tell = listener or Listener()
     tell.stage("trace and fold")
-    graph = prepare(network, data.input_shape, settings, pooling_of(settings, hardware))
+    pooling, of_rules = pooling_of(settings, hardware), list[str]()
+    graph = prepare(network, data.input_shape, settings, pooling, rules=rules, note=of_rules.append)
     verdicts: list[Verdict] = []
     if hardware is not None:
         verdicts += check(graph, hardware, settings.quantize.weight_bitwidth)
@@ -169,7 +181,7 @@ def convert(
         registers = check_registers(spiking, hardware)
         refuse_violations(registers, hardware, settings.check.allow)
         verdicts += registers
-    return Conversion(spiking, tuple(verdicts), (*notes_of(network), *notes))
+    return Conversion(spiking, tuple(verdicts), (*notes_of(network), *of_rules, *notes))
 
 
 def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.device | str) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,15 @@ def convert(
     device: torch.device | str = "cpu",
     loss: Loss = cross_entropy,
     settings: Settings | None = None,
+    rules: pipeline.Rules | str | None = None,
     **flags: Any,
 ) -> SpikingNetwork:
     """A trained network and data -> SNN.
 
     `data` are samples (x, or x and labels) or a dataset of `ann2snn_cli.data`; training-free unless
     `finetune_epochs` is given. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
-    mode="99.9%", channel_wise=True, schedule="layerwise", ...
+    mode="99.9%", channel_wise=True, schedule="layerwise", ... `rules` say what an activation becomes, by its
+    torch operator (see `ann2snn_cli/ir/rules.py`), or name a file of such rules.
 
         snn = ann2snn_cli.convert(network, x, mode="max", weight_bitwidth=8, timesteps=32)
     """
@@ -89,7 +91,10 @@ def convert(
     limits = load_hardware(catalog.hardware_file(hardware)) if isinstance(hardware, str) else hardware
     samples = _dataset(data)
     network = network.to(device)
-    conversion = pipeline.convert(network, samples, chosen, hardware=limits, device=device, loss=loss)
+    own = catalog.load_rules(rules or chosen.rules) if not isinstance(rules, Mapping) else rules
+    conversion = pipeline.convert(
+        network, samples, chosen, hardware=limits, device=device, loss=loss, rules=own
+    )
     return SpikingNetwork(conversion.graph, {"notes": list(conversion.notes)})
 
 

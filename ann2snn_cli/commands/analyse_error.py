@@ -24,8 +24,8 @@ USUAL = "example_net"
 
 @click.command()
 @settings_options(
-    "network", "ann_weight", "data", "fold", "calibrate", "quantize", "finetune", "threshold", "check", "run",
-    default_network=USUAL,
+    "network", "ann_weight", "rules", "data", "fold", "calibrate", "quantize", "finetune", "threshold",
+    "check", "run", default_network=USUAL,
 )  # fmt: skip
 @click.option("--save_dir", type=click.Path(path_type=Path), help="Default: NETWORK_analysis.")
 @overwrite_option
@@ -41,7 +41,7 @@ def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json:
     ann2snn analyse-error
     ann2snn analyse-error mnist_cnn --weight_bitwidth 3 --finetune_epochs 0
     """
-    from ann2snn_cli import analysis
+    from ann2snn_cli import analysis, catalog
     from ann2snn_cli.commands.bench import lay_out
     from ann2snn_cli.stages.export import files
 
@@ -51,7 +51,13 @@ def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json:
     files.refuse_shut(folder.parent, "--save_dir")
     with Progress("analyse") as progress:
         result = analysis.analyse(
-            bench.network, bench.data, bench.settings, bench.hardware, bench.device, tell=progress.line
+            bench.network,
+            bench.data,
+            bench.settings,
+            bench.hardware,
+            bench.device,
+            tell=progress.line,
+            rules=catalog.load_rules(settings.rules),
         )
     document = _document(bench, result, folder)
     files.write_folder(folder, lambda place: _fill(place, document, result), overwrite=overwrite)

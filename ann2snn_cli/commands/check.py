@@ -15,7 +15,7 @@ USUAL = "v1"  # what a network that names no hardware is checked against
 
 
 @click.command()
-@settings_options("network", "data", "fold", "quantize", "threshold", "check", "run")
+@settings_options("network", "rules", "data", "fold", "quantize", "threshold", "check", "run")
 @json_option
 def command(settings: Settings, as_json: bool) -> int:
     """List every limit of a chip that a network breaks.
@@ -27,7 +27,7 @@ def command(settings: Settings, as_json: bool) -> int:
     ann2snn check example_net
     ann2snn check vgg16 --hardware v1 --weight_bitwidth 2
     """
-    from ann2snn_cli import pipeline
+    from ann2snn_cli import catalog, pipeline
     from ann2snn_cli.commands.bench import plan
     from ann2snn_cli.errors import UsageError
     from ann2snn_cli.stages import check
@@ -38,7 +38,11 @@ def command(settings: Settings, as_json: bool) -> int:
         raise UsageError("no hardware is named", remedy="name one: --hardware v1 (ann2snn ls hardware)")
     settings = planned.settings
     graph = pipeline.prepare(
-        planned.network, planned.input_shape, settings, pipeline.pooling_of(settings, hardware)
+        planned.network,
+        planned.input_shape,
+        settings,
+        pipeline.pooling_of(settings, hardware),
+        rules=catalog.load_rules(settings.rules),
     )
     verdicts = check.check(graph, hardware, settings.quantize.weight_bitwidth)
     broken = check.violations(verdicts, settings.check.allow)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.stages.quantize.finetune import EpochReport
 
 SECTIONS = (
-    "network", "ann_weight", "data", "fold", "calibrate", "quantize", "finetune", "threshold", "check", "run",
-    "save",
+    "network", "ann_weight", "rules", "data", "fold", "calibrate", "quantize", "finetune", "threshold",
+    "check", "run", "save",
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) ->
     ann2snn convert example_net --weight_bitwidth 4 --timesteps 16
     ann2snn convert ./my_net.py --dataset npz:my_data.npz --ann_weight my_net.pth --finetune_epochs 0
     """
-    from ann2snn_cli import pipeline
+    from ann2snn_cli import catalog, pipeline
     from ann2snn_cli.commands.bench import lay_out
     from ann2snn_cli.commands.outputs import Outputs
 
@@ -59,6 +59,7 @@ def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) ->
             hardware=bench.hardware,
             device=bench.device,
             listener=listener,
+            rules=catalog.load_rules(bench.settings.rules),
         )
     evaluation = _evaluated(bench, conversion.graph)
     document = report(bench, conversion, evaluation)

@@ -12,7 +12,7 @@ from ann2snn_cli.config import Settings
 
 
 @click.command()
-@settings_options("network", "data", "fold", "check", "threshold", "run")
+@settings_options("network", "rules", "data", "fold", "check", "threshold", "run")
 @json_option
 def command(settings: Settings, as_json: bool) -> None:
     """Show the graph of a network or of a converted network.
@@ -69,13 +69,11 @@ def _snn(settings: Settings) -> tuple[str, Any, dict[str, Any]]:
 
 
 def _network(settings: Settings) -> tuple[str, Any, dict[str, Any]]:
-    from ann2snn_cli import pipeline
+    from ann2snn_cli import catalog, pipeline
     from ann2snn_cli.commands.bench import plan
 
     planned = plan(settings)
     pooling = pipeline.pooling_of(planned.settings, planned.hardware)
-    return (
-        planned.spec.name,
-        pipeline.prepare(planned.network, planned.input_shape, planned.settings, pooling),
-        {},
-    )
+    rules = catalog.load_rules(planned.settings.rules)
+    graph = pipeline.prepare(planned.network, planned.input_shape, planned.settings, pooling, rules=rules)
+    return planned.spec.name, graph, {}
