@@ -500,3 +500,26 @@ def test_axes_are_permuted_without_the_batch():
     assert permute.op.order == (2, 0, 1)
     assert permute.shape == (4, 2, 3)
     assert not trace(Calls(lambda m, x: torch.cat([x, x], 2)), [(2, 3)]).of(Concat)
+
+
+class ClassToken(nn.Module):
+    """A learned token put before those of the sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.fc(torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1))
+
+
+def test_a_constant_that_every_sample_has_is_a_bias():
+    """A class token is no operator of its own: zeros with a bias, so that it becomes integers."""
+    torch.manual_seed(0)
+    network = ClassToken().eval()
+    graph = trace(network, [(4, 6)])
+
+    assert not graph.of(Opaque)
+    x = torch.randn(5, 4, 6)
+    assert torch.allclose(run(graph, x)[0], network(x), atol=1e-6)
