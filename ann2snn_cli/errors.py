@@ -9,12 +9,50 @@ Ann2SnnError                 exit code 1
 ├── UsageError                 exit code 2: a wrong name, value or setting
 ├── HardwareViolations         exit code 3: a limit of the chip is broken
 └── VerificationMismatch       exit code 4: two twins disagree
+
+A remedy often names a setting. Which words name it depends on the reader: `--weight_bitwidth 4` on the command
+line, `weight_bitwidth=4` in Python. So a text holds the setting itself (`Setting`), and who shows the text says
+how it is spelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+import ast
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+_SETTING = re.compile(r"\{setting:(\w+)(?:=([^{}]*))?\}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting, and the value to give it, inside a text: f"lower {Setting('weight_bitwidth')}"."""
+
+    name: str  # as flags and the Python API name it
+    value: Any = None  # None: the setting as such; else a word, a number, True or False, or a tuple of words
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{{setting:{self.name}}}"
+        value = str(self.value) if isinstance(self.value, str) else self.value  # an enum is its word
+        return f"{{setting:{self.name}={value!r}}}"
+
+
+def as_argument(setting: Setting) -> str:
+    """The setting as Python writes it: `weight_bitwidth=4`."""
+    return setting.name if setting.value is None else f"{setting.name}={setting.value!r}"
+
+
+def spelled(text: str, spell: Callable[[Setting], str] = as_argument) -> str:
+    """The text with every setting in it written out."""
+
+    def write(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        return spell(Setting(name, None if value is None else ast.literal_eval(value)))
+
+    return _SETTING.sub(write, text)
 
 
 class Ann2SnnError(Exception):
@@ -31,7 +69,7 @@ class Ann2SnnError(Exception):
     def __str__(self) -> str:
         where = f" ({self.where})" if self.where else ""
         remedy = f"\n  remedy: {self.remedy}" if self.remedy else ""
-        return f"{self.what}{where}{remedy}"
+        return spelled(f"{self.what}{where}{remedy}")
 
 
 class UnsupportedNetwork(Ann2SnnError):

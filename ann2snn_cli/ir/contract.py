@@ -1,0 +1,71 @@
+"""The contract: how a network is shown a sample, the part of the arithmetic that holds for all of its neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from ann2snn_cli.errors import UsageError
+
+
+class Choice(str, Enum):
+    """Base of the settings that are one of a few words; text shows the word itself."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Reset(Choice):
+    """What a spike does to the potential: V ← V − θ, or V ← 0."""
+
+    SUBTRACTION = "subtraction"
+    ZERO = "zero"
+
+
+class Rounding(Choice):
+    """Where the half spike of charge that rounds a count enters: in the first potential, the bias, nowhere."""
+
+    POTENTIAL = "potential"
+    BIAS = "bias"
+    NONE = "none"
+
+
+class Pooling(Choice):
+    """How average pooling is done: by sums of integers, or by neurons of its own."""
+
+    SUM = "sum"
+    SPIKING = "spiking"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """T, the reset, the firing delay D and the rounding of a network (SPEC 1 and 5).
+
+    A population integrates its input for T steps and fires for T steps, beginning D steps after its input
+    begins. D = 0 is called stepwise, D = T layerwise.
+    """
+
+    timesteps: int
+    reset_mode: Reset = Reset.SUBTRACTION
+    delay: int = 0
+    rounding: Rounding = Rounding.POTENTIAL
+
+    def __post_init__(self) -> None:
+        _refuse_other_than_whole("timesteps", self.timesteps, 1, None)
+        _refuse_other_than_whole("the delay", self.delay, 0, self.timesteps)
+        for name, kind in (("reset_mode", Reset), ("rounding", Rounding)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                words = ", ".join(each.value for each in kind)
+                raise UsageError(f"{name} is {value!r}", remedy=f"give a {kind.__name__}: {words}")
+
+    def with_delay(self, delay: int | None) -> Contract:
+        """The same contract with another delay; None keeps it."""
+        return self if delay is None else replace(self, delay=delay)
+
+
+def _refuse_other_than_whole(name: str, value: object, low: int, high: int | None) -> None:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or value < low or (high is not None and value > high):  # type: ignore[operator]
+        limits = f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
+        raise UsageError(f"{name} is {value!r}", remedy=f"give {limits}")
