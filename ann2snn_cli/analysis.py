@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ann2snn_cli import pipeline
 from ann2snn_cli.config import Hardware, Settings
-from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.trains import Activity
+from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
 from ann2snn_cli.stages.simulate import simulate
 
@@ -78,11 +77,5 @@ def analyse(
 
 
 def spike_counts(graph: Graph, x: Tensor) -> dict[str, Tensor]:
-    """What every population and read-out passes on over all steps, in the graph's own schedule."""
-    parts: dict[str, list[Tensor]] = {}
-
-    def see(node: Node, activity: Activity) -> None:
-        parts.setdefault(node.name, []).append(activity.train.sum(0))
-
-    simulate(graph, x, watch=see, potentials=False)
-    return {name: torch.cat(pieces) for name, pieces in parts.items()}
+    """What every population and read-out passes on over all steps, at the graph's own delay."""
+    return dict(simulate(graph, x, counts=True).counts or {})

@@ -110,7 +110,7 @@ def within(graph: Graph, samples: list[Sample], most_bytes: int) -> tuple[list[S
 
 def sample_bytes(graph: Graph, extent: Extent) -> int:
     """About how large the expectations of one sample are, as text."""
-    proved = bounds(graph, graph.timing.schedule)
+    proved = bounds(graph)
     total = 0
     for name in extent.chosen(graph):
         neurons, potential = prod(graph[name].shape), proved[name].potential
@@ -122,7 +122,7 @@ def sample_bytes(graph: Graph, extent: Extent) -> int:
 
 
 def record(graph: Graph, sample: Sample) -> Recording:
-    """What every population and read-out does, in the graph's own schedule."""
+    """What every population and read-out does, at the graph's own delay."""
     spikes, potentials, sums = {}, {}, {}
 
     def watch(node: Node, activity: Activity) -> None:
@@ -136,7 +136,7 @@ def record(graph: Graph, sample: Sample) -> Recording:
 
     (node,) = graph.inputs
     x = sample.stimulus[None].double() * node.worth.cpu().double()
-    outputs = simulate(graph, x, watch=watch).outputs
+    outputs = simulate(graph, x, watch=watch, potentials=True).outputs
     prediction = int(outputs[0].argmax()) if len(outputs) == 1 and _scores_classes(graph) else None
     return Recording(sample, spikes, potentials, sums, prediction)
 

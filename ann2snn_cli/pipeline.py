@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from ann2snn_cli.config import Hardware, Settings
 from ann2snn_cli.errors import HardwareViolations, VerificationMismatch
-from ann2snn_cli.ir.graph import Contract, Graph, Node
+from ann2snn_cli.ir.contract import Contract, Reset, Rounding
+from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.spikes import real_valued
-from ann2snn_cli.ir.trains import Activity
 from ann2snn_cli.ir.verify import verify, verify_exact
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
@@ -31,6 +31,7 @@ from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.quantize.correct import correct_biases
 from ann2snn_cli.stages.quantize.finetune import EpochReport, Finetuning, Loss, cross_entropy, finetune
 from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.simulate import run as run_engine
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
@@ -101,7 +102,10 @@ def pooling_of(settings: Settings, hardware: Hardware | None) -> str:
 def contract_of(settings: Settings) -> Contract:
     """The part of the settings that is the arithmetic's."""
     chosen = settings.threshold
-    return Contract(chosen.timesteps, chosen.reset_mode, chosen.schedule, chosen.rounding)
+    delay = chosen.delay
+    if delay is None:
+        delay = chosen.timesteps if chosen.schedule == "layerwise" else 0
+    return Contract(chosen.timesteps, Reset(chosen.reset_mode), delay, Rounding(chosen.rounding))
 
 
 def refuse_violations(verdicts: Sequence[Verdict], hardware: Hardware, allow: Sequence[str]) -> None:
@@ -192,13 +196,20 @@ def _improved(
     recipe = Finetuning(
         settings.finetune.epochs, settings.finetune.lr, settings.finetune.momentum, settings.finetune.wd
     )
-    schedule = graph.timing.schedule
+    delay = graph.timing.delay
     notes: list[str] = []
     if recipe.epochs == 0:
         tell.stage("correct biases")
-        return _if_better(graph, correct_biases(graph, x, schedule), x, trained=False, notes=notes), notes
+        return _if_better(
+            graph, correct_biases(graph, x, run_engine, delay=delay), x, trained=False, notes=notes
+        ), notes
     graph = _if_better(
-        graph, correct_biases(graph, x, "layerwise"), x, trained=False, notes=[], schedule="layerwise"
+        graph,
+        correct_biases(graph, x, run_engine, delay=graph.timing.timesteps),
+        x,
+        trained=False,
+        notes=[],
+        delay=graph.timing.timesteps,
     )
     tell.stage(f"finetune, {recipe.epochs} epochs")
 
@@ -217,21 +228,20 @@ def _improved(
         save=tell.save,
         resume=tell.resume,
     )
-    if schedule == "stepwise":
-        tell.stage("correct biases for the stepwise schedule")
-        graph = _if_better(
-            graph, correct_biases(graph, x, schedule, trained=True), x, trained=True, notes=notes
-        )
+    if delay < graph.timing.timesteps:
+        tell.stage(f"correct biases for a delay of {delay}")
+        corrected = correct_biases(graph, x, run_engine, delay=delay, trained=True)
+        graph = _if_better(graph, corrected, x, trained=True, notes=notes)
     return verify(graph), notes
 
 
 def _if_better(
-    graph: Graph, corrected: Graph, x: Tensor, *, trained: bool, notes: list[str], schedule: str | None = None
+    graph: Graph, corrected: Graph, x: Tensor, *, trained: bool, notes: list[str], delay: int | None = None
 ) -> Graph:
     """The corrected graph if its outputs on the calibration samples are nearer to those it stands for."""
     with torch.no_grad():
         wanted = run_counts(threshold(graph), x.double())[0] if trained else run(graph, x.double())[0]
-        before, after = (_distance(threshold(each), x, wanted, schedule) for each in (graph, corrected))
+        before, after = (_distance(threshold(each), x, wanted, delay) for each in (graph, corrected))
     kept = after < before
     notes.append(
         f"bias correction {'kept' if kept else 'not kept'}: "
@@ -240,8 +250,8 @@ def _if_better(
     return corrected if kept else graph
 
 
-def _distance(graph: Graph, x: Tensor, wanted: Tensor, schedule: str | None) -> float:
-    return float((simulate(graph, x, schedule=schedule).outputs[0] - wanted).abs().mean())
+def _distance(graph: Graph, x: Tensor, wanted: Tensor, delay: int | None) -> float:
+    return float((simulate(graph, x, delay=delay).outputs[0] - wanted).abs().mean())
 
 
 def _some_samples(data: Samples, settings: Settings) -> Tensor:
@@ -339,27 +349,23 @@ def _ann_outputs(network: nn.Module | None, x: Tensor) -> Tensor | None:
 
 
 def _evaluate_batch(graph: Graph, x: Tensor, labels: Tensor, result: Evaluation) -> Tensor:
-    """Both schedules and the quantized network on a batch; gives the outputs in the graph's own schedule."""
-
-    def count(node: Node, activity: Activity) -> None:
-        if isinstance(node.op, IntegrateFire):
-            result.spikes[node.name] = result.spikes.get(node.name, 0) + int(activity.train.sum())
-
-    own = graph.timing.schedule
+    """D = 0, D = T and the quantized network on a batch; gives the outputs at the graph's own delay."""
+    steps, own = graph.timing.timesteps, graph.timing.delay
     runs = {
-        schedule: simulate(
-            graph, x, schedule=schedule, watch=count if schedule == own else None, potentials=False
-        )
-        for schedule in ("stepwise", "layerwise")
+        delay: simulate(graph, x, delay=delay, by_step=delay == own, counts=delay == own)
+        for delay in {0, steps, own}
     }
+    for node in graph.of(IntegrateFire):
+        spikes = (runs[own].counts or {})[node.name].sum()
+        result.spikes[node.name] = result.spikes.get(node.name, 0) + int(spikes)
     with torch.no_grad():
         quantized = run_counts(graph, x.double())[0]
-    layerwise = runs["layerwise"].outputs[0]
+    layerwise = runs[steps].outputs[0]
     result.quantized.add(quantized, labels)
     result.layerwise.add(layerwise, labels)
-    result.stepwise.add(runs["stepwise"].outputs[0], labels)
+    result.stepwise.add(runs[0].outputs[0], labels)
     result.differing_outputs += int((layerwise != quantized).flatten(1).any(dim=1).sum())
-    for score, outputs in zip(result.by_step, runs[own].by_step[0], strict=True):
+    for score, outputs in zip(result.by_step, (runs[own].by_step or ())[0], strict=True):
         score.add(outputs, labels)
     return runs[own].outputs[0]
 
@@ -367,7 +373,7 @@ def _evaluate_batch(graph: Graph, x: Tensor, labels: Tensor, result: Evaluation)
 def theorem_holds(graph: Graph) -> bool:
     """Is the layerwise SNN the quantized network exactly? Not with zero reset, floats or opaque nodes."""
     integer = all(not unit.is_floating_point() for unit in _thresholds(graph))
-    return graph.timing.reset_mode == "subtraction" and integer and not real_valued(graph)
+    return graph.timing.reset_mode is Reset.SUBTRACTION and integer and not real_valued(graph)
 
 
 def _thresholds(graph: Graph) -> list[Tensor]:
@@ -395,8 +401,8 @@ class Latency:
     depth: int  # populations on the longest way through the network
 
     def steps(self, schedule: str) -> int:
-        """Stepwise T; layerwise one pass of T steps for each layer of neurons."""
-        return self.timesteps if schedule == "stepwise" else self.timesteps * max(1, self.depth)
+        """T + depth·D: every population on the way waits D steps; the read-out integrates the last T."""
+        return self.timesteps * (1 if schedule == "stepwise" else 1 + self.depth)
 
     def report(self) -> dict[str, dict[str, int]]:
         """Both schedules: latency of a sample, and steps a sample with potentials buffered twice or once."""

@@ -34,9 +34,9 @@ class SpikingNetwork(nn.Module):
         outputs = self.simulate(x).outputs
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def simulate(self, x: Inputs, *, schedule: str | None = None, watch: Any = None) -> Simulation:
+    def simulate(self, x: Inputs, *, delay: int | None = None, watch: Any = None) -> Simulation:
         """The outputs after every step; `watch(node, activity)` is shown what every population does."""
-        return simulate(self.graph, x, schedule=schedule, watch=watch)
+        return simulate(self.graph, x, delay=delay, by_step=True, watch=watch, potentials=True)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the `.pth` that `load` reads."""

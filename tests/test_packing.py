@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from ann2snn_cli import packing
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract, Reset
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Concat, Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Reshape
 from ann2snn_cli.packing import choose_samples, record, refusal, sample_bytes, within, write_pack
 from ann2snn_cli.stages.export.pack import Extent, Sample
@@ -28,7 +29,7 @@ def whole(*values):
 def spiking(*nodes, timesteps=2, schedule="stepwise", reset_mode="subtraction", outputs=None):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, source=f"net.{node[0]}", unit=ONE) for node in nodes)
-    return Graph(made, outputs or (made[-1].name,), Level.SPIKING, Contract(timesteps, reset_mode, schedule))
+    return Graph(made, outputs or (made[-1].name,), Level.SPIKING, Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0))
 
 
 def classifier(unit=1.0, low=0):

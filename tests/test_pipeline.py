@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ann2snn_cli import pipeline
 from ann2snn_cli.config import Settings, load_hardware
 from ann2snn_cli.errors import HardwareViolations, VerificationMismatch
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, IntegrateFire, MaxPool, Relu
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.simulate import simulate

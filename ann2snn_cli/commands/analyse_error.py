@@ -67,7 +67,7 @@ def _document(bench: Bench, result: Analysis, folder: Path) -> dict[str, Any]:
         "schema": "ann2snn/analyse-error/1",
         "network": bench.spec.name,
         "dataset": bench.data.name,
-        "schedule": result.graph.timing.schedule,
+        "delay": result.graph.timing.delay,
         "test_samples": bench.data.test_size,
         "ann": result.ann,
         "accuracy": [asdict(row) for row in result.by_timesteps],
@@ -98,7 +98,7 @@ def _fill(place: Path, document: dict[str, Any], result: Analysis) -> None:
         note("no accuracy picture: the outputs are no class scores")
     (place / "layers.png").write_bytes(
         pictures.error_by_layer(
-            f"{name}, T = {result.graph.timing.timesteps}, {document['schedule']}", result.layers
+            f"{name}, T = {result.graph.timing.timesteps}, delay {document['delay']}", result.layers
         )
     )
     (place / "accuracy.csv").write_bytes(_csv(rows))

@@ -69,7 +69,7 @@ def command(snn: Path, formats: tuple[str, ...], schedule: str | None, as_json: 
     document: dict[str, Any] = {
         "schema": "ann2snn/export/1",
         "snn": str(snn),
-        "schedule": graph.timing.schedule,
+        "delay": graph.timing.delay,
         "timesteps": graph.timing.timesteps,
         "files": files,
         "notes": job.notes,
@@ -187,6 +187,7 @@ def _agreement(job: Job, path: Path) -> list[dict[str, Any]]:
     """How the spikes of every installed reader agree with ours, population by population."""
     from ann2snn_cli.errors import Ann2SnnError
     from ann2snn_cli.stages.export import nir
+    from ann2snn_cli.stages.simulate import run
 
     settings: Settings = job.options["settings"]
     x, _ = next(iter(data_of(job.graph, job.provenance, settings, job.snn).test_batches(NIR_SAMPLES)))
@@ -198,7 +199,7 @@ def _agreement(job: Job, path: Path) -> list[dict[str, Any]]:
     found = []
     for reader, version in installed.items():
         try:
-            rows = nir.replay(path, job.graph, x, reader=reader)
+            rows = nir.replay(path, job.graph, x, run, reader=reader)
         except Ann2SnnError as error:
             job.notes.append(f"{reader} {version} did not replay it: {error.what}")
             continue
@@ -212,7 +213,7 @@ def _agreement(job: Job, path: Path) -> list[dict[str, Any]]:
 
 
 def _text(document: dict[str, Any]) -> str:
-    title = f"{document['snn']}: {document['timesteps']} timesteps, {document['schedule']}"
+    title = f"{document['snn']}: {document['timesteps']} timesteps, delay {document['delay']}"
     rows = [[file["path"], file["bytes"], file["what"]] for file in document["files"]]
     parts = [title, table(["file", "bytes", "what"], rows)]
     if document.get("losses"):

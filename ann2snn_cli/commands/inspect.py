@@ -62,7 +62,7 @@ def _snn(settings: Settings) -> tuple[str, Any, dict[str, Any]]:
     from ann2snn_cli.stages.export import pth
 
     graph, provenance = pth.load(Path(settings.network))
-    contract = asdict(graph.timing)
+    contract = graph.timing.to_plain()
     title = f"{settings.network} ({', '.join(f'{name} {value}' for name, value in contract.items())})"
     held = [asdict(register) for register in registers(graph)]
     return title, graph, {"contract": contract, "provenance": provenance, "registers": held}

@@ -17,7 +17,7 @@ from ann2snn_cli.errors import UsageError
 Callback = Callable[..., Any]
 Decorator = Callable[[Callback], Callback]
 
-METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", tuple[str, ...]: "NAME"}
+METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", tuple[str, ...]: "NAME", int | None: "N"}
 
 json_option: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout."
@@ -84,7 +84,7 @@ def _option(key: Key) -> Decorator:
         type=str,
         multiple=key.kind == tuple[str, ...],
         metavar="|".join(key.rule.choices) if key.rule and key.rule.choices else METAVARS[key.kind],
-        help=words + (f"  [default: {key.default}]" if key.default not in ("", ()) else ""),
+        help=words + (f"  [default: {key.default}]" if key.default not in ("", (), None) else ""),
     )
 
 

@@ -43,7 +43,7 @@ def command(snn: Path, settings: Settings, schedule: str | None, as_json: bool) 
         "snn": str(snn),
         "dataset": samples.name,
         "test_samples": result.samples,
-        "schedule": graph.timing.schedule,
+        "delay": graph.timing.delay,
         "timesteps": graph.timing.timesteps,
         "accuracy": {
             "quantized": result.quantized.accuracy,
@@ -51,7 +51,7 @@ def command(snn: Path, settings: Settings, schedule: str | None, as_json: bool) 
             "layerwise": result.layerwise.accuracy,
         },
         "accuracy_by_step": [score.accuracy for score in result.by_step],
-        "latency_steps": lasts.steps(graph.timing.schedule),
+        "latency_steps": lasts.timesteps + lasts.depth * graph.timing.delay,
         "latency": lasts.report(),
         "firing_rate": result.firing_rate(graph),
         "spikes_per_sample": sum(result.spikes.values()) / max(1, result.samples),
@@ -62,7 +62,7 @@ def command(snn: Path, settings: Settings, schedule: str | None, as_json: bool) 
 def _text(document: dict[str, Any]) -> str:
     title = (
         f"{document['snn']} on {document['dataset']}: {document['test_samples']} test samples, "
-        f"{document['schedule']}, {document['timesteps']} timesteps"
+        f"delay {document['delay']}, {document['timesteps']} timesteps"
     )
     scores = table(["", "accuracy"], [[name, percent(value)] for name, value in document["accuracy"].items()])
     steps = table(

@@ -19,7 +19,8 @@ def load_snn(path: Path, schedule: str | None = None) -> tuple[Graph, dict[str, 
 
     graph, provenance = pth.load(path)
     if schedule:
-        graph = replace(graph, contract=replace(graph.timing, schedule=schedule))
+        delay = graph.timing.timesteps if schedule == "layerwise" else 0
+        graph = replace(graph, contract=graph.timing.with_delay(delay))
     return graph, provenance
 
 

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.ops import (
     Add,
@@ -88,24 +89,23 @@ class Bound:
         return Bound(self.passed_on | other.passed_on, self.total | other.total, potential)
 
 
-def bounds(graph: Graph, schedule: str | None = None) -> dict[str, Bound]:
-    """Needs SPIKING; gives what is proved of every node, in one schedule, or in either where none is named.
+def bounds(graph: Graph, delay: int | None = None) -> dict[str, Bound]:
+    """Needs SPIKING; gives what is proved of every node, for the graph's own delay unless one is given.
 
-    Costs about as much as two forwards of one sample, once a graph.
+    Costs about as much as two forwards of one sample, once a graph and delay.
     """
-    found = _PROVED.get(graph)
-    if found is None:
-        found = _PROVED[graph] = _prove(graph)
-    if schedule is not None:
-        return dict(found[schedule])
-    return {name: bound | found["layerwise"][name] for name, bound in found["stepwise"].items()}
+    contract = graph.timing.with_delay(delay)
+    known = _PROVED.setdefault(graph, {})
+    if contract.delay not in known:
+        known[contract.delay] = _prove(graph, contract)
+    return known[contract.delay]
 
 
-def exact_dtype(graph: Graph) -> torch.dtype:
+def exact_dtype(graph: Graph, delay: int | None = None) -> torch.dtype:
     """The narrowest floating type in which this graph's integers are exact; real numbers take float64."""
     if _has_fractions(graph):
         return torch.float64
-    largest = max(bound.largest for bound in bounds(graph).values())
+    largest = max(bound.largest for bound in bounds(graph, delay).values())
     return torch.float32 if largest < EXACT_FLOAT32 else torch.float64
 
 
@@ -118,21 +118,22 @@ def _has_fractions(graph: Graph) -> bool:
 
 # The walk ------------------------------------------------------------------------------------------
 
-_PROVED: WeakKeyDictionary[Graph, dict[str, dict[str, Bound]]] = WeakKeyDictionary()  # by schedule, by node
+_PROVED: WeakKeyDictionary[Graph, dict[int, dict[str, Bound]]] = WeakKeyDictionary()  # by delay, by node
 
 
-def _prove(graph: Graph) -> dict[str, dict[str, Bound]]:
-    found: dict[str, dict[str, Bound]] = {schedule: {} for schedule in _ACCUMULATORS}
+def _prove(graph: Graph, contract: Contract) -> dict[str, Bound]:
+    found: dict[str, Bound] = {}
     whole = not _has_fractions(graph)
 
     def compute(node: Node, xs: list[Tensor]) -> Tensor:
         passed_on = _passed_on(node, xs)
-        for schedule, accumulator in _ACCUMULATORS.items():
-            potential = None
-            if isinstance(node.op, IntegrateFire | Integrate):
-                fed = _Fed.by(graph, node.op, xs[0], whole)
-                potential = accumulator(fed) if _finite(xs) else _anything(node)
-            found[schedule][node.name] = _bound(graph, node, passed_on, potential)
+        potential = None
+        if isinstance(node.op, IntegrateFire | Integrate):
+            anything = not _finite(xs)
+            potential = (
+                _anything(node) if anything else _held(_Accumulator.of(contract, node.op, xs[0], whole))
+            )
+        found[node.name] = _bound(graph, node, passed_on, potential)
         return passed_on
 
     with torch.no_grad():
@@ -208,7 +209,7 @@ def _is_real(op: Conv | Linear | Scale | Add) -> bool:
 
 
 def _max_pool(node: Node, op: MaxPool, xs: list[Tensor]) -> Tensor:
-    """The gate passes what one input of the window does; the maximum of sums grows by no more and no less."""
+    """The maximum of the sums so far grows by no more, and no less, than one of its inputs does."""
     low, high = xs[0][:1], xs[0][1:]
     return torch.cat([-max_pool(node, op, [-low]), max_pool(node, op, [high])])
 
@@ -234,21 +235,20 @@ _RULES: dict[type[Op], Callable[[Node, Any, list[Tensor]], Tensor]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class _Fed:
-    """What neurons are fed, one by one; an `Integrate` is a neuron whose threshold is out of reach."""
+class _Accumulator:
+    """What the neurons of a node are given; an `Integrate` is a neuron whose threshold is out of reach."""
 
-    low: Tensor  # what the synapses bring in one step: low ≤ 0 ≤ high
+    low: Tensor  # what the synapses add in one step: low ≤ 0 ≤ high
     high: Tensor
     bias: Tensor
     initial: Tensor
     threshold: Tensor
     unfired: Tensor  # the highest potential that does not fire: θ − 1, of real numbers θ
-    steps: int
-    subtracts: bool
+    contract: Contract
 
     @classmethod
-    def by(cls, graph: Graph, op: IntegrateFire | Integrate, span: Tensor, whole: bool) -> _Fed:
-        """The neurons of one node, given what its input passes on."""
+    def of(cls, contract: Contract, op: IntegrateFire | Integrate, span: Tensor, whole: bool) -> _Accumulator:
+        """The accumulators of one node, given what its input passes on."""
         nothing = span.new_zeros(())
         bias, initial = (
             nothing if value is None else value.to(span.dtype) for value in (op.bias, op.initial)
@@ -258,68 +258,82 @@ class _Fed:
             span = span * 2**op.fraction_bits
             gap = int(whole and not op.threshold.is_floating_point())
             threshold = op.threshold.to(span.dtype)
-        timing = graph.timing
-        subtracts = timing.reset_mode == "subtraction"
-        return cls(span[0], span[1], bias, initial, threshold, threshold - gap, timing.timesteps, subtracts)
+        return cls(span[0], span[1], bias, initial, threshold, threshold - gap, contract)
+
+    @property
+    def least(self) -> Tensor:
+        """The least that any part of one step adds, 0 or below."""
+        return self.low + self.bias.clamp(max=0)
+
+    @property
+    def most(self) -> Tensor:
+        """The most that any part of one step adds, 0 or above."""
+        return self.high + self.bias.clamp(min=0)
+
+    @property
+    def gain(self) -> Tensor:
+        """The most that one whole step adds."""
+        return self.high + self.bias
 
 
-def _layerwise(fed: _Fed) -> Tensor:
-    """V0 + Σ over T steps of synapses and bias, in any order; firing then lowers V, but not below 0."""
-    low = fed.initial + fed.steps * (fed.low + fed.bias.clamp(max=0))
-    high = fed.initial + fed.steps * (fed.high + fed.bias.clamp(min=0))
-    fires = fed.initial + fed.steps * (fed.high + fed.bias) >= fed.threshold
-    return torch.stack([torch.where(fires, low.clamp(max=0), low), high])
+def _held(held: _Accumulator) -> Tensor:
+    """The extremes of all that lies in the accumulator, [2, ...].
 
-
-def _stepwise(fed: _Fed) -> Tensor:
-    """What lies there between two steps, plus any subset of what one step adds.
-
-    A spike needs V ≥ θ and leaves V − θ or 0, so no less than 0.
+    Of the D steps before the first that may fire, any part may have been added; of the steps after them, what
+    lies there between two steps plus any part of one step. A spike needs V ≥ θ and leaves V − θ or 0, so no
+    less than 0.
     """
-    first = _first_spike(fed)
-    low = _lowest(fed, first) + fed.low + fed.bias.clamp(max=0)
-    high = _highest(fed) + fed.high + fed.bias.clamp(min=0)
-    return torch.stack([torch.where(first <= fed.steps, low.clamp(max=0), low), high])
+    steps, delay = held.contract.timesteps, held.contract.delay
+    low = held.initial + delay * held.least
+    high = held.initial + delay * held.most
+    first = _first_spike(held)
+    if delay < steps:
+        low = torch.minimum(low, _lowest(held, first) + held.least)
+        high = torch.maximum(high, _highest(held) + held.most)
+    return torch.stack([torch.where(first <= steps, low.clamp(max=0), low), high])
 
 
-def _first_spike(fed: _Fed) -> Tensor:
-    """The first step that can end in a spike: V0 + t·g ≥ θ, g the most that a step adds; inf if none can."""
-    gain = fed.high + fed.bias
-    if_it_grows = ((fed.threshold - fed.initial) / gain).ceil().clamp(min=1)
-    at_once = torch.where(fed.initial + gain >= fed.threshold, 1.0, math.inf)
-    return torch.where(gain > 0, if_it_grows, at_once)
+def _first_spike(held: _Accumulator) -> Tensor:
+    """How many steps are integrated when the first spike can come; inf if none can.
+
+    That is the least n from max(1, D+1) to T, or T where D = T, with V0 + n·g ≥ θ, g the most a step adds.
+    """
+    steps, delay = held.contract.timesteps, held.contract.delay
+    soonest = min(delay + 1, steps)
+    if_it_grows = ((held.threshold - held.initial) / held.gain).ceil().clamp(min=soonest)
+    fires_soonest = held.initial + soonest * held.gain >= held.threshold
+    return torch.where(held.gain > 0, if_it_grows, torch.where(fires_soonest, float(soonest), math.inf))
 
 
-def _lowest(fed: _Fed, first: Tensor) -> Tensor:
+def _lowest(held: _Accumulator, first: Tensor) -> Tensor:
     """The lowest potential before one of the T steps.
 
     It falls by e a step, if at all, from V0 or from the 0 that the first spike may leave.
     """
-    last = fed.steps - 1
-    fall = (fed.low + fed.bias).clamp(max=0)
+    last = held.contract.timesteps - 1
+    fall = (held.low + held.bias).clamp(max=0)
     fired = torch.where(first <= last, (last - first) * fall, math.inf)
-    return torch.minimum(fed.initial + last * fall, fired)
+    return torch.minimum(held.initial + last * fall, fired)
 
 
-def _highest(fed: _Fed) -> Tensor:
-    """The highest potential before one of the T steps.
+def _highest(held: _Accumulator) -> Tensor:
+    """The highest potential before one of the T − D steps that may end in a spike.
 
-    With g the most that a step adds, V ← max(min(V + g, θ − 1), V + g − θ): it does not fire, or it does and
-    subtracts. Not firing first is never worse, so T − 1 steps make at most, for some k,
-        max(V0, min(V0 + k·g, θ − 1)) + (T − 1 − k)·max(g − θ, 0);
-    this grows by θ with k until V0 + k·g passes θ − 1 and falls after. Reset to zero has no second term.
+    D steps of charge come first, V0' = V0 + D·g, with g the most that a step adds. From there
+    V ← max(min(V + g, θ − 1), V + g − θ): it does not fire, or it does and subtracts. Not firing first is
+    never worse, so the T − D − 1 steps before the last make at most, for some k,
+        max(V0', min(V0' + k·g, θ − 1)) + (T − D − 1 − k)·max(g − θ, 0);
+    this grows by θ with k until V0' + k·g passes θ − 1 and falls after. Reset to zero has no second term.
     """
-    last = fed.steps - 1
-    gain = fed.high + fed.bias
-    rise = (gain - fed.threshold).clamp(min=0) * fed.subtracts
-    turn = ((fed.unfired - fed.initial) / gain).floor().clamp(0, last)
+    start = held.initial + held.contract.delay * held.gain
+    last = held.contract.timesteps - held.contract.delay - 1
+    subtracts = held.contract.reset_mode is Reset.SUBTRACTION
+    rise = (held.gain - held.threshold).clamp(min=0) * subtracts
+    turn = ((held.unfired - start) / held.gain).floor().clamp(0, last)
     turn = torch.where(rise > 0, turn, last)
 
     def reached(k: Tensor) -> Tensor:
-        unfired = torch.minimum(fed.initial + k * gain, fed.unfired)
-        return torch.maximum(fed.initial, unfired) + (last - k) * rise
+        unfired = torch.minimum(start + k * held.gain, held.unfired)
+        return torch.maximum(start, unfired) + (last - k) * rise
 
     return torch.maximum(reached(turn), reached((turn + 1).clamp(max=last)))
-
-
-_ACCUMULATORS: dict[str, Callable[[_Fed], Tensor]] = {"stepwise": _stepwise, "layerwise": _layerwise}

@@ -1,9 +1,11 @@
-"""The contract: how a network is shown a sample, the part of the arithmetic that holds for all of its neurons."""
+"""The contract: the part of the arithmetic that holds for all neurons of a network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 from ann2snn_cli.errors import UsageError
 
@@ -23,7 +25,7 @@ class Reset(Choice):
 
 
 class Rounding(Choice):
-    """Where the half spike of charge that rounds a count enters: in the first potential, the bias, nowhere."""
+    """Where the half spike of charge that rounds a count enters: in the first potential, the bias or nowhere."""
 
     POTENTIAL = "potential"
     BIAS = "bias"
@@ -62,6 +64,17 @@ class Contract:
     def with_delay(self, delay: int | None) -> Contract:
         """The same contract with another delay; None keeps it."""
         return self if delay is None else replace(self, delay=delay)
+
+    def to_plain(self) -> dict[str, int | str]:
+        """Numbers and words, for files."""
+        words = {"reset_mode": self.reset_mode.value, "rounding": self.rounding.value}
+        return {"timesteps": self.timesteps, "delay": self.delay, **words}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Contract:
+        """The contract that `to_plain` wrote; KeyError, ValueError or UsageError where it did not."""
+        reset_mode, rounding = Reset(plain["reset_mode"]), Rounding(plain["rounding"])
+        return cls(plain["timesteps"], reset_mode, plain["delay"], rounding)
 
 
 def _refuse_other_than_whole(name: str, value: object, low: int, high: int | None) -> None:

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 
 from ann2snn_cli.errors import InvalidGraph
+from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.ops import Input, Op, map_tensors
 
 
@@ -21,16 +22,6 @@ class Level(IntEnum):
     CALIBRATED = 2  # every population knows its clip: the largest activation it will represent
     QUANTIZED = 3  # every synapse knows its bit width and step
     SPIKING = 4  # integer weights, thresholds, biases, initial potentials
-
-
-@dataclass(frozen=True)
-class Contract:
-    """How the network is shown a sample: the part of the arithmetic that holds for all of its neurons."""
-
-    timesteps: int
-    reset_mode: str = "subtraction"  # or "zero"
-    schedule: str = "stepwise"  # or "layerwise"
-    rounding: str = "potential"  # where the half spike of charge enters: "potential", "bias" or "none"
 
 
 @dataclass(frozen=True, eq=False)

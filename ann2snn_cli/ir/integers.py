@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.errors import InvalidGraph, UnsupportedNetwork
+from ann2snn_cli.ir.contract import Rounding
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.grid import choose_step, to_grid
 from ann2snn_cli.ir.neuron import floor_, round_
@@ -272,10 +273,10 @@ def _bias(graph: Graph, bias: Tensor | None, unit: Tensor, half: Tensor) -> tupl
     if is_float(graph):
         return whole / contract.timesteps, half
     whole = round_(whole)
-    if contract.rounding == "bias":
+    if contract.rounding is Rounding.BIAS:
         whole = whole + half
     each = floor_(whole / contract.timesteps)
-    if contract.rounding == "potential":
+    if contract.rounding is Rounding.POTENTIAL:
         return each, half + (whole - contract.timesteps * each)
     return each, torch.zeros_like(each)
 
@@ -291,7 +292,7 @@ def real_bias(graph: Graph, op: IntegrateFire | Integrate, unit: Tensor) -> Tens
             op.threshold / 2 if is_float(graph) else torch.floor(op.threshold / 2),
         )
     whole = steps * op.bias + op.initial
-    if graph.timing.rounding != "none" or is_float(graph):  # then half a threshold is in it
+    if graph.timing.rounding is not Rounding.NONE or is_float(graph):  # then half a threshold is in it
         whole = whole - half
     bias: Tensor = whole * unit / 2**fraction / steps
     return bias

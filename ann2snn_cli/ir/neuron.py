@@ -1,4 +1,4 @@
-"""The neuron: the one definition of firing, reset, rounding and the max pooling gate (SPEC 1, 5, 6)."""
+"""The neuron: the one definition of firing, reset and rounding (SPEC 1 and 5)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ann2snn_cli.ir.contract import Reset
 
 _MAX_POOL: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -51,28 +53,21 @@ def clamp_(x: Tensor, low: float, high: float) -> Tensor:
     return straight_through(torch.where(within, x, x.detach()), clamped)
 
 
-def fire(potential: Tensor, threshold: Tensor, reset_mode: str) -> tuple[Tensor, Tensor]:
+def fire(potential: Tensor, threshold: Tensor, reset_mode: Reset) -> tuple[Tensor, Tensor]:
     """Compare, then reset: (spikes, potential after the reset).
 
     s ← 1 if V ≥ θ else 0;   V ← V − s·θ (subtraction)   or   V ← V·(1 − s) (zero).
     """
     spikes = (potential >= threshold).to(potential.dtype)
-    if reset_mode == "subtraction":
+    if reset_mode is Reset.SUBTRACTION:
         return spikes, torch.addcmul(potential, spikes, threshold, value=-1)
     return spikes, potential * (1 - spikes)
-
-
-def step(
-    current: Tensor, potential: Tensor, bias: Tensor, threshold: Tensor, reset_mode: str
-) -> tuple[Tensor, Tensor]:
-    """One step of the neuron: integrate, compare, reset. V ← V + I(t) + B, then `fire`."""
-    return fire(potential + current + bias, threshold, reset_mode)
 
 
 def count(potential: Tensor, threshold: Tensor, timesteps: int) -> Tensor:
     """How often a neuron fires in `timesteps` steps that holds all of its charge and resets by subtraction.
 
-    N = clip(⌊V/θ⌋, 0, T): the theorem behind the layerwise schedule. Differentiable, for finetuning.
+    N = clip(⌊V/θ⌋, 0, T): the theorem of the delay D = T. Differentiable, for finetuning.
     """
     return clamp_(floor_(potential / threshold), 0, timesteps)
 
@@ -81,12 +76,3 @@ def max_pool(x: Tensor, kernel: tuple[int, ...], **geometry: object) -> Tensor:
     """The maximum of each window, 1d to 3d."""
     pooled: Tensor = _MAX_POOL[len(kernel)](x, kernel, **geometry)
     return pooled
-
-
-def max_gate(spikes: Tensor, counts: Tensor, kernel: tuple[int, ...], **geometry: object) -> Tensor:
-    """Of each window, the spikes of the input whose count so far (this step included) is largest.
-
-    Ties go to the lowest index: torch's pooling keeps the first maximum it meets, in memory order.
-    """
-    _, winner = _MAX_POOL[len(kernel)](counts, kernel, return_indices=True, **geometry)
-    return torch.gather(spikes.flatten(2), 2, winner.flatten(2)).reshape(winner.shape)

@@ -29,9 +29,9 @@ class Register:
     bias_bits: int | None
 
 
-def registers(graph: Graph, schedule: str | None = None) -> list[Register]:
-    """Needs SPIKING; gives the registers node by node, in the graph's own schedule unless one is named."""
-    return [_register(graph, node, schedule) for node in graph.nodes if has_register(graph, node)]
+def registers(graph: Graph, delay: int | None = None) -> list[Register]:
+    """Needs SPIKING; gives the registers node by node, for the graph's own delay unless one is given."""
+    return [_register(graph, node, delay) for node in graph.nodes if has_register(graph, node)]
 
 
 def has_register(graph: Graph, node: Node) -> bool:
@@ -40,16 +40,16 @@ def has_register(graph: Graph, node: Node) -> bool:
     return reads_out or isinstance(node.op, IntegrateFire)
 
 
-def potential(graph: Graph, node: Node, schedule: str | None = None) -> Span | None:
+def potential(graph: Graph, node: Node, delay: int | None = None) -> Span | None:
     """All that the potential of such a node can be; None: real numbers."""
-    span = bounds(graph, schedule or graph.timing.schedule)[node.name].potential
+    span = bounds(graph, delay)[node.name].potential
     return span if span is not None and span.finite and not is_float(graph) else None
 
 
-def _register(graph: Graph, node: Node, schedule: str | None) -> Register:
+def _register(graph: Graph, node: Node, delay: int | None) -> Register:
     op = node.op
     assert isinstance(op, IntegrateFire | Integrate)
-    held = potential(graph, node, schedule)
+    held = potential(graph, node, delay)
     return Register(
         node.name,
         node.source,

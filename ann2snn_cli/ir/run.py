@@ -263,7 +263,7 @@ def means(graph: Graph, node: Node, xs: list[Tensor], steps: int) -> list[Tensor
 
 
 def count_node(graph: Graph, node: Node, xs: list[Tensor]) -> Tensor:
-    """What a node of a SPIKING graph passes on over all T steps: the layerwise schedule in closed form."""
+    """What a node of a SPIKING graph passes on over all T steps at D = T, in closed form."""
     op, steps = node.op, graph.timing.timesteps
     if isinstance(op, IntegrateFire):
         return neuron.count(charge(op, xs[0], steps), op.threshold.to(xs[0].dtype), steps)
@@ -279,7 +279,7 @@ def count_node(graph: Graph, node: Node, xs: list[Tensor]) -> Tensor:
 def run_counts(
     graph: Graph, x: Inputs, watch: Callable[[Node, Tensor], None] | None = None
 ) -> tuple[Tensor, ...]:
-    """The quantized network: one integer forward whatever T, equal to the layerwise schedule (SPEC 5).
+    """The quantized network: one integer forward whatever T, equal to the SNN of delay T (SPEC 5).
 
     Needs SPIKING and reset by subtraction. Returns real values, count·unit/T; `watch` is shown every node's
     counts. Runs in the input's floating type: exact in float64 (`ir/verify.py` holds the bound), and

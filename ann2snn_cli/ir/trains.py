@@ -1,8 +1,8 @@
-"""What a node of a SPIKING graph makes of spike trains, in either schedule: SPEC 1, 4, 5 and 6, step by step.
+"""What a node of a SPIKING graph makes of spike trains: SPEC 1, 4, 5 and 6, step by step.
 
-A train is a tensor [timesteps, batch, channels, ...]. The schedules differ in what neurons, max pooling and
-opaque nodes do (`_STEPWISE`, `_LAYERWISE`). Integers are carried in a floating type that holds them exactly
-(`ir/bounds.py` proves it).
+A train is a tensor [timesteps, batch, channels, ...], counted in the node's own steps: what a population
+fires in steps D+1 to D+T of its input is its train's steps 1 to T. Integers are carried in a floating type
+that holds them exactly (`ir/bounds.py` proves it).
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from ann2snn_cli.ir import neuron
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Input, Integrate, IntegrateFire, MaxPool, Op, Opaque
 from ann2snn_cli.ir.run import encode, is_linear, linear, means, opaque, pool_geometry
-from ann2snn_cli.ir.spikes import spiking_nodes
 
 
 @dataclass(frozen=True, eq=False)
 class Activity:
     """What a node passed on, and for neurons their potentials, [timesteps, batch, ...].
 
-    Potentials are those after the reset; in the layerwise schedule, of the firing steps.
+    Potentials are those after the reset of each of the T firing steps.
     """
 
     train: Tensor
@@ -34,18 +33,18 @@ class Activity:
 
 
 class Trains:
-    """Computes node after node of one SPIKING graph in one schedule."""
+    """Computes node after node of one SPIKING graph, with one firing delay."""
 
     def __init__(
-        self, graph: Graph, schedule: str, dtype: torch.dtype, *, keep_potentials: bool = False
+        self, graph: Graph, delay: int | None, dtype: torch.dtype, *, keep_potentials: bool = False
     ) -> None:
+        contract = graph.timing.with_delay(delay)
         self.graph = graph
-        self.steps = graph.timing.timesteps
-        self.reset_mode = graph.timing.reset_mode
+        self.steps = contract.timesteps
+        self.delay = contract.delay
+        self.reset_mode = contract.reset_mode
         self.dtype = dtype
         self.keep_potentials = keep_potentials
-        self.binary = spiking_nodes(graph)
-        self.rules = _STEPWISE if schedule == "stepwise" else _LAYERWISE
 
     def present(self, op: Input, x: Tensor) -> Tensor:
         """The sample, encoded once and shown at every step."""
@@ -56,7 +55,7 @@ class Trains:
         """What `node` makes of the trains of its inputs."""
         if is_linear(node.op):
             return Activity(self._linear(node, trains))
-        return self.rules[type(node.op)](self, node, node.op, trains)
+        return _RULES[type(node.op)](self, node, node.op, trains)
 
     def _linear(self, node: Node, trains: list[Tensor]) -> Tensor:
         """A linear op acts on every step alike, so the steps may lie in the batch."""
@@ -79,30 +78,15 @@ def plain_arithmetic() -> AbstractContextManager[None]:
 # Neurons -------------------------------------------------------------------------------------------
 
 
-def _start(of: Trains, op: IntegrateFire, train: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(currents, potential, bias, threshold) before the first step."""
+def _fire(of: Trains, node: Node, op: IntegrateFire, trains: list[Tensor]) -> Activity:
+    """Integrate D steps with firing switched off; then T times integrate what is left, compare, reset."""
     initial, bias, threshold = (value.to(of.dtype) for value in (op.initial, op.bias, op.threshold))
-    return train * 2**op.fraction_bits, torch.zeros_like(train[0]) + initial, bias, threshold
-
-
-def _fire_stepwise(of: Trains, node: Node, op: IntegrateFire, trains: list[Tensor]) -> Activity:
-    """At every step: integrate, compare, reset."""
-    currents, potential, bias, threshold = _start(of, op, trains[0])
+    charges = trains[0] * 2**op.fraction_bits + bias
+    potential = torch.zeros_like(charges[0]) + initial + charges[: of.delay].sum(0)
     spikes, potentials = [], []
-    for current in currents:
-        fired, potential = neuron.step(current, potential, bias, threshold, of.reset_mode)
-        spikes.append(fired)
-        if of.keep_potentials:
-            potentials.append(potential)
-    return Activity(torch.stack(spikes), torch.stack(potentials) if of.keep_potentials else None)
-
-
-def _fire_layerwise(of: Trains, node: Node, op: IntegrateFire, trains: list[Tensor]) -> Activity:
-    """Integrate the whole train with firing gated off, then fire for T steps."""
-    currents, potential, bias, threshold = _start(of, op, trains[0])
-    potential = potential + currents.sum(0) + of.steps * bias
-    spikes, potentials = [], []
-    for _ in range(of.steps):
+    for step in range(of.delay, of.delay + of.steps):
+        if step < of.steps:
+            potential = potential + charges[step]
         fired, potential = neuron.fire(potential, threshold, of.reset_mode)
         spikes.append(fired)
         if of.keep_potentials:
@@ -121,24 +105,14 @@ def _integrate(of: Trains, node: Node, op: Integrate, trains: list[Tensor]) -> A
 # Max pooling and opaque nodes ----------------------------------------------------------------------
 
 
-def _pool_stepwise(of: Trains, node: Node, op: MaxPool, trains: list[Tensor]) -> Activity:
-    """Spikes pass the gate of the input that fired most so far; currents have no such gate."""
-    (train,) = trains
-    if node.inputs[0] not in of.binary:
-        return _pool_layerwise(of, node, op, trains)
-    so_far = train.cumsum(0)
-    passed = neuron.max_gate(train.flatten(0, 1), so_far.flatten(0, 1), op.kernel, **pool_geometry(op))
-    return Activity(of.by_step(passed))
-
-
-def _pool_layerwise(of: Trains, node: Node, op: MaxPool, trains: list[Tensor]) -> Activity:
+def _max_pool(of: Trains, node: Node, op: MaxPool, trains: list[Tensor]) -> Activity:
     """The maximum of the sums so far, step by step: over all steps the maximum of the counts."""
     so_far = trains[0].cumsum(0).flatten(0, 1)
     highest = of.by_step(neuron.max_pool(so_far, op.kernel, **pool_geometry(op)))
     return Activity(torch.cat([highest[:1], highest[1:] - highest[:-1]]))
 
 
-def _opaque_stepwise(of: Trains, node: Node, op: Opaque, trains: list[Tensor]) -> Activity:
+def _opaque(of: Trains, node: Node, op: Opaque, trains: list[Tensor]) -> Activity:
     """Temporal difference: t·f(X(t)) − (t−1)·f(X(t−1)), X(t) the running mean of what came in."""
     sums = [train.cumsum(0) for train in trains]
     emitted: list[Tensor] = []
@@ -150,22 +124,9 @@ def _opaque_stepwise(of: Trains, node: Node, op: Opaque, trains: list[Tensor]) -
     return Activity(torch.stack(emitted))
 
 
-def _opaque_layerwise(of: Trains, node: Node, op: Opaque, trains: list[Tensor]) -> Activity:
-    """f of the mean, once; every step carries it."""
-    value = opaque(node, op, means(of.graph, node, [train.sum(0) for train in trains], of.steps))
-    return Activity(value.expand(of.steps, *value.shape))
-
-
-_STEPWISE: dict[type[Op], Callable[[Trains, Node, Any, list[Tensor]], Activity]] = {
-    IntegrateFire: _fire_stepwise,
+_RULES: dict[type[Op], Callable[[Trains, Node, Any, list[Tensor]], Activity]] = {
+    IntegrateFire: _fire,
     Integrate: _integrate,
-    MaxPool: _pool_stepwise,
-    Opaque: _opaque_stepwise,
-}
-
-_LAYERWISE: dict[type[Op], Callable[[Trains, Node, Any, list[Tensor]], Activity]] = {
-    IntegrateFire: _fire_layerwise,
-    Integrate: _integrate,
-    MaxPool: _pool_layerwise,
-    Opaque: _opaque_layerwise,
+    MaxPool: _max_pool,
+    Opaque: _opaque,
 }

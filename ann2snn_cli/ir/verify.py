@@ -128,13 +128,14 @@ _RULES: dict[Level, tuple[Rule, ...]] = {
 def verify_exact(graph: Graph) -> Graph:
     """The graph itself, after it is proved that float64 carries its integers exactly (real numbers aside)."""
     real = real_valued(graph)
-    spilling = [
-        graph[name].source or name
-        for name, bound in bounds(graph).items()
+    spilling = {
+        graph[name].source or name: None
+        for delay in sorted({0, graph.timing.delay, graph.timing.timesteps})
+        for name, bound in bounds(graph, delay).items()
         if name not in real
         and not any(feeder in real for feeder in graph[name].inputs)
         and bound.largest >= EXACT_FLOAT64
-    ]
+    }
     if spilling:
         raise InvalidGraph(
             f"sums may exceed 2^53 in {', '.join(spilling)}", remedy="lower --weight_bitwidth or --timesteps"

@@ -329,17 +329,18 @@ def _potentials_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Ve
         return
     fits = held.bits <= limit
     remedy = "" if fits else _potential_remedies(graph, node, held, limit)
-    proof = f"{held.low:.0f}..{held.high:.0f} in {graph.timing.timesteps} timesteps, {graph.timing.schedule}"
+    proof = (
+        f"{held.low:.0f}..{held.high:.0f} in {graph.timing.timesteps} timesteps, delay {graph.timing.delay}"
+    )
     yield Verdict("potential_bits", _layer(node), held.bits, limit, fits, remedy, proof=proof)
 
 
 def _potential_remedies(graph: Graph, node: Node, held: Span, limit: int) -> str:
-    """The other schedule where it needs less, fewer timesteps where one would fit, and smaller weights."""
-    other = "layerwise" if graph.timing.schedule == "stepwise" else "stepwise"
-    there = potential(graph, node, other)
+    """No delay where that needs less, fewer timesteps where one would fit, and smaller weights."""
+    there = potential(graph, node, 0)
     remedies = []
     if there is not None and there.bits < held.bits:
-        remedies.append(f"--schedule {other} ({there.bits} bits)")
+        remedies.append(f"--delay 0 ({there.bits} bits)")
     if graph.timing.timesteps > 1 and _one_step(graph, node).bits <= limit:
         remedies.append("fewer --timesteps")
     return "; or ".join([*remedies, "fewer --weight_bitwidth"])

@@ -11,7 +11,8 @@ import torch
 
 from ann2snn_cli.ir import bounds as module
 from ann2snn_cli.ir.bounds import Span, bounds, exact_dtype
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,

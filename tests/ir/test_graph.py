@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ann2snn_cli.errors import InvalidGraph
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node, sweep
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node, sweep
 from ann2snn_cli.ir.ops import Add, Input, Linear, Relu, map_tensors
 
 

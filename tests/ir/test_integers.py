@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ann2snn_cli.errors import InvalidGraph, UnsupportedNetwork
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.grid import choose_step, largest_code, to_grid
 from ann2snn_cli.ir.integers import absorb, integers
 from ann2snn_cli.ir.ops import (

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from ann2snn_cli.errors import InvalidGraph
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,

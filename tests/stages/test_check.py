@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ann2snn_cli.config import load_hardware
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Relu, Reshape
 from ann2snn_cli.stages.check import Verdict, channel_limit, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools

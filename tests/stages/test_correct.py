@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import AvgPool, Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.stages.calibrate import calibrate

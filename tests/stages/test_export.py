@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from ann2snn_cli.errors import BadFile
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,

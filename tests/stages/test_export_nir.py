@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ann2snn_cli.errors import Ann2SnnError, BadFile, UnsupportedNetwork, UsageError
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ann2snn_cli.errors import BadFile, BadWeights
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
 from ann2snn_cli.ir.run import run_counts

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ann2snn_cli.errors import BadWeights
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, IntegrateFire, Linear, Relu, Reshape, Scale
 from ann2snn_cli.ir.verify import verify
 from ann2snn_cli.stages.quantize.weights import quantize

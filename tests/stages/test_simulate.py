@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract, Reset
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     AvgPool,
     Conv,
@@ -45,7 +46,7 @@ def scalar(value):
 def spiking(*nodes, outputs, timesteps, reset_mode="subtraction", schedule="stepwise"):
     """A SPIKING graph whose integers mean themselves."""
     nodes = [Node(name, op, inputs, shape, unit=ONE) for name, op, inputs, shape in nodes]
-    contract = Contract(timesteps, reset_mode, schedule)
+    contract = Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0)
     return Graph(tuple(nodes), outputs, Level.SPIKING, contract)
 
 

@@ -11,7 +11,8 @@ import torch
 
 from ann2snn_cli import packing
 from ann2snn_cli.ir import neuron
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract, Reset
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,
@@ -141,7 +142,7 @@ def zoo(schedule, reset_mode):
         made.population("counts", "concat")
         made.add("sums", Integrate(integers(-4, 4, 2, 1, 1), integers(-4, 4, *shape)), "add", shape=shape)
         made.add("plain", Integrate(), "add", shape=shape)
-    contract = Contract(6, reset_mode, schedule)
+    contract = Contract(6, Reset(reset_mode), 6 if schedule == "layerwise" else 0)
     return Graph(tuple(made.nodes.values()), ("plain", "counts", "sums"), Level.SPIKING, contract)
 
 

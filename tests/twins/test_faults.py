@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract, Reset
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     Concat,
@@ -43,7 +44,7 @@ def codes(seed, low, high, *shape):
 def spiking(*nodes, timesteps=4, schedule="stepwise", reset_mode="subtraction"):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, unit=ONE) for node in nodes)
-    return Graph(made, (made[-1].name,), Level.SPIKING, Contract(timesteps, reset_mode, schedule))
+    return Graph(made, (made[-1].name,), Level.SPIKING, Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0))
 
 
 def packed(folder, graph, *stimuli, **options):

@@ -13,7 +13,8 @@ from onnx import TensorProto, checker, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from ann2snn_cli import packing
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract, Reset
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, MaxPool, Reshape
 from ann2snn_cli.stages.export.pack import Sample
 from ann2snn_cli.twins import onnx as twin
@@ -789,7 +790,7 @@ def spiking(schedule, reset_mode):
         ("linear", Linear(whole(-7, 7, 5, 16).to(torch.int8), bits=4, step=one), ("flat",), (5,)),
         ("readout", Integrate(whole(-3, 3, 5), whole(-9, 9, 5)), ("linear",), (5,)),
     )
-    contract = Contract(6, reset_mode, schedule)
+    contract = Contract(6, Reset(reset_mode), 6 if schedule == "layerwise" else 0)
     graph = tuple(Node(name, op, inputs, shape, name, one) for name, op, inputs, shape in nodes)
     return Graph(graph, ("readout",), Level.SPIKING, contract)
 

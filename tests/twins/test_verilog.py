@@ -12,7 +12,8 @@ import torch
 
 from ann2snn_cli import packing
 from ann2snn_cli.ir import neuron
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract, Reset
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,
@@ -95,7 +96,7 @@ class Net:
 
     def graph(self, *outputs, schedule="stepwise", reset_mode="subtraction", steps=5):
         """All of it."""
-        contract = Contract(steps, reset_mode, schedule)
+        contract = Contract(steps, Reset(reset_mode), steps if schedule == "layerwise" else 0)
         return Graph(tuple(self.nodes.values()), outputs, Level.SPIKING, contract)
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ann2snn_cli.errors import BadFile, InvalidGraph
+from ann2snn_cli.errors import BadFile, InvalidGraph, UsageError
 from ann2snn_cli.ir import ops
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Batch, Op, Ref
 from ann2snn_cli.ir.verify import verify
 from ann2snn_cli.stages.export.files import write_file
 
 FORMAT = "ann2snn/snn"
-VERSION = 1
+VERSION = 2
 
 _OPS: dict[str, type[Op]] = {
     kind.__name__: kind
@@ -58,10 +59,10 @@ def load(path: Path) -> tuple[Graph, dict[str, Any]]:
             "it is no SNN of ann2snn", where=str(path), remedy="write one with: ann2snn convert NETWORK"
         )
     try:
-        if content["version"] > VERSION:
-            raise _too_new(content["version"], path)
+        if content["version"] != VERSION:
+            raise _of_another_version(content["version"], path)
         return verify(from_plain(content)), content["provenance"]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, InvalidGraph) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, InvalidGraph, UsageError) as error:
         raise BadFile(
             f"its content is damaged: {type(error).__name__}: {error}",
             where=str(path),
@@ -69,9 +70,10 @@ def load(path: Path) -> tuple[Graph, dict[str, Any]]:
         ) from error
 
 
-def _too_new(version: int, path: Path) -> BadFile:
-    what = f"its format is version {version}, this tool reads up to {VERSION}"
-    return BadFile(what, where=str(path), remedy="update ann2snn")
+def _of_another_version(version: int, path: Path) -> BadFile:
+    what = f"its format is version {version}, this ann2snn reads version {VERSION}"
+    remedy = "update ann2snn" if version > VERSION else "convert the network again"
+    return BadFile(what, where=str(path), remedy=remedy)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def to_plain(graph: Graph, provenance: dict[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "contract": asdict(graph.timing),
+        "contract": graph.timing.to_plain(),
         "inputs": [node.name for node in graph.inputs],
         "outputs": list(graph.outputs),
         "nodes": [_plain_node(node) for node in graph.nodes],
@@ -162,7 +164,7 @@ def _plain(value: Any) -> Any:
 def from_plain(content: dict[str, Any]) -> Graph:
     """The graph that `to_plain` wrote."""
     nodes = tuple(_node(entry) for entry in content["nodes"])
-    return Graph(nodes, tuple(content["outputs"]), Level.SPIKING, Contract(**content["contract"]))
+    return Graph(nodes, tuple(content["outputs"]), Level.SPIKING, Contract.from_plain(content["contract"]))
 
 
 def _node(entry: dict[str, Any]) -> Node:

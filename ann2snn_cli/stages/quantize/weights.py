@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.errors import BadWeights
-from ann2snn_cli.ir.graph import Contract, Graph, Level, Node
+from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.integers import FLOAT_BITS, absorb, integers, synapse_step
 from ann2snn_cli.ir.ops import SYNAPSES, Conv, Linear, Op, Scale
 

@@ -2,76 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ann2snn_cli.ir.bounds import exact_dtype
+from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.ops import NEURONS, Input
-from ann2snn_cli.ir.run import Inputs, bind_inputs
-from ann2snn_cli.ir.trains import Activity, Trains, plain_arithmetic
+from ann2snn_cli.ir.run import bind_inputs, decode
+from ann2snn_cli.ir.trains import Trains, plain_arithmetic
 
 # Samples are taken a few at a time: trains that fit a cache are several times faster.
 TRAIN_ELEMENTS = 1 << 21
 
-Watch = Callable[[Node, Activity], None]
+
+class ReferenceEngine:
+    """The definition: it runs every graph and answers every request."""
+
+    name = "reference"
+
+    def refusal(self, graph: Graph, request: Request) -> str:
+        """It refuses nothing."""
+        return ""
+
+    def run(self, graph: Graph, request: Request) -> Simulation:
+        """Needs SPIKING; gives what was asked for, exactly."""
+        graph.timing.with_delay(request.delay)  # refuses a delay that is none
+        given = bind_inputs(graph, request.inputs)
+        whole = request.revise is not None  # who revises a node has to see all samples of it
+        with torch.no_grad(), plain_arithmetic():
+            parts = [_Portion(graph, request, part).run() for part in _portions(graph, given, whole)]
+        return _joined(graph, request, parts)
 
 
-@dataclass(frozen=True, eq=False)
-class Simulation:
-    """What came out, in real numbers: by output, then by step (what the network says if stopped there)."""
+@dataclass(eq=False)
+class _Portion:
+    """A few samples on their way through the graph."""
 
-    outputs: tuple[Tensor, ...]  # after the last step, [batch, ...]
-    by_step: tuple[Tensor, ...] = field(repr=False)  # [timesteps, batch, ...]
+    graph: Graph
+    request: Request
+    given: dict[str, Tensor]
+    counts: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
 
+    def run(self) -> _Portion:
+        """Step every node in order; keep what was asked for."""
+        request = self.request
+        keep = request.watch is not None and request.potentials
+        self.rules = Trains(
+            self.graph, request.delay, exact_dtype(self.graph, request.delay), keep_potentials=keep
+        )
+        trains = sweep(self.graph, self._train)
+        self.outputs = {
+            name: train.double().cumsum(0) if request.by_step else train.double().sum(0)
+            for name, train in trains.items()
+        }
+        return self
 
-def simulate(
-    graph: Graph,
-    x: Inputs,
-    *,
-    schedule: str | None = None,
-    watch: Watch | None = None,
-    potentials: bool = True,
-) -> Simulation:
-    """Needs SPIKING. The schedule is the graph's own unless given.
-
-    `watch` is shown what neurons do, with their potentials unless it does not want them (that is faster).
-    """
-    keep = watch is not None and potentials
-    rules = Trains(graph, schedule or graph.timing.schedule, exact_dtype(graph), keep_potentials=keep)
-    given = bind_inputs(graph, x)
-    with torch.no_grad(), plain_arithmetic():
-        parts = [_run(rules, part, watch) for part in _portions(graph, given)]
-    by_step = tuple(torch.cat(pieces, dim=1) for pieces in zip(*parts, strict=True))
-    return Simulation(tuple(values[-1] for values in by_step), by_step)
-
-
-def _run(rules: Trains, given: dict[str, Tensor], watch: Watch | None) -> list[Tensor]:
-    """The outputs of a few samples, in real numbers, after every step."""
-
-    def compute(node: Node, trains: list[Tensor]) -> Tensor:
+    def _train(self, node: Node, trains: list[Tensor]) -> Tensor:
         if isinstance(node.op, Input):
-            return rules.present(node.op, given[node.name])
-        activity = rules.compute(node, trains)
-        if watch is not None and isinstance(node.op, NEURONS):
-            watch(node, activity)
+            return self.rules.present(node.op, self.given[node.name])
+        activity = self.rules.compute(node, trains)
+        if not isinstance(node.op, NEURONS):
+            return activity.train
+        if self.request.revise is not None:
+            revised = self.request.revise(node, activity.train.sum(0))
+            if revised is not node:
+                activity = self.rules.compute(revised, trains)
+        if self.request.watch is not None:
+            self.request.watch(node, activity)
+        if self.request.counts:
+            self.counts[node.name] = activity.train.sum(0)
         return activity.train
 
-    return [_running_mean(rules.graph, name, train) for name, train in sweep(rules.graph, compute).items()]
+
+def _joined(graph: Graph, request: Request, parts: list[_Portion]) -> Simulation:
+    counts = {name: torch.cat([part.counts[name] for part in parts]) for name in parts[0].counts}
+    axis = 1 if request.by_step else 0
+    sums = {name: torch.cat([part.outputs[name] for part in parts], dim=axis) for name in parts[0].outputs}
+    if not request.by_step:
+        return Simulation(decode(graph, sums), counts=counts if request.counts else None)
+    by_step = tuple(_running_means(graph, name, sums[name]) for name in graph.outputs)
+    outputs = tuple(values[-1] for values in by_step)
+    return Simulation(outputs, by_step, counts if request.counts else None)
 
 
-def _running_mean(graph: Graph, name: str, train: Tensor) -> Tensor:
+def _running_means(graph: Graph, name: str, sums: Tensor) -> Tensor:
     """value(t) = Σ up to t · unit / t: rounded as `decode` does, so that equal sums are equal values."""
-    elapsed = torch.arange(1, len(train) + 1, device=train.device).reshape(-1, *[1] * (train.dim() - 1))
-    return train.double().cumsum(0) * graph[name].worth.double() / elapsed
+    elapsed = torch.arange(1, len(sums) + 1, device=sums.device).reshape(-1, *[1] * (sums.dim() - 1))
+    return sums * graph[name].worth.double() / elapsed
 
 
-def _portions(graph: Graph, given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+def _portions(graph: Graph, given: dict[str, Tensor], whole: bool) -> Iterator[dict[str, Tensor]]:
     widest = max(torch.Size(node.shape).numel() for node in graph.nodes)
-    size = max(1, TRAIN_ELEMENTS // (widest * graph.timing.timesteps))
     samples = len(next(iter(given.values())))
+    size = samples if whole else max(1, TRAIN_ELEMENTS // (widest * graph.timing.timesteps))
     for start in range(0, samples, size):
         yield {name: x[start : start + size] for name, x in given.items()}

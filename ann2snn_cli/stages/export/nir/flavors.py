@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ann2snn_cli.ir.graph import Contract
+from ann2snn_cli.ir.contract import Contract, Reset
 
 COMMON = frozenset({"Conv2d", "Affine", "Flatten", "IF"})  # what every reader takes
 _NIR = COMMON | {"Conv1d", "I", "Scale", "SumPool2d"}
@@ -39,7 +39,7 @@ class Flavor:
 
         Not where a reader may subtract v_threshold: what it subtracts must be θ.
         """
-        never_subtracts = self.resets == "value" or contract.reset_mode == "zero"
+        never_subtracts = self.resets == "value" or contract.reset_mode is Reset.ZERO
         return self.compares == ">" and self.resets != "threshold" and never_subtracts
 
     def keeps_ties(self, contract: Contract) -> bool:
@@ -48,8 +48,8 @@ class Flavor:
 
     def keeps_reset(self, contract: Contract) -> bool:
         """Does a spike do to V what the contract says? (NIR itself says "value" since 1.0.6.)"""
-        return self.resets == ("threshold" if contract.reset_mode == "subtraction" else "value") or (
-            self.resets == "either" and contract.reset_mode == "zero"
+        return self.resets == ("threshold" if contract.reset_mode is Reset.SUBTRACTION else "value") or (
+            self.resets == "either" and contract.reset_mode is Reset.ZERO
         )
 
 

@@ -46,16 +46,16 @@ def of_network(graph: Graph, flavor: Flavor) -> Iterator[Loss]:
         "weight_bits stand in this table's file; the vector pack has all widths",
     )  # fmt: skip
     yield from _wide(graph)
-    if contract.schedule == "layerwise":
+    if contract.delay:
         yield Loss(
-            "", "", "the layerwise schedule", "a reader runs all layers at every step: the counts differ",
-            "convert with --schedule stepwise, or hand over the .pth",
+            "", "", f"the firing delay of {contract.delay}", "a reader fires at once: the counts differ",
+            "convert with a delay of 0, or hand over the .pth",
         )  # fmt: skip
     yield from (Loss("", "", *row) for row in flavor.known)
 
 
 def _wide(graph: Graph) -> Iterator[Loss]:
-    largest = max(bound.largest for bound in bounds(graph, "stepwise").values())
+    largest = max(bound.largest for bound in bounds(graph, 0).values())
     if largest >= EXACT_FLOAT32:
         yield Loss(
             "", "", f"sums that may reach {largest:.0f}", "a reader that computes in float32 may round them",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Node
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
 from ann2snn_cli.stages.export.nir.draft import Draft, Sources, array, extent
@@ -26,7 +27,7 @@ LOWEST = torch.finfo(torch.float32).min
 def population(draft: Draft, node: Node, op: IntegrateFire) -> Sources:
     """Neurons that fire: an IF, or the composite where a spike subtracts."""
     drive = _charged(draft, node, op)
-    if draft.flavor.composite and draft.graph.timing.reset_mode == "subtraction":
+    if draft.flavor.composite and draft.graph.timing.reset_mode is Reset.SUBTRACTION:
         return (_composite(draft, node, op, drive),)
     _lose(draft, node, op)
     half = 0.5 if draft.flavor.half_below(draft.graph.timing) else 0.0
@@ -51,7 +52,7 @@ def _composite(draft: Draft, node: Node, op: IntegrateFire, drive: Sources) -> s
 def _lose(draft: Draft, node: Node, op: IntegrateFire) -> None:
     contract, flavor = draft.graph.timing, draft.flavor
     if not flavor.keeps_reset(contract):
-        what = "subtraction" if contract.reset_mode == "subtraction" else "setting to zero"
+        what = "subtraction" if contract.reset_mode is Reset.SUBTRACTION else "setting to zero"
         draft.lose(
             node, f"reset by {what}", "another potential after every spike, so other spikes",
             "--flavor composite, or set the reset in the reader's neurons",

@@ -18,16 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from ann2snn_cli.errors import Ann2SnnError, UsageError
-from ann2snn_cli.ir.graph import Graph, Node, sweep
+from ann2snn_cli.ir.engine import Request, Simulation
+from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Input, IntegrateFire
-from ann2snn_cli.ir.run import Inputs, bind_inputs
-from ann2snn_cli.ir.trains import Trains, plain_arithmetic
+from ann2snn_cli.ir.run import Inputs, bind_inputs, encode
+from ann2snn_cli.ir.trains import Activity, plain_arithmetic
 from ann2snn_cli.stages.export.nir.draft import names
 from ann2snn_cli.stages.export.nir.flavors import Flavor
 from ann2snn_cli.stages.export.nir.library import library
 from ann2snn_cli.stages.export.nir.modules import modules
 from ann2snn_cli.stages.export.nir.writing import flavor_of
 
+Engine = Callable[[Graph, Request], Simulation]
 Spikes = dict[str, Tensor]  # by node, [timesteps, batch, ...]
 
 
@@ -60,11 +62,13 @@ def _version(name: str) -> str | None:
         return None
 
 
-def replay(path: Path, graph: Graph, x: Inputs, *, reader: str | None = None) -> list[Agreement]:
+def replay(
+    path: Path, graph: Graph, x: Inputs, engine: Engine, *, reader: str | None = None
+) -> list[Agreement]:
     """Run a .nir that `write` made of `graph` in a reader, and compare population by population.
 
     `x` are samples as the network takes them. The reader is the one that the flavor is meant for unless named
-    (nirtorch runs every flavor). The reference is the stepwise schedule: a reader has no other.
+    (nirtorch runs every flavor). `engine` runs ours, with a delay of 0: a reader has no other.
     """
     flavor = flavor_of(path)
     reader = _usable(reader or flavor.reader)
@@ -72,7 +76,7 @@ def replay(path: Path, graph: Graph, x: Inputs, *, reader: str | None = None) ->
         raise Ann2SnnError(
             "readers of NIR run one input and one output", remedy="export the branches one by one"
         )
-    wanted, presented = _reference(graph, x)
+    wanted, presented = _reference(graph, x, engine)
     own = names(graph)
     found = _run(reader, path, flavor, presented, {own[name] for name in wanted})
     return [_agreement(graph[name], wanted[name], found[own[name]]) for name in wanted]
@@ -90,24 +94,20 @@ def _usable(reader: str) -> str:
     return reader
 
 
-def _reference(graph: Graph, x: Inputs) -> tuple[Spikes, Tensor]:
-    """The spikes of every population, and the integers presented at every step."""
-    rules = Trains(graph, "stepwise", torch.float64)
-    given = bind_inputs(graph, x)
+def _reference(graph: Graph, x: Inputs, engine: Engine) -> tuple[Spikes, Tensor]:
+    """The spikes of every population with no delay, and the integers presented at every step."""
+    parts: dict[str, list[Tensor]] = {}
+
+    def watch(node: Node, activity: Activity) -> None:
+        if isinstance(node.op, IntegrateFire):
+            parts.setdefault(node.name, []).append(activity.train.double())
+
+    engine(graph, Request(x, delay=0, watch=watch))
     (entry,) = graph.inputs
     assert isinstance(entry.op, Input)
-    presented = rules.present(entry.op, given[entry.name])
-    spikes: Spikes = {}
-
-    def compute(node: Node, trains: list[Tensor]) -> Tensor:
-        train = presented if node is entry else rules.compute(node, trains).train
-        if isinstance(node.op, IntegrateFire):
-            spikes[node.name] = train
-        return train
-
-    with torch.no_grad(), plain_arithmetic():
-        sweep(graph, compute)
-    return spikes, presented
+    shown = encode(entry.op, bind_inputs(graph, x)[entry.name].double())
+    presented = shown.expand(graph.timing.timesteps, *shown.shape)
+    return {name: torch.cat(trains, dim=1) for name, trains in parts.items()}, presented
 
 
 def _agreement(node: Node, wanted: Tensor, found: Tensor) -> Agreement:

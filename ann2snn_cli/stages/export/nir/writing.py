@@ -112,7 +112,7 @@ def _bytes(draft: Draft, flavor: str) -> bytes:
 def _contract(graph: Graph, flavor: str) -> dict[str, Any]:
     return {
         "flavor": flavor,
-        **asdict(graph.timing),
+        **graph.timing.to_plain(),
         "comparator": ">=",
         "order": "integrate, compare, reset",
     }

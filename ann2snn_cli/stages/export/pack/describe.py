@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -43,15 +42,15 @@ MEANING = {
     "initial_potential": "initial/ is loaded before the first step",
     "bias": "added at every step",
     "input": "the stimulus is shown at every step, the same each time",
-    "potentials": "after the reset; in the layerwise schedule those of the T firing steps, "
-    "which follow when all of the input is integrated",
+    "potentials": "after the reset, of each of the T firing steps, which begin when `delay` steps of the "
+    "input are integrated; bias is added with the input, T times",
 }
 
 
 def describe(graph: Graph) -> Network:
     """Needs SPIKING in integers; refuses real numbers, naming the layers."""
     refuse(graph)
-    proved = bounds(graph, graph.timing.schedule)
+    proved = bounds(graph)
     spiking, names = spiking_nodes(graph), _file_names(graph)
     layers, arrays = [], {}
     for node in graph.nodes:
@@ -73,7 +72,7 @@ def describe(graph: Graph) -> Network:
         )
         arrays.update({(node.name, role): values for role, (values, _) in parameters.items()})
     widest = max(span.bits for bound in proved.values() for span in _spans(bound))
-    return Network(asdict(graph.timing) | MEANING, layers, list(graph.outputs), widest, arrays)
+    return Network(graph.timing.to_plain() | MEANING, layers, list(graph.outputs), widest, arrays)
 
 
 def refuse(graph: Graph) -> None:
@@ -241,13 +240,8 @@ def _sum_pool(graph: Graph, node: Node, op: AvgPool, bound: Bound) -> tuple[str,
 
 
 def _max_pool(graph: Graph, node: Node, op: MaxPool, bound: Bound) -> tuple[str, Fields, Parameters]:
-    gated = graph.timing.schedule == "stepwise" and node.inputs[0] in spiking_nodes(graph)
     fields: Fields = {"kernel": list(op.kernel), "stride": list(op.stride), "padding": list(op.padding)}
-    return (
-        "max_pool",
-        fields | {"dilation": list(op.dilation), "rule": "gate" if gated else "running_maximum"},
-        {},
-    )
+    return "max_pool", fields | {"dilation": list(op.dilation)}, {}
 
 
 def _gather(graph: Graph, node: Node, op: Gather, bound: Bound) -> tuple[str, Fields, Parameters]:

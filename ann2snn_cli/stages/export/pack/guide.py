@@ -19,7 +19,7 @@ def guide(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     parts = [
         f"# Vector pack of {manifest.get('network', 'a network')}",
         f"Written by {manifest.get('tool', 'ann2snn')}. {contract['timesteps']} steps, reset by "
-        f"{contract['reset_mode']}, {contract['schedule']} schedule. At every step: {contract['order']} "
+        f"{contract['reset_mode']}, firing delay {contract['delay']}. At every step: {contract['order']} "
         f"(a neuron fires when its potential {contract['comparator']} its threshold).",
         "    python replay.py          # checks every file and replays every sample, with numpy alone",
         "`manifest.json` describes every layer, sample and file. Words are hexadecimal, one a line; what is "

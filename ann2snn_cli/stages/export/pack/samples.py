@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Input, IntegrateFire
 from ann2snn_cli.ir.run import is_linear, linear
@@ -156,28 +157,25 @@ def _tie(graph: Graph) -> Sample | Absent:
 
 
 def _drives_that_tie(graph: Graph, probe: Probe) -> Iterator[int]:
-    """Integer drives a step that make V = θ: stepwise at the first spike, layerwise with all integrated.
+    """Integer drives a step that make V = θ when V is compared.
 
-    Layerwise a neuron that resets by subtraction comes from n·θ to θ. Stepwise V must rise, or it has fired.
+    V must rise up to then, or it is compared for the first time, or it has fired. With D = T a neuron that
+    resets by subtraction comes down to θ from n·θ, too.
     """
-    op, steps = probe.node.op, graph.timing.timesteps
+    op, contract = probe.node.op, graph.timing
     assert isinstance(op, IntegrateFire)
     threshold, bias, initial = (
         int(values.expand(probe.node.shape).flatten()[probe.neuron])
         for values in (op.threshold, op.bias, op.initial)
     )
-    scale = 2**op.fraction_bits
-    layerwise = graph.timing.schedule == "layerwise"
-    multiples = steps if graph.timing.reset_mode == "subtraction" else 1
-    goals = (
-        [(n * threshold, steps) for n in range(1, multiples + 1)]
-        if layerwise
-        else [(threshold, t) for t in range(1, steps + 1)]
-    )
+    scale, steps = 2**op.fraction_bits, contract.timesteps
+    soonest = min(contract.delay + 1, steps)
+    goals = [(threshold, elapsed) for elapsed in range(soonest, steps + 1)]
+    if contract.delay == steps and contract.reset_mode is Reset.SUBTRACTION:
+        goals += [(n * threshold, steps) for n in range(2, steps + 1)]
     for goal, elapsed in goals:
         drive, rest = divmod(goal - initial - elapsed * bias, elapsed * scale)
-        reached_first = layerwise or elapsed == 1 or scale * drive + bias > 0
-        if rest == 0 and drive > 0 and reached_first:
+        if rest == 0 and drive > 0 and (elapsed == soonest or scale * drive + bias > 0):
             yield drive
 
 
