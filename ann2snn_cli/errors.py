@@ -10,9 +10,9 @@ Ann2SnnError                 exit code 1
 ├── HardwareViolations         exit code 3: a limit of the chip is broken
 └── VerificationMismatch       exit code 4: two twins disagree
 
-A remedy often names a setting. Which words name it depends on the reader: `--weight_bitwidth 4` on the command
-line, `weight_bitwidth=4` in Python. So a text holds the setting itself (`Setting`), and who shows the text says
-how it is spelled.
+A remedy often names a setting. Which words name it depends on the reader: `--weight_bitwidth 4` on the
+command line, `weight_bitwidth=4` in Python. So a text holds the setting itself (`Setting`), and who shows the
+text says how it is spelled.
 """
 
 from __future__ import annotations

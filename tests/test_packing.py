@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ann2snn_cli.packing import choose_samples, record, refusal, sample_bytes, within, write_pack
 from torch.nn import functional as F
 
 from ann2snn_cli import packing
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Concat, Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Reshape
-from ann2snn_cli.packing import choose_samples, record, refusal, sample_bytes, within, write_pack
 from ann2snn_cli.stages.export.pack import Extent, Sample
 from ann2snn_cli.stages.simulate import simulate
 

@@ -5,11 +5,13 @@ sources.py    `resolve`: defaults < config file < --set < flags, every mistake a
 hardware.py   a chip's limits and `load_hardware`
 fields.py     what a setting is: default, rule, help, flag; flags and help are made from it
 kinds.py      how a value of each declared type is read: the words for a mode become its enum here
+provenance.py where an SNN comes from, as a .pth says it
 schedule.py   stepwise and layerwise, the names of two delays
 """
 
 from ann2snn_cli.config.fields import Key
 from ann2snn_cli.config.hardware import OPS, Hardware, load_hardware
+from ann2snn_cli.config.provenance import Provenance
 from ann2snn_cli.config.schedule import Schedule, chosen_delay, delay_name
 from ann2snn_cli.config.settings import (
     KEYS,
@@ -45,6 +47,7 @@ __all__ = [
     "Key",
     "Mode",
     "Neurons",
+    "Provenance",
     "Quantize",
     "Run",
     "Save",

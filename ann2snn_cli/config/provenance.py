@@ -16,7 +16,7 @@ class Provenance:
     task: str = ""
     weights: Mapping[str, Any] = field(default_factory=dict)  # the checkpoint's file, hash and own provenance
     settings: Mapping[str, Any] = field(default_factory=dict)  # as `config.as_dict` gives them
-    scores: Mapping[str, Any] = field(default_factory=dict)  # metrics by variant: ann, quantized, stepwise, ...
+    scores: Mapping[str, Any] = field(default_factory=dict)  # metrics by variant: ann, quantized, ...
     test_samples: int = 0
     notes: tuple[str, ...] = ()
     tool: str = ""

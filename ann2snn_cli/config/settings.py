@@ -159,7 +159,9 @@ class Run(Section):
     seed: int = setting(0, "seed of every random choice", between(0, 2**32 - 1))
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", DEVICE)
     engine: str = setting(
-        "auto", "what steps the SNN: an engine by name, such as reference (auto: the quickest that can run it)", ENGINE
+        "auto",
+        "what steps the SNN: an engine by name, such as reference (auto: the quickest that can run it)",
+        ENGINE,
     )
 
 

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ann2snn_cli.errors import Setting, as_argument, spelled
+
+if TYPE_CHECKING:
+    from ann2snn_cli.types import EpochReport
 
 Spell = Callable[[Setting], str]
 
@@ -25,12 +28,12 @@ class Report(ABC):
         """The content as plain Python, all but the schema."""
 
     def to_json(self, spell: Spell = as_argument) -> dict[str, Any]:
-        """One JSON document; `spell` says how settings are named in it: as arguments of Python, or as flags."""
+        """One JSON document; `spell` says how settings are named in it: as Python arguments, or as flags."""
         return {"schema": self.SCHEMA, **plain(self.facts(), spell)}
 
 
 def plain(value: Any, spell: Spell = as_argument) -> Any:
-    """The value fit for JSON: settings in texts spelled out, enums as their words, NaN and infinity as null."""
+    """The value fit for JSON: settings in texts spelled out, enums as words, NaN and infinity as null."""
     if isinstance(value, Enum | Path):
         return str(value)
     if isinstance(value, str):
@@ -80,3 +83,13 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+def epoch_line(report: EpochReport) -> str:
+    """How an epoch of training went, for a log."""
+    numbers = [f"{name} {_number(name, value)}" for name, value in report.results.items() if name != "loss"]
+    return "  ".join([f"epoch {report.epoch}/{report.epochs}", f"loss {report.loss:.4f}", *numbers])
+
+
+def _number(name: str, value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %" if name == "accuracy" else f"{value:.4g}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ann2snn_cli.packing import record
 from torch.nn import functional as F
 
 from ann2snn_cli.errors import BadFile, UnsupportedNetwork, UsageError
@@ -33,7 +34,6 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.packing import record
 from ann2snn_cli.stages.export import files
 from ann2snn_cli.stages.export.pack import Absent, Extent, Sample, corner_samples, describe, write
 from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from ann2snn_cli.packing import write_pack
 
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -21,7 +22,6 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.packing import write_pack
 from ann2snn_cli.stages.export.pack import Extent, Sample, describe
 from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.faults import Coverage, Mutant, apply, coverage, judge, mutants

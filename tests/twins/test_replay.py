@@ -14,6 +14,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from ann2snn_cli.packing import write_pack
 from torch.nn import functional as F
 
 from ann2snn_cli.ir.contract import Contract, Reset
@@ -33,7 +34,6 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.packing import write_pack
 from ann2snn_cli.stages.export.pack import Extent, Sample, describe
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.twins import replay

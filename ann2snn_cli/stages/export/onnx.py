@@ -26,7 +26,7 @@ def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool 
     """
     network, step = describe(graph), step_file(path)
     for each in (path, step):
-        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, flag="--save_dir")
+        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
     try:
         content = _bytes(model(network, potentials=potentials))
     except Damaged as error:
