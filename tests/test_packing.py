@@ -29,7 +29,12 @@ def whole(*values):
 def spiking(*nodes, timesteps=2, schedule="stepwise", reset_mode="subtraction", outputs=None):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, source=f"net.{node[0]}", unit=ONE) for node in nodes)
-    return Graph(made, outputs or (made[-1].name,), Level.SPIKING, Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0))
+    return Graph(
+        made,
+        outputs or (made[-1].name,),
+        Level.SPIKING,
+        Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0),
+    )
 
 
 def classifier(unit=1.0, low=0):

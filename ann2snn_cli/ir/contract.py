@@ -25,7 +25,7 @@ class Reset(Choice):
 
 
 class Rounding(Choice):
-    """Where the half spike of charge that rounds a count enters: in the first potential, the bias or nowhere."""
+    """Where the half spike that rounds a count enters: in the first potential, in the bias or nowhere."""
 
     POTENTIAL = "potential"
     BIAS = "bias"

@@ -13,8 +13,8 @@ from typing import Protocol
 from torch import Tensor
 
 from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.ops import Activity
 from ann2snn_cli.ir.run import Inputs
-from ann2snn_cli.ir.trains import Activity
 
 Watch = Callable[[Node, Activity], None]
 Revise = Callable[[Node, Tensor], Node]

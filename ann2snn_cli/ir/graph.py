@@ -11,7 +11,7 @@ import torch
 
 from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir.contract import Contract
-from ann2snn_cli.ir.ops import Input, Op, map_tensors
+from ann2snn_cli.ir.ops import FLOAT_BITS, Input, Op, Place, Synapse, map_tensors
 
 
 class Level(IntEnum):
@@ -36,7 +36,7 @@ class Node:
     unit: torch.Tensor | None = None  # SPIKING: the real value of 1; [] or broadcasting to `shape`
 
     @property
-    def worth(self) -> torch.Tensor:
+    def known_unit(self) -> torch.Tensor:
         """The unit of a node of a SPIKING graph: value = Σ over the steps / T · unit."""
         if self.unit is None:
             raise InvalidGraph(f"{self.name!r} has no unit yet", where=self.source)
@@ -96,6 +96,48 @@ class Graph:
     def of(self, *kinds: type[Op]) -> tuple[Node, ...]:
         """The nodes whose op is of one of these kinds."""
         return tuple(node for node in self.nodes if isinstance(node.op, kinds))
+
+    @cached_property
+    def spiking(self) -> frozenset[str]:
+        """The nodes that pass on 0 or 1: populations, and what only moves or selects their spikes."""
+        found: set[str] = set()
+        for node in self.nodes:
+            passes = node.op.keeps_spikes and all(name in found for name in node.inputs)
+            if node.op.fires or passes:
+                found.add(node.name)
+        return frozenset(found)
+
+    @cached_property
+    def real(self) -> frozenset[str]:
+        """The nodes whose values are real numbers, not integers: opaque ones and what they feed."""
+        found: set[str] = set()
+        for node in self.nodes:
+            reads_reals = any(name in found for name in node.inputs)
+            if node.op.gives_reals or (reads_reals and not node.op.fires):
+                found.add(node.name)
+        return frozenset(found)
+
+    @cached_property
+    def has_float_weights(self) -> bool:
+        """Are its weights floats (32 bits: no quantization)?"""
+        return any(isinstance(node.op, Synapse) and node.op.bits == FLOAT_BITS for node in self.nodes)
+
+    @cached_property
+    def device(self) -> torch.device | None:
+        """Where its weights are; None if it has none."""
+        return next((node.op.weight.device for node in self.nodes if isinstance(node.op, Synapse)), None)
+
+    def place(self, node: Node, *, contract: Contract | None = None, keeps_potentials: bool = False) -> Place:
+        """Where a node stands: what its op may ask of its surroundings."""
+        return Place(
+            node,
+            self.fed_by(node),
+            contract or self.timing,
+            self.has_float_weights,
+            node.name in self.real,
+            keeps_potentials,
+            self.device,
+        )
 
     @property
     def timing(self) -> Contract:

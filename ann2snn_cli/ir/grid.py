@@ -25,21 +25,23 @@ def to_grid(weight: Tensor, step: Tensor, bits: int) -> Tensor:
     return clamp_(round_(codes), -top, top)
 
 
-def choose_step(weight: Tensor, bits: int, rows: bool) -> Tensor:
-    """The step α of a weight, per tensor [] or, with `rows`, per row of dimension 0 [rows] (SPEC 2).
+def choose_step(rows: Tensor, bits: int, present: Tensor | None = None) -> Tensor:
+    """The step α of each row of weights, [rows] (SPEC 2); `present` says which weights count, all by default.
 
     mean|W'| at one bit, the minimiser of the squared error at 2 to 4, max|W'|/(2^(b−1)−1) from 5 on.
     """
-    flat = weight.detach().reshape(weight.shape[0], -1) if rows else weight.detach().reshape(1, -1)
+    rows = rows.detach()
+    if present is not None:
+        rows = rows * present  # zeros lie on every grid
     if bits == 1:
-        step = flat.abs().mean(dim=1)
+        count = rows.shape[1] if present is None else present.sum(dim=1).clamp_min(1)
+        step = rows.abs().sum(dim=1) / count
     else:
-        step = flat.abs().amax(dim=1) / largest_code(bits)
+        step = rows.abs().amax(dim=1) / largest_code(bits)
         if bits <= 4:
-            step = _least_squares_step(flat, step, bits)
+            step = _least_squares_step(rows, step, bits)
     spare = step.max() if step.max() > 0 else torch.ones_like(step[0])
-    step = torch.where(step > 0, step, spare)  # a channel of zeros takes any step
-    return step if rows else step[0]
+    return torch.where(step > 0, step, spare)  # a channel of zeros takes any step
 
 
 def _least_squares_step(flat: Tensor, widest: Tensor, bits: int) -> Tensor:

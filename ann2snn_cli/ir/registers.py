@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ann2snn_cli.ir.bounds import Span, bounds
+from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.integers import is_float
-from ann2snn_cli.ir.ops import MOVES, SYNAPSES, Add, AvgPool, Integrate, IntegrateFire
+from ann2snn_cli.ir.ops import Integrate, IntegrateFire
+from ann2snn_cli.ir.span import Span
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def has_register(graph: Graph, node: Node) -> bool:
 def potential(graph: Graph, node: Node, delay: int | None = None) -> Span | None:
     """All that the potential of such a node can be; None: real numbers."""
     span = bounds(graph, delay)[node.name].potential
-    return span if span is not None and span.finite and not is_float(graph) else None
+    return span if span is not None and span.finite and not graph.has_float_weights else None
 
 
 def _register(graph: Graph, node: Node, delay: int | None) -> Register:
@@ -63,36 +63,14 @@ def _register(graph: Graph, node: Node, delay: int | None) -> Register:
 
 
 def _bits(values: Tensor | None) -> int | None:
-    return None if values is None or values.is_floating_point() else _span(values).bits
-
-
-def _span(values: Tensor) -> Span:
-    return Span(float(values.min()), float(values.max()))
+    return None if values is None or values.is_floating_point() else Span.of(values).bits
 
 
 def _weights(graph: Graph, node: Node) -> Span:
-    """What one spike (or one unit of a current) adds to the values of this node."""
-    op = node.op
-    if isinstance(op, SYNAPSES):
-        return _span(op.weight)
-    if not isinstance(op, (*MOVES, Add, AvgPool, Integrate, IntegrateFire)):
-        return Span(1, 1)
-    spans = [_brought(graph, feeder) for feeder in graph.fed_by(node)]
-    if isinstance(op, Add) and op.weights is not None:
-        spans = [_times(span, _span(weight)) for span, weight in zip(spans, op.weights, strict=True)]
-    whole = Span(min(span.low for span in spans), max(span.high for span in spans))
-    return (
-        _times(whole, Span(2**op.fraction_bits, 2**op.fraction_bits))
-        if isinstance(op, IntegrateFire)
-        else whole
+    """What one spike, or one unit of a current, adds to the values of this node; a spike comes in as 1."""
+    return node.op.adds_per_spike(
+        [
+            Span(1, 1) if isinstance(feeder.op, IntegrateFire) else _weights(graph, feeder)
+            for feeder in graph.fed_by(node)
+        ]
     )
-
-
-def _brought(graph: Graph, feeder: Node) -> Span:
-    """A spike comes in as 1; what carries currents has weights of its own."""
-    return Span(1, 1) if isinstance(feeder.op, IntegrateFire) else _weights(graph, feeder)
-
-
-def _times(one: Span, other: Span) -> Span:
-    products = [a * b for a in (one.low, one.high) for b in (other.low, other.high)]
-    return Span(min(products), max(products))

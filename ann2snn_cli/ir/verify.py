@@ -1,31 +1,54 @@
-"""The rules of each level, as a table: a wrong graph fails where it was made."""
+"""The rules of each level, as a table, and the contracts of stages: a wrong graph fails where it was made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ann2snn_cli.errors import InvalidGraph
-from ann2snn_cli.ir.bounds import EXACT_FLOAT64, bounds
+from ann2snn_cli.ir.bounds import bounds
+from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.grid import largest_code
-from ann2snn_cli.ir.integers import FLOAT_BITS, is_float
 from ann2snn_cli.ir.ops import (
+    FLOAT_BITS,
     Add,
     BatchNorm,
-    Conv,
     Input,
     Integrate,
     IntegrateFire,
-    Linear,
     Opaque,
     Relu,
-    Scale,
+    Synapse,
 )
-from ann2snn_cli.ir.spikes import real_valued
+from ann2snn_cli.ir.precision import EXACT_FLOAT64
 
 Rule = tuple[str, Callable[[Graph, Node], bool]]  # what holds, and whether it does for a node
 _Kind = TypeVar("_Kind")
+_Arguments = ParamSpec("_Arguments")
+Stage = Callable[Concatenate[Graph, _Arguments], Graph]
+
+
+def stage(needs: Level, gives: Level) -> Callable[[Stage[_Arguments]], Stage[_Arguments]]:
+    """Hold a stage to its contract: the level of the graph it takes, the rules of the graph it gives."""
+
+    def decorate(transform: Stage[_Arguments]) -> Stage[_Arguments]:
+        @wraps(transform)
+        def held(graph: Graph, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Graph:
+            given = transform(require(graph, needs, transform.__name__), *args, **kwargs)
+            return verify(require(given, gives, f"what {transform.__name__} gives"))
+
+        return held
+
+    return decorate
+
+
+def require(graph: Graph, level: Level, who: str) -> Graph:
+    """The graph itself, if it is at this level."""
+    if graph.level != level:
+        raise InvalidGraph(f"{who} takes a graph at level {level.name}, not {graph.level.name}")
+    return graph
 
 
 def verify(graph: Graph) -> Graph:
@@ -63,38 +86,31 @@ def _ends_well(graph: Graph, node: Node) -> bool:
     return node.name not in graph.outputs or isinstance(node.op, Relu | IntegrateFire | Integrate | Opaque)
 
 
-def _no_bias(graph: Graph, node: Node) -> bool:
-    return not isinstance(node.op, Conv | Linear | Scale) or node.op.bias is None
+def _knows_its_grid(op: Synapse) -> bool:
+    return op.bits == FLOAT_BITS or (op.bits is not None and op.step is not None)
 
 
-def _knows_its_grid(graph: Graph, node: Node) -> bool:
-    if not isinstance(node.op, Conv | Linear | Scale):
+def _on_grid(op: Synapse) -> bool:
+    """|q| ≤ 2^(b−1)−1, and ±1 only at one bit; of branches the weights are m·q."""
+    if op.bits == FLOAT_BITS:
         return True
-    return node.op.bits == FLOAT_BITS or (node.op.bits is not None and node.op.step is not None)
-
-
-def _on_grid(graph: Graph, node: Node) -> bool:
-    """|q| ≤ 2^(b−1)−1, and ±1 only at one bit."""
-    if not isinstance(node.op, Conv | Linear | Scale) or node.op.bits == FLOAT_BITS:
-        return True
-    if node.op.bits is None:
+    if op.bits is None or op.weight.is_floating_point():
         return False
-    codes = node.op.weight.abs()
-    lowest = 1 if node.op.bits == 1 else 0
-    return (
-        not codes.is_floating_point()
-        and int(codes.min()) >= lowest
-        and int(codes.max()) <= largest_code(node.op.bits)
-    )
+    codes = op.weight.abs()
+    if op.multiplier is not None:
+        if bool((op.multiplier < 1).any()) or bool((codes % op.multiplier != 0).any()):
+            return False
+        codes = codes // op.multiplier
+    return int(codes.min()) >= (1 if op.bits == 1 else 0) and int(codes.max()) <= largest_code(op.bits)
 
 
 def _counts_in_integers(graph: Graph, node: Node) -> bool:
-    if is_float(graph):
+    if graph.has_float_weights:
         return True
     op = node.op
     if isinstance(op, IntegrateFire):
         return not any(value.is_floating_point() for value in (op.threshold, op.bias, op.initial))
-    if isinstance(op, Add) and op.weights is not None and node.name not in real_valued(graph):
+    if isinstance(op, Add) and op.weights is not None and node.name not in graph.real:
         return not any(weight.is_floating_point() for weight in op.weights)
     return True
 
@@ -106,18 +122,18 @@ def _threshold_at_least_one(op: IntegrateFire) -> bool:
 _RULES: dict[Level, tuple[Rule, ...]] = {
     Level.FOLDED: (
         ("no batch norm is left", _unless(BatchNorm)),
-        ("biases live in the neurons", _no_bias),
+        ("biases live in the neurons", _every(Synapse, lambda op: op.bias is None)),
         ("an output is a population, a read-out or opaque", _ends_well),
     ),
     Level.CALIBRATED: (
-        ("every population has its clip", _every(Relu, lambda op: op.relays or op.clip is not None)),
+        ("every population has its clip", _every(Relu, lambda op: op.inherits_clip or op.clip is not None)),
         ("every input has its unit", _every(Input, lambda op: op.unit is not None)),
     ),
-    Level.QUANTIZED: (("every synapse has its bit width and step", _knows_its_grid),),
+    Level.QUANTIZED: (("every synapse has its bit width and step", _every(Synapse, _knows_its_grid)),),
     Level.SPIKING: (
         ("every ReLU has become neurons", _unless(Relu)),
         ("every node has its unit", lambda graph, node: node.unit is not None),
-        ("weights are integers on their grid", _on_grid),
+        ("weights are integers on their grid", _every(Synapse, _on_grid)),
         ("neurons count in integers", _counts_in_integers),
         ("thresholds are 1 or more", _every(IntegrateFire, _threshold_at_least_one)),
         ("an addition has its integer weights", _every(Add, lambda op: op.weights is not None)),
@@ -126,14 +142,16 @@ _RULES: dict[Level, tuple[Rule, ...]] = {
 
 
 def verify_exact(graph: Graph) -> Graph:
-    """The graph itself, after it is proved that float64 carries its integers exactly (real numbers aside)."""
-    real = real_valued(graph)
+    """The graph itself, after it is proved that float64 carries its integers exactly (real numbers aside).
+
+    For no delay, for its own, and for the delay T.
+    """
     spilling = {
         graph[name].source or name: None
         for delay in sorted({0, graph.timing.delay, graph.timing.timesteps})
         for name, bound in bounds(graph, delay).items()
-        if name not in real
-        and not any(feeder in real for feeder in graph[name].inputs)
+        if name not in graph.real
+        and not any(feeder in graph.real for feeder in graph[name].inputs)
         and bound.largest >= EXACT_FLOAT64
     }
     if spilling:
@@ -141,3 +159,9 @@ def verify_exact(graph: Graph) -> Graph:
             f"sums may exceed 2^53 in {', '.join(spilling)}", remedy="lower --weight_bitwidth or --timesteps"
         )
     return graph
+
+
+def theorem_holds(graph: Graph) -> bool:
+    """Is the SNN of delay T the quantized network exactly? Not with zero reset, floats or opaque nodes."""
+    integer = not graph.has_float_weights and not graph.real
+    return integer and graph.timing.reset_mode is Reset.SUBTRACTION

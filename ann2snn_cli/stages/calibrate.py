@@ -17,6 +17,7 @@ from ann2snn_cli.errors import BadData, BadWeights
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Input, Op, Relu
 from ann2snn_cli.ir.run import run
+from ann2snn_cli.ir.verify import stage
 
 Batches = Iterable[Tensor]
 
@@ -159,6 +160,7 @@ class InputRange:
         return replace(op, unit=unit, low=low, high=high)
 
 
+@stage(Level.FOLDED, Level.CALIBRATED)
 def calibrate(graph: Graph, batches: Batches, *, mode: str = "99.9%", timesteps: int = 16) -> Graph:
     """Needs FOLDED; gives CALIBRATED: every population has its clip, every input its unit."""
     chosen = parse_mode(mode)
@@ -167,7 +169,7 @@ def calibrate(graph: Graph, batches: Batches, *, mode: str = "99.9%", timesteps:
     for node in graph.nodes:
         if isinstance(node.op, Input):
             ops[node.name] = statistics.inputs[node.name].encoding(node.op)
-        elif isinstance(node.op, Relu) and not node.op.relays:
+        elif isinstance(node.op, Relu) and not node.op.inherits_clip:
             clip = _clip(node.op, statistics.activations[node.name], chosen, timesteps)
             ops[node.name] = replace(node.op, clip=torch.tensor(clip, dtype=torch.float64))
     return graph.with_ops(ops, level=Level.CALIBRATED)

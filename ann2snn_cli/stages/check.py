@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ann2snn_cli.config import Hardware
 from ann2snn_cli.errors import Setting
-from ann2snn_cli.ir.bounds import Span, bounds
+from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.contract import Pooling
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
@@ -38,7 +38,7 @@ from ann2snn_cli.ir.ops import (
     Scale,
 )
 from ann2snn_cli.ir.registers import has_register, potential
-from ann2snn_cli.ir.spikes import spiking_nodes
+from ann2snn_cli.ir.span import Span
 
 # What verdicts are called: the names that a user may allow to be broken.
 RULES = (
@@ -267,7 +267,7 @@ def _spikes_are_pooled(graph: Graph, node: Node, hardware: Hardware, bits: int) 
     if hardware.pooling is not Pooling.SPIKING or not isinstance(node.op, AvgPool):
         return
     stuck = _first_without_neurons(graph, node)
-    if node.inputs[0] not in spiking_nodes(graph):
+    if node.inputs[0] not in graph.spiking:
         (feeder,) = graph.fed_by(node)
         what = "the input itself" if isinstance(feeder.op, Input) else f"currents of {_layer(feeder)}"
         yield Verdict(

@@ -16,22 +16,22 @@ from torch import Tensor
 
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
-    MOVES,
-    SYNAPSES,
     Add,
     AvgPool,
     BatchNorm,
     Conv,
     Integrate,
     Linear,
-    MaxPool,
     Opaque,
     Relu,
     Scale,
+    Synapse,
     per_channel,
 )
+from ann2snn_cli.ir.verify import stage
 
 
+@stage(Level.FLOAT, Level.FOLDED)
 def fold(graph: Graph, *, batch_norm: bool = True) -> Graph:
     """Needs FLOAT; gives FOLDED: no batch norm, no bias outside the neurons, the same function.
 
@@ -46,6 +46,7 @@ def fold(graph: Graph, *, batch_norm: bool = True) -> Graph:
     return graph.with_nodes(graph.nodes, level=Level.FOLDED)
 
 
+@stage(Level.FOLDED, Level.FOLDED)
 def spiking_pools(graph: Graph) -> Graph:
     """Give every average pooling of spikes neurons of its own, for cores that carry only spikes (SPEC 6)."""
     nodes: list[Node] = []
@@ -54,14 +55,14 @@ def spiking_pools(graph: Graph) -> Graph:
     for node in graph.nodes:
         node = _reading(node, renamed)
         nodes.append(node)
-        moves = isinstance(node.op, (*MOVES, MaxPool)) and all(name in spikes for name in node.inputs)
-        if moves or isinstance(node.op, Relu):
+        passes = node.op.keeps_spikes and all(name in spikes for name in node.inputs)
+        if passes or node.op.fires:
             spikes.add(node.name)
         readers = graph.users[node.name]
         has_neurons = len(readers) == 1 and isinstance(readers[0].op, Relu)
         if isinstance(node.op, AvgPool) and node.inputs[0] in spikes and not has_neurons:
             name = f"{node.name}.neurons"
-            nodes.append(Node(name, Relu(relays=True), (node.name,), node.shape, node.source))
+            nodes.append(Node(name, Relu(inherits_clip=True), (node.name,), node.shape, node.source))
             renamed[node.name] = name
             spikes.add(name)
     return graph.with_nodes(nodes, outputs=tuple(renamed.get(name, name) for name in graph.outputs))
@@ -154,7 +155,8 @@ def _drop_repeated_relus(graph: Graph) -> Graph:
 
 def _rectify_before_pooling(graph: Graph) -> Graph:
     """max pooling -> ReLU becomes ReLU -> max pooling where nothing else reads the pooled values."""
-    for pool in reversed(graph.of(MaxPool)):  # from the last on, so that a ReLU passes them all
+    pools = [node for node in graph.nodes if node.op.monotone]
+    for pool in reversed(pools):  # from the last on, so that a ReLU passes them all
         readers = graph.users[pool.name]
         if len(readers) == 1 and isinstance(readers[0].op, Relu) and pool.name not in graph.outputs:
             (relu,) = readers
@@ -177,7 +179,7 @@ def _detach_biases(graph: Graph) -> Graph:
     renamed: dict[str, str] = {}
     for node in graph.nodes:
         node = _reading(node, renamed)
-        if not isinstance(node.op, SYNAPSES) or node.op.bias is None:
+        if not isinstance(node.op, Synapse) or node.op.bias is None:
             nodes.append(node)
             continue
         bias = node.op.bias

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from ann2snn_cli import trees
 from ann2snn_cli.config import delay_name
 from ann2snn_cli.errors import VerificationMismatch
-from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
-from ann2snn_cli.ir.spikes import real_valued
+from ann2snn_cli.ir.verify import theorem_holds
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.tasks import Task
 from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs
@@ -193,16 +192,6 @@ def _relative_error(snn: Outputs, ann: Outputs) -> float:
     pairs = [(a, b) for a, b in zip(snn, ann, strict=False) if a.shape == b.shape]
     errors = (float((a - b).abs().max() / b.abs().max().clamp_min(1e-30)) for a, b in pairs)
     return max(errors, default=0.0)
-
-
-# The theorem ---------------------------------------------------------------------------------------
-
-
-def theorem_holds(graph: Graph) -> bool:
-    """Is the SNN at D = T the quantized network exactly? Not with zero reset, floats or opaque nodes."""
-    thresholds = [node.op.threshold for node in graph.of(IntegrateFire) if isinstance(node.op, IntegrateFire)]
-    integer = not any(threshold.is_floating_point() for threshold in thresholds)
-    return graph.timing.reset_mode is Reset.SUBTRACTION and integer and not real_valued(graph)
 
 
 def refuse_mismatch(graph: Graph, evaluation: Evaluation) -> None:

@@ -15,9 +15,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Input, IntegrateFire
-from ann2snn_cli.ir.run import encode
-from ann2snn_cli.ir.trains import Activity
+from ann2snn_cli.ir.ops import Activity, Input, IntegrateFire
 from ann2snn_cli.stages.export import pack
 from ann2snn_cli.stages.export.files import size_of
 from ann2snn_cli.stages.export.pack import Absent, Extent, Recording, Sample
@@ -131,7 +129,7 @@ def _stimuli(graph: Graph, x: Inputs) -> Tensor:
     (node,) = graph.inputs
     (values,) = trees.leaves(x)
     assert isinstance(node.op, Input)
-    return encode(node.op, values.double()).long()
+    return node.op.encode(values.double()).long()
 
 
 def _real(number: int, stimulus: Tensor, labels: Labels, place: int) -> Sample:
@@ -228,7 +226,7 @@ def record(graph: Graph, task: Task, sample: Sample) -> Recording:
             sums[node.name] = train.sum(0).numpy()
 
     (node,) = graph.inputs
-    x = sample.stimulus[None].double() * node.worth.cpu().double()
+    x = sample.stimulus[None].double() * node.known_unit.cpu().double()
     outputs = simulate(graph, x, watch=watch, potentials=True).outputs
     predicted = task.prediction(outputs) if len(outputs) == 1 else None
     return Recording(sample, spikes, potentials, sums, None if predicted is None else int(predicted[0]))

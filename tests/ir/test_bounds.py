@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from ann2snn_cli.ir.trains import Trains
 
 from ann2snn_cli.ir import bounds as module
 from ann2snn_cli.ir.bounds import Span, bounds, exact_dtype
@@ -31,7 +32,6 @@ from ann2snn_cli.ir.ops import (
     Scale,
 )
 from ann2snn_cli.ir.run import is_linear, linear
-from ann2snn_cli.ir.trains import Trains
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 SCHEDULES = ("stepwise", "layerwise")

@@ -44,7 +44,12 @@ def codes(seed, low, high, *shape):
 def spiking(*nodes, timesteps=4, schedule="stepwise", reset_mode="subtraction"):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, unit=ONE) for node in nodes)
-    return Graph(made, (made[-1].name,), Level.SPIKING, Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0))
+    return Graph(
+        made,
+        (made[-1].name,),
+        Level.SPIKING,
+        Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0),
+    )
 
 
 def packed(folder, graph, *stimuli, **options):

@@ -59,7 +59,12 @@ def whole(*values):
 def spiking(*nodes, timesteps=5, schedule="stepwise", reset_mode="subtraction"):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, unit=ONE) for node in nodes)
-    return Graph(made, (made[-1].name,), Level.SPIKING, Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0))
+    return Graph(
+        made,
+        (made[-1].name,),
+        Level.SPIKING,
+        Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0),
+    )
 
 
 # Linear layers against torch's own functions ---------------------------------------------------------

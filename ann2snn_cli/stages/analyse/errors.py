@@ -87,7 +87,7 @@ def _add_batch(
         run(float_graph, x, lambda node, value: see(wanted, node, value))
         run_counts(spiking, x, lambda node, value: see(quantized, node, value))
     for name, total in sums.items():
-        unit = spiking[name].worth / spiking.timing.timesteps
+        unit = spiking[name].known_unit / spiking.timing.timesteps
         own = counts[name].double()
         total.add(wanted[name], quantized[name] * unit, own * unit, float(own.sum()))
 

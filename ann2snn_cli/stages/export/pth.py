@@ -13,35 +13,14 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.errors import BadFile, InvalidGraph, UsageError
-from ann2snn_cli.ir import ops
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import Batch, Op, Ref
+from ann2snn_cli.ir.ops import OPS, Batch, Ref
 from ann2snn_cli.ir.verify import verify
 from ann2snn_cli.stages.export.files import write_file
 
 FORMAT = "ann2snn/snn"
 VERSION = 2
-
-_OPS: dict[str, type[Op]] = {
-    kind.__name__: kind
-    for kind in (
-        ops.Input,
-        ops.Conv,
-        ops.Linear,
-        ops.Scale,
-        ops.Add,
-        ops.Concat,
-        ops.AvgPool,
-        ops.MaxPool,
-        ops.Reshape,
-        ops.Permute,
-        ops.Gather,
-        ops.Integrate,
-        ops.IntegrateFire,
-        ops.Opaque,
-    )
-}
 
 
 def save(graph: Graph, provenance: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
@@ -168,7 +147,7 @@ def from_plain(content: dict[str, Any]) -> Graph:
 
 
 def _node(entry: dict[str, Any]) -> Node:
-    op = _OPS[entry["op"]](**{name: _value(value) for name, value in entry["fields"].items()})
+    op = OPS[entry["op"]](**{name: _value(value) for name, value in entry["fields"].items()})
     return Node(
         entry["name"], op, tuple(entry["inputs"]), tuple(entry["shape"]), entry["source"], entry["unit"]
     )

@@ -16,10 +16,10 @@ from torch import Tensor
 from ann2snn_cli import trees
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.integers import integer_node, integers, real_bias
+from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire, Linear, Op, Relu
+from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.trains import plain_arithmetic
 from ann2snn_cli.types import Inputs
 
 TRAIN_ELEMENTS = 1 << 26  # all samples are held at once: as many as keep the widest spike train below this
@@ -45,11 +45,11 @@ def correct_biases(
         def revise(node: Node, counts: Tensor) -> Node:
             if not _is_corrected(graph[node.name].op):
                 return node
-            mean = _by_channel(counts * node.worth / graph.timing.timesteps, graph, node)
+            mean = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
             better = _with_error_added(graph, spiking, node, wanted[node.name] - mean)
             corrected[node.name] = better.op
-            units = [spiking[name].worth for name in node.inputs]
-            op, unit = integer_node(graph, better, units)
+            units = [spiking[name].known_unit for name in node.inputs]
+            op, unit = better.op.integers(units, graph.place(better))
             return replace(node, op=op, unit=unit)
 
         engine(spiking, Request(x, delay, revise=revise))
@@ -58,7 +58,7 @@ def correct_biases(
 
 def _is_corrected(op: Op) -> bool:
     """A population that hands on what it pools has no bias of its own."""
-    return isinstance(op, Relu | Integrate) and not (isinstance(op, Relu) and op.relays)
+    return isinstance(op, Relu | Integrate) and not (isinstance(op, Relu) and op.inherits_clip)
 
 
 def _affordable(graph: Graph) -> int:
@@ -84,7 +84,7 @@ def _trained_means(graph: Graph, spiking: Graph, x: Inputs) -> dict[str, Tensor]
 
     def watch(node: Node, counts: Tensor) -> None:
         if _is_corrected(graph[node.name].op):
-            means[node.name] = _by_channel(counts * node.worth / graph.timing.timesteps, graph, node)
+            means[node.name] = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
 
     run_counts(spiking, x, watch)
     return means
@@ -95,8 +95,10 @@ def _with_error_added(graph: Graph, spiking: Graph, node: Node, error: Tensor) -
     original = graph[node.name]
     assert isinstance(original.op, Relu | Integrate)
     assert isinstance(node.op, IntegrateFire | Integrate)
-    unit = spiking[node.inputs[0]].worth
-    return replace(original, op=replace(original.op, bias=real_bias(graph, node.op, unit) + error))
+    unit = spiking[node.inputs[0]].known_unit
+    return replace(
+        original, op=replace(original.op, bias=node.op.real_bias(unit, spiking.place(node)) + error)
+    )
 
 
 def _by_channel(values: Tensor, graph: Graph, node: Node) -> Tensor:

@@ -22,8 +22,8 @@ from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.grid import largest_code
 from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Conv, Integrate, Linear, Op, Relu, Scale
+from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run_counts
-from ann2snn_cli.ir.trains import plain_arithmetic
 
 Epoch = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[tuple[Tensor, ...], Tensor], Tensor]

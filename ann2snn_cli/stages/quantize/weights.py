@@ -1,4 +1,4 @@
-"""Give every synapse its bit width and the step of its grid (SPEC 2)."""
+"""Quantize: CALIBRATED -> QUANTIZED. Every synapse gets its bit width and the steps of its grids (SPEC 2)."""
 
 from __future__ import annotations
 
@@ -10,34 +10,41 @@ from torch import Tensor
 from ann2snn_cli.errors import BadWeights
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.integers import FLOAT_BITS, absorb, integers, synapse_step
-from ann2snn_cli.ir.ops import SYNAPSES, Conv, Linear, Op, Scale
+from ann2snn_cli.ir.integers import branches, integers
+from ann2snn_cli.ir.ops import Add, Op, Synapse
+from ann2snn_cli.ir.units import UnitsDiffer
+from ann2snn_cli.ir.verify import stage
 
 
+@stage(Level.CALIBRATED, Level.QUANTIZED)
 def quantize(
     graph: Graph, contract: Contract, *, weight_bitwidth: int = 4, channel_wise: bool = False
 ) -> Graph:
     """Needs CALIBRATED; gives QUANTIZED: every weight lies on its b-bit grid once its step is applied.
 
-    The float weights stay as the master copy. Steps are chosen in order, since a layer absorbs the
-    amplitudes of what comes in, which follow from the steps before it.
+    The float weights stay as the master copy. Where values of different unit meet in one weight, an `Add` of
+    one input brings them to one unit first.
     """
     _refuse_nan(graph)
-    graph = graph.with_ops(
-        {node.name: replace(node.op, bits=weight_bitwidth, step=None) for node in graph.of(*SYNAPSES)},  # type: ignore[call-arg]
-        level=Level.QUANTIZED,
-        contract=contract,
-    )
-    if weight_bitwidth == FLOAT_BITS:
-        return graph
+    graph = graph.with_nodes(graph.nodes, level=Level.QUANTIZED, contract=contract)
+    while True:
+        try:
+            return _with_steps(graph, weight_bitwidth, channel_wise)
+        except UnitsDiffer as error:
+            graph = _with_one_unit(graph, error)
+
+
+def _with_steps(graph: Graph, weight_bitwidth: int, channel_wise: bool) -> Graph:
+    """Steps are chosen in order: a layer absorbs the units that follow from the steps before it."""
+    labels = branches(graph)
     chosen: dict[str, Op] = {}
 
-    def choose(graph: Graph, node: Node, units: list[Tensor]) -> Node:
-        if not isinstance(node.op, Conv | Linear | Scale):
+    def choose(node: Node, units: list[Tensor]) -> Node:
+        if not isinstance(node.op, Synapse):
             return node
-        (feeder,) = graph.fed_by(node)
-        step = synapse_step(node, node.op, absorb(node, node.op, units[0], feeder.shape), channel_wise)
-        chosen[node.name] = replace(node.op, step=step)
+        chosen[node.name] = node.op.quantized(
+            weight_bitwidth, units, labels[node.inputs[0]], graph.place(node), channel_wise=channel_wise
+        )
         return replace(node, op=chosen[node.name])
 
     with torch.no_grad():
@@ -45,16 +52,28 @@ def quantize(
     return graph.with_ops(chosen)
 
 
+def _with_one_unit(graph: Graph, error: UnitsDiffer) -> Graph:
+    """An `Add` of one input before the node in whose weights values of different unit would meet."""
+    (reader,) = (node for node in graph.nodes if node.name == error.name)
+    (before,) = graph.fed_by(reader)
+    name = f"{reader.name}.unit"
+    if isinstance(before.op, Add) and len(before.inputs) == 1:
+        raise error  # it is there already and did not help
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node is reader:
+            nodes.append(Node(name, Add(), (before.name,), before.shape, before.source))
+            node = replace(node, inputs=(name,))
+        nodes.append(node)
+    return graph.with_nodes(nodes)
+
+
 def _refuse_nan(graph: Graph) -> None:
-    bad = [node.source or node.name for node in graph.of(*SYNAPSES) if not _finite(node.op)]
+    synapses = [(node, node.op) for node in graph.nodes if isinstance(node.op, Synapse)]
+    bad = [node.source or node.name for node, op in synapses if not bool(torch.isfinite(op.weight).all())]
     if bad:
         raise BadWeights(
             "weights are not finite numbers",
             where=", ".join(bad),
             remedy="check the checkpoint: training may have diverged",
         )
-
-
-def _finite(op: Op) -> bool:
-    assert isinstance(op, Conv | Linear | Scale)
-    return bool(torch.isfinite(op.weight).all())

@@ -1,4 +1,4 @@
-"""The reference engine: every node, every step, nothing clever. What `ir/trains.py` defines, on samples."""
+"""The reference engine: every node, every step, nothing clever. What the ops say of trains, on samples."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ann2snn_cli.ir.bounds import exact_dtype
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node, sweep
-from ann2snn_cli.ir.ops import NEURONS, Input
+from ann2snn_cli.ir.ops import Activity, Input, Integrate, IntegrateFire
+from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import bind_inputs, decode
-from ann2snn_cli.ir.trains import Trains, plain_arithmetic
 
 # Samples are taken a few at a time: trains that fit a cache are several times faster.
 TRAIN_ELEMENTS = 1 << 21
@@ -50,33 +49,37 @@ class _Portion:
 
     def run(self) -> _Portion:
         """Step every node in order; keep what was asked for."""
-        request = self.request
-        keep = request.watch is not None and request.potentials
-        self.rules = Trains(
-            self.graph, request.delay, exact_dtype(self.graph, request.delay), keep_potentials=keep
-        )
+        self.contract = self.graph.timing.with_delay(self.request.delay)
+        self.dtypes = exact_dtypes(self.graph, self.contract.delay)
         trains = sweep(self.graph, self._train)
+        by_step = self.request.by_step
         self.outputs = {
-            name: train.double().cumsum(0) if request.by_step else train.double().sum(0)
+            name: train.double().cumsum(0) if by_step else train.double().sum(0)
             for name, train in trains.items()
         }
         return self
 
     def _train(self, node: Node, trains: list[Tensor]) -> Tensor:
         if isinstance(node.op, Input):
-            return self.rules.present(node.op, self.given[node.name])
-        activity = self.rules.compute(node, trains)
-        if not isinstance(node.op, NEURONS):
+            shown = node.op.encode(self.given[node.name]).to(self.dtypes[node.name])
+            return shown.expand(self.contract.timesteps, *shown.shape)
+        activity = self._compute(node, trains)
+        if not isinstance(node.op, IntegrateFire | Integrate):
             return activity.train
         if self.request.revise is not None:
             revised = self.request.revise(node, activity.train.sum(0))
-            if revised is not node:
-                activity = self.rules.compute(revised, trains)
+            activity = activity if revised is node else self._compute(revised, trains)
         if self.request.watch is not None:
             self.request.watch(node, activity)
         if self.request.counts:
             self.counts[node.name] = activity.train.sum(0)
         return activity.train
+
+    def _compute(self, node: Node, trains: list[Tensor]) -> Activity:
+        dtype = self.dtypes[node.name]
+        keep = self.request.watch is not None and self.request.potentials
+        place = self.graph.place(node, contract=self.contract, keeps_potentials=keep)
+        return node.op.train([train.to(dtype) for train in trains], place)
 
 
 def _joined(graph: Graph, request: Request, parts: list[_Portion]) -> Simulation:
@@ -93,7 +96,7 @@ def _joined(graph: Graph, request: Request, parts: list[_Portion]) -> Simulation
 def _running_means(graph: Graph, name: str, sums: Tensor) -> Tensor:
     """value(t) = Σ up to t · unit / t: rounded as `decode` does, so that equal sums are equal values."""
     elapsed = torch.arange(1, len(sums) + 1, device=sums.device).reshape(-1, *[1] * (sums.dim() - 1))
-    return sums * graph[name].worth.double() / elapsed
+    return sums * graph[name].known_unit.double() / elapsed
 
 
 def _portions(graph: Graph, given: dict[str, Tensor], whole: bool) -> Iterator[dict[str, Tensor]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ann2snn_cli.ir.bounds import EXACT_FLOAT32, bounds
+from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Input
+from ann2snn_cli.ir.precision import EXACT_FLOAT32
 from ann2snn_cli.stages.export.nir.flavors import Flavor
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.graph import Node
-from ann2snn_cli.ir.integers import is_float
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,
@@ -40,7 +39,7 @@ from ann2snn_cli.stages.export.nir.neurons import remaining
 
 def refuse(draft: Draft) -> None:
     """Refuse the network if any of its layers cannot be said."""
-    if is_float(draft.graph):
+    if draft.graph.has_float_weights:
         raise UnsupportedNetwork(
             "its weights are floats, and a NIR file of ours holds integers",
             remedy="convert with a --weight_bitwidth of 1 to 8",

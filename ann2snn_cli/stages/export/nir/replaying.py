@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from ann2snn_cli.errors import Ann2SnnError, UsageError
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Input, IntegrateFire
-from ann2snn_cli.ir.run import Inputs, bind_inputs, encode
-from ann2snn_cli.ir.trains import Activity, plain_arithmetic
+from ann2snn_cli.ir.ops import Activity, Input, IntegrateFire
+from ann2snn_cli.ir.precision import plain_arithmetic
+from ann2snn_cli.ir.run import Inputs, bind_inputs
 from ann2snn_cli.stages.export.nir.draft import names
 from ann2snn_cli.stages.export.nir.flavors import Flavor
 from ann2snn_cli.stages.export.nir.library import library
@@ -105,7 +105,7 @@ def _reference(graph: Graph, x: Inputs, engine: Engine) -> tuple[Spikes, Tensor]
     engine(graph, Request(x, delay=0, watch=watch))
     (entry,) = graph.inputs
     assert isinstance(entry.op, Input)
-    shown = encode(entry.op, bind_inputs(graph, x)[entry.name].double())
+    shown = entry.op.encode(bind_inputs(graph, x)[entry.name].double())
     presented = shown.expand(graph.timing.timesteps, *shown.shape)
     return {name: torch.cat(trains, dim=1) for name, trains in parts.items()}, presented
 

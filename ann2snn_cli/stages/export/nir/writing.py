@@ -143,4 +143,4 @@ def _coding(node: Node) -> dict[str, Any]:
 
 def _worth(node: Node) -> dict[str, Any]:
     """The real value of 1, by output or for all: value = sum over the steps / T · unit."""
-    return {"layer": node.name, "unit": node.worth.flatten().tolist()}
+    return {"layer": node.name, "unit": node.known_unit.flatten().tolist()}

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ann2snn_cli.errors import UnsupportedNetwork
-from ann2snn_cli.ir.bounds import Bound, Span, bounds
+from ann2snn_cli.ir.bounds import Bound, bounds
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.integers import is_float
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,
@@ -28,8 +27,9 @@ from ann2snn_cli.ir.ops import (
     Permute,
     Reshape,
     Scale,
+    Synapse,
 )
-from ann2snn_cli.ir.spikes import real_valued, spiking_nodes
+from ann2snn_cli.ir.span import Span
 from ann2snn_cli.twins.replay import Network
 
 Array = NDArray[Any]
@@ -51,7 +51,7 @@ def describe(graph: Graph) -> Network:
     """Needs SPIKING in integers; refuses real numbers, naming the layers."""
     refuse(graph)
     proved = bounds(graph)
-    spiking, names = spiking_nodes(graph), _file_names(graph)
+    names = _file_names(graph)
     layers, arrays = [], {}
     for node in graph.nodes:
         kind, fields, parameters = _RULES[type(node.op)](graph, node, node.op, proved[node.name])
@@ -63,7 +63,7 @@ def describe(graph: Graph) -> Network:
                 "kind": kind,
                 "inputs": list(node.inputs),
                 "shape": list(node.shape),
-                "spikes": node.name in spiking,
+                "spikes": node.name in graph.spiking,
                 "passes": _ends(proved[node.name].passed_on),
                 **({"unit": _unit(node)} if node.name in graph.outputs else {}),
                 **fields,
@@ -82,17 +82,16 @@ def refuse(graph: Graph) -> None:
 
 
 def _refuse_real(graph: Graph) -> None:
-    real = real_valued(graph)
-    names = [node.source or node.name for node in graph.nodes if node.name in real]
-    if is_float(graph):
-        names = [node.source or node.name for node in graph.of(Conv, Linear, Scale)]
+    names = [node.source or node.name for node in graph.nodes if node.name in graph.real]
+    if graph.has_float_weights:
+        names = [node.source or node.name for node in graph.of(Synapse)]
     if names:
         raise UnsupportedNetwork(
             f"real numbers are left in {len(names)} layer{'s' * (len(names) > 1)}, "
             "and these files hold integers",
             where=", ".join(names),
             remedy="convert with a --weight_bitwidth of 1 to 8"
-            if is_float(graph)
+            if graph.has_float_weights
             else "replace these operators in the network: they have no spiking form",
         )
 
@@ -140,9 +139,9 @@ def _ends(span: Span) -> Fields:
 
 def _unit(node: Node) -> float | list[float]:
     """What 1 stands for: value = sum over the steps / T · unit; where it differs, of each neuron."""
-    worth = node.worth.detach().cpu().double()
-    found: float | list[float] = worth.expand(node.shape).flatten().tolist()
-    return float(worth) if worth.numel() == 1 else found
+    unit = node.known_unit.detach().cpu().double()
+    found: float | list[float] = unit.expand(node.shape).flatten().tolist()
+    return float(unit) if unit.numel() == 1 else found
 
 
 def _entries(file_name: str, parameters: Parameters) -> Iterator[tuple[str, Fields]]:
@@ -175,8 +174,14 @@ def signed_bits(values: Array) -> int:
     return Span(float(values.min(initial=0)), float(values.max(initial=0))).bits
 
 
-def _synapse(values: Array, bits: int | None, axes: str) -> tuple[Array, Fields]:
+def _stored_bits(op: Synapse) -> int | None:
+    """The width of its words: that of its grid, unless branches multiply it."""
+    return op.bits if op.multiplier is None else None
+
+
+def _synapse(op: Synapse, axes: str) -> tuple[Array, Fields]:
     """A synapse's weights, with the formula of their place."""
+    values, bits = numbers(op.weight), _stored_bits(op)
     names = [name for name in axes.split() if name != "k"]
     names += ["kz", "ky", "kx"][-(values.ndim - len(names)) :] if "k" in axes else []
     place = names[0]
@@ -217,17 +222,18 @@ def _conv(graph: Graph, node: Node, op: Conv, bound: Bound) -> tuple[str, Fields
     fields |= {"dilation": list(op.dilation), "groups": op.groups}
     if op.transposed:
         fields["output_padding"] = list(op.output_padding)
-        return "conv_transpose", fields, {"weight": _synapse(numbers(op.weight), op.bits, "ci co k")}
-    return "conv", fields, {"weight": _synapse(numbers(op.weight), op.bits, "co ci k")}
+        return "conv_transpose", fields, {"weight": _synapse(op, "ci co k")}
+    return "conv", fields, {"weight": _synapse(op, "co ci k")}
 
 
 def _linear(graph: Graph, node: Node, op: Linear, bound: Bound) -> tuple[str, Fields, Parameters]:
-    return "linear", {}, {"weight": _synapse(numbers(op.weight), op.bits, "o i")}
+    return "linear", {}, {"weight": _synapse(op, "o i")}
 
 
 def _scale(graph: Graph, node: Node, op: Scale, bound: Bound) -> tuple[str, Fields, Parameters]:
-    values, stored = _per(node, op.weight, op.bits)
-    return "scale", {}, {"weight": (values, stored | ({"encoding": "bipolar"} if op.bits == 1 else {}))}
+    bits = _stored_bits(op)
+    values, stored = _per(node, op.weight, bits)
+    return "scale", {}, {"weight": (values, stored | ({"encoding": "bipolar"} if bits == 1 else {}))}
 
 
 def _add(graph: Graph, node: Node, op: Add, bound: Bound) -> tuple[str, Fields, Parameters]:

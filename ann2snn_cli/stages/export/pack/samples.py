@@ -11,7 +11,7 @@ from torch import Tensor
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Input, IntegrateFire
-from ann2snn_cli.ir.run import is_linear, linear
+from ann2snn_cli.ir.ops.base import LinearOp
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +123,8 @@ def _probes(graph: Graph) -> Iterator[Probe]:
                 (weights,) = torch.autograd.grad(drive.flatten()[neuron], x, retain_graph=True)
                 yield Probe(node, neuron, weights[0], int(drive.flatten()[neuron]))
             return
-        if is_linear(node.op) and all(name in values for name in node.inputs):
-            values[node.name] = linear(node, [values[name] for name in node.inputs])
+        if isinstance(node.op, LinearOp) and all(name in values for name in node.inputs):
+            values[node.name] = node.op.linear([values[name] for name in node.inputs], node.shape)
 
 
 def _middles(shape: tuple[int, ...]) -> list[int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.ops import NEURONS
+from ann2snn_cli.ir.ops import Integrate, IntegrateFire
 from ann2snn_cli.stages.export.files import MANIFEST, as_json, write_folder
 from ann2snn_cli.stages.export.pack.describe import describe
 from ann2snn_cli.stages.export.pack.guide import guide
@@ -49,7 +49,7 @@ class Extent:
 
     def chosen(self, graph: Graph) -> list[str]:
         """The layers recorded, by node name; a user may name a layer by its module too."""
-        neurons = graph.of(*NEURONS)
+        neurons = graph.of(IntegrateFire, Integrate)
         known = {name for node in neurons for name in (node.name, node.source)}
         if unknown := [name for name in self.layers if name not in known]:
             raise UsageError(

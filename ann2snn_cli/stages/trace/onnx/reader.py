@@ -13,7 +13,6 @@ from onnx import NodeProto, checker
 from ann2snn_cli.errors import BadWeights, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Gather, Op, map_tensors
-from ann2snn_cli.ir.run import real
 from ann2snn_cli.stages.trace.onnx import activations, layers, moves, pools, sums
 from ann2snn_cli.stages.trace.onnx.constants import fold, is_constant
 from ann2snn_cli.stages.trace.onnx.draft import (
@@ -216,7 +215,7 @@ def _shape_after(op: Op, shapes: Sequence[Shape]) -> Shape:
     if isinstance(op, Gather):
         return tuple(op.index.shape)
     xs = [torch.empty(2, *shape, device="meta") for shape in shapes]
-    result = real(Node("", map_tensors(op, lambda each: each.to("meta")), (), ()), xs)
+    result = map_tensors(op, lambda each: each.to("meta")).real(xs, ())
     if result.dim() == 0 or len(result) != 2:
         raise Refused("it moves values between samples")
     return tuple(result.shape[1:])

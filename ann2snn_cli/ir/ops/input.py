@@ -1,0 +1,35 @@
+"""The sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.errors import InvalidGraph
+from ann2snn_cli.ir.ops.base import Integers, Op, Place, constant_span
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Op):
+    """The sample. SPIKING: integers x = clamp(round(image / unit), low, high), at every step the same."""
+
+    unit: float | None = None  # the real value of 1
+    low: int = 0
+    high: int = 255
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The integers that the chip is given at every step."""
+        assert self.unit is not None
+        return torch.clamp(torch.round(x / self.unit), self.low, self.high)
+
+    def integers(self, units: list[Tensor], place: Place) -> Integers:
+        """The op itself, and its own unit."""
+        if self.unit is None:
+            raise InvalidGraph(f"the input {place.node.name!r} has no unit yet")
+        return self, torch.tensor(self.unit, dtype=torch.float64, device=place.device)
+
+    def span(self, spans: list[Tensor], place: Place) -> Tensor:
+        """From its lowest to its highest integer."""
+        return constant_span(place, min(self.low, 0), max(self.high, 0))

@@ -1,0 +1,108 @@
+"""Any other torch operator, run as it is on real numbers; over time by temporal difference (SPEC 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, Shape, unbounded
+
+
+@dataclass(frozen=True)
+class Ref:
+    """In the arguments of an `Opaque`: the value of its i-th input."""
+
+    input: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """In the arguments of an `Opaque`: a size that follows the batch, factor·batch + offset."""
+
+    factor: int
+    offset: int
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque(Op):
+    """y = target(*args, **kwargs)."""
+
+    target: str  # "aten.gelu.default"
+    args: tuple[Any, ...]  # plain values, tensors, `Ref` and `Batch`, nested in tuples
+    kwargs: tuple[tuple[str, Any], ...] = ()
+    output: int | None = None  # which of several results
+
+    gives_reals = True
+
+    @property
+    def kind(self) -> str:
+        """The name a reader sees: the operator's own."""
+        return self.target.split(".")[1]
+
+    def details(self) -> str:
+        """The operator in full."""
+        return self.target
+
+    def real(self, xs: list[Tensor], shape: Shape) -> Tensor:
+        """The operator on these values. Where a `Batch` occurs, the last input is the sample."""
+        resolve = _filling_in(xs)
+        operator = _operator(self.target)
+        result = operator(*map(resolve, self.args), **{key: resolve(arg) for key, arg in self.kwargs})
+        value: Tensor = result if self.output is None else result[self.output]
+        return value
+
+    def integers(self, units: list[Tensor], place: Place) -> Integers:
+        """It passes on real values themselves: their unit is 1."""
+        return self, units[0].new_ones(())
+
+    def train(self, trains: list[Tensor], place: Place) -> Activity:
+        """t·f(X(t)) − (t−1)·f(X(t−1)), X(t) the running mean of what came in."""
+        sums = [train.cumsum(0) for train in trains]
+        emitted: list[Tensor] = []
+        before: Tensor | float = 0.0
+        for t in range(1, place.steps + 1):
+            now = self.real(_means(place, [total[t - 1] for total in sums], t), place.shape) * t
+            emitted.append(now - before)
+            before = now
+        return Activity(torch.stack(emitted))
+
+    def sums(self, xs: list[Tensor], place: Place) -> Tensor:
+        """f of the mean, T times."""
+        return self.real(_means(place, xs, place.steps), place.shape) * place.steps
+
+    def span(self, spans: list[Tensor], place: Place) -> Tensor:
+        """Nothing is known of it."""
+        return unbounded(place)
+
+
+def _means(place: Place, sums: list[Tensor], steps: int) -> list[Tensor]:
+    """The real values that sums over so many steps stand for."""
+    pairs = zip(place.feeders, sums, strict=True)
+    return [total * feeder.known_unit.to(total.dtype) / steps for feeder, total in pairs]
+
+
+def _filling_in(xs: list[Tensor]) -> Callable[[Any], Any]:
+    batch = xs[-1].shape[0]
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return xs[value.input]
+        if isinstance(value, Batch):
+            return value.factor * batch + value.offset
+        if isinstance(value, tuple):
+            return [resolve(item) for item in value]
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value.to(xs[0].dtype)
+        return value
+
+    return resolve
+
+
+def _operator(target: str) -> Callable[..., Any]:
+    namespace, name, overload = target.split(".")
+    found: Callable[..., Any] = getattr(getattr(getattr(torch.ops, namespace), name), overload)
+    return found

@@ -1,0 +1,33 @@
+"""The narrowest floating type in which a node's integers are exact, proved from its own bound."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from ann2snn_cli.ir.bounds import Bound, bounds
+from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.ops.base import LinearOp
+
+EXACT_FLOAT64 = 2**53  # integers below this are exact in float64
+EXACT_FLOAT32 = 2**22  # in float32 2^24; two bits are kept for convolution algorithms that are not plain sums
+
+
+def exact_dtypes(graph: Graph, delay: int | None = None) -> dict[str, torch.dtype]:
+    """Needs SPIKING; gives for every node the type that carries its trains exactly, float64 of reals."""
+    found = bounds(graph, delay)
+    return {node.name: _dtype(graph, node, found[node.name]) for node in graph.nodes}
+
+
+def _dtype(graph: Graph, node: Node, bound: Bound) -> torch.dtype:
+    """A linear op works on one step at a time; neurons and max pooling add steps up."""
+    is_real = graph.has_float_weights or bool(graph.real.intersection((node.name, *node.inputs)))
+    largest = bound.passed_on.reach if isinstance(node.op, LinearOp) else bound.largest
+    return torch.float32 if not is_real and largest < EXACT_FLOAT32 else torch.float64
+
+
+def plain_arithmetic() -> AbstractContextManager[None]:
+    """No TF32 in convolutions: it keeps 10 bits of a factor."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(allow_tf32=False)
+    return context

@@ -1,0 +1,145 @@
+"""What a conversion damages: how far the network's answers moved, measured on samples it was calibrated with.
+
+Of every output, and of every population and read-out on the way, the relative error of what varies between
+samples: with d = converted − float and f the float value, both with their mean over the samples taken out,
+‖d‖ / ‖f‖. An error that is the same for all samples is no loss of information, and a value that is nearly the
+same for all samples (a class token) hides no loss behind its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli.ir.engine import Request, Simulation
+from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.ops import Activity, Integrate, IntegrateFire
+from ann2snn_cli.ir.run import Inputs, run, run_counts
+from ann2snn_cli.ir.verify import theorem_holds
+
+LIMIT = 0.25
+
+Engine = Callable[[Graph, Request], Simulation]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Relative errors against the float network, and the first layer that is off by more than the limit."""
+
+    quantized: (
+        float | None
+    )  # the largest of the outputs'; None where there is no quantized network to compare
+    snn: float
+    layer: str = ""  # as the user knows it
+    layer_error: float = 0.0
+    in_time: bool = False  # the quantized network is right there: the error is one of timing
+    limit: float = LIMIT
+
+    @property
+    def is_large(self) -> bool:
+        """Is an answer of the network off by more than the limit?"""
+        return max(self.snn, self.quantized or 0.0) > self.limit
+
+
+@dataclass
+class _Moments:
+    """Sums over samples, element by element, from which centred norms follow."""
+
+    samples: int = 0
+    sums: list[Tensor] = field(default_factory=list)  # of f, f², d, d²
+
+    def add(self, wanted: Tensor, got: Tensor) -> None:
+        """Take in a batch."""
+        wanted, got = wanted.double(), got.double()
+        error = got - wanted
+        found = [wanted.sum(0), wanted.square().sum(0), error.sum(0), error.square().sum(0)]
+        self.sums = [a + b for a, b in zip(self.sums, found, strict=True)] if self.sums else found
+        self.samples += len(wanted)
+
+    def relative_error(self) -> float:
+        """‖d‖ / ‖f‖, both centred; 0 where nothing varies and nothing is wrong."""
+        f, ff, d, dd = self.sums
+        size = float((ff - f.square() / self.samples).clamp_min(0).sum())
+        error = float((dd - d.square() / self.samples).clamp_min(0).sum())
+        if error <= 1e-24 * max(1.0, float(ff.sum())):
+            return 0.0
+        return (error / size) ** 0.5 if size > 0 else float("inf")
+
+
+def damage(floats: Graph, spiking: Graph, batches: Iterable[Inputs], engine: Engine) -> Damage:
+    """Compare SPIKING `spiking` with the float network, a graph below SPIKING with the same layers."""
+    quantized: dict[str, _Moments] = {}
+    snn: dict[str, _Moments] = {}
+    compares = theorem_holds(spiking) or spiking.has_float_weights
+    for x in batches:
+        wanted = _float_values(floats, spiking, x)
+        if compares:
+            _add_quantized(spiking, x, wanted, quantized)
+        _add_snn(spiking, x, wanted, snn, engine)
+    return _judged(spiking, quantized, snn)
+
+
+def _measured(spiking: Graph, name: str) -> bool:
+    return name in spiking.by_name and isinstance(spiking[name].op, IntegrateFire | Integrate)
+
+
+def _float_values(floats: Graph, spiking: Graph, x: Inputs) -> dict[str, Tensor]:
+    values: dict[str, Tensor] = {}
+
+    def watch(node: Node, value: Tensor) -> None:
+        if _measured(spiking, node.name) or node.name in floats.outputs:
+            values[node.name] = value
+
+    with torch.no_grad():
+        run(floats, x, watch)
+    return values
+
+
+def _add_quantized(
+    spiking: Graph, x: Inputs, wanted: dict[str, Tensor], moments: dict[str, _Moments]
+) -> None:
+    def watch(node: Node, counts: Tensor) -> None:
+        if node.name in wanted:
+            unit = node.known_unit / spiking.timing.timesteps
+            moments.setdefault(node.name, _Moments()).add(wanted[node.name], counts * unit)
+
+    with torch.no_grad():
+        run_counts(spiking, x, watch)
+
+
+def _add_snn(
+    spiking: Graph, x: Inputs, wanted: dict[str, Tensor], moments: dict[str, _Moments], engine: Engine
+) -> None:
+    seen: dict[str, int] = {}  # samples of the batch so far: they come in portions
+
+    def watch(node: Node, activity: Activity) -> None:
+        if node.name in wanted:
+            start = seen.get(node.name, 0)
+            seen[node.name] = start + activity.train.shape[1]
+            got = activity.train.sum(0).double() * node.known_unit / spiking.timing.timesteps
+            moments.setdefault(node.name, _Moments()).add(wanted[node.name][start : seen[node.name]], got)
+
+    outputs = engine(spiking, Request(x, watch=watch)).outputs
+    for name, values in zip(spiking.outputs, outputs, strict=True):
+        if name not in seen:  # an opaque output, which nobody watches
+            moments.setdefault(name, _Moments()).add(wanted[name], values)
+
+
+def _judged(spiking: Graph, quantized: dict[str, _Moments], snn: dict[str, _Moments]) -> Damage:
+    by_quantization = {name: moments.relative_error() for name, moments in quantized.items()}
+    by_snn = {name: moments.relative_error() for name, moments in snn.items()}
+    of_quantized = (
+        max((by_quantization[name] for name in spiking.outputs), default=0.0) if quantized else None
+    )
+    found = Damage(of_quantized, max(by_snn[name] for name in spiking.outputs))
+    if not found.is_large:
+        return found
+    for node in spiking.nodes:
+        error = max(by_quantization.get(node.name, 0.0), by_snn.get(node.name, 0.0))
+        if error > LIMIT:
+            in_time = by_quantization.get(node.name, error) <= LIMIT
+            return Damage(found.quantized, found.snn, node.source or node.name, error, in_time)
+    return found
