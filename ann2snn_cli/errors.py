@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-_SETTING = re.compile(r"\{setting:(\w+)(?:=([^{}]*))?\}")
+_SETTING = re.compile(r"‹(\w+)(?:=([^‹›]*))?›")
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Setting:
 
     def __str__(self) -> str:
         if self.value is None:
-            return f"{{setting:{self.name}}}"
+            return f"‹{self.name}›"
         value = str(self.value) if isinstance(self.value, str) else self.value  # an enum is its word
-        return f"{{setting:{self.name}={value!r}}}"
+        return f"‹{self.name}={value!r}›"
 
 
 def as_argument(setting: Setting) -> str:

@@ -86,8 +86,8 @@ def prepare(
 
     A network is an nn.Module; what `load_onnx` gives is one.
     """
-    graph = verify(fold(verify(trace(network, input_shapes)), batch_norm=settings.fold.batch_norm))
-    return verify(spiking_pools(graph)) if pooling is Pooling.SPIKING else graph
+    graph = fold(verify(trace(network, input_shapes)), batch_norm=settings.fold.batch_norm)
+    return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
 
 
 def notes_of(network: nn.Module) -> tuple[str, ...]:
@@ -160,10 +160,10 @@ def convert(
     tell.stage("quantize")
     weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
     contract = contract_of(settings)
-    graph = verify(quantize(graph, contract, weight_bitwidth=weight_bitwidth, channel_wise=channel_wise))
+    graph = quantize(graph, contract, weight_bitwidth=weight_bitwidth, channel_wise=channel_wise)
     graph, notes = _improved(graph, data, settings, device, loss, tell)
     tell.stage("threshold")
-    spiking = verify_exact(verify(threshold(graph))).to("cpu")
+    spiking = verify_exact(threshold(graph)).to("cpu")
     if hardware is not None:
         registers = check_registers(spiking, hardware)
         refuse_violations(registers, hardware, settings.check.allow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ann2snn_cli import lookup
 from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
 from ann2snn_cli.data.samples import from_tensors
-from ann2snn_cli.errors import Setting, UsageError
+from ann2snn_cli.errors import Setting, UsageError, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
@@ -23,7 +24,12 @@ from ann2snn_cli.stages.export import pth
 from ann2snn_cli.types import Labels, Loss
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.convert import converted, provenance_of
+from ann2snn_cli.workflows.damage import warning
 from ann2snn_cli.workflows.report import plain
+
+
+class DamageWarning(UserWarning):
+    """The outputs of an SNN are far from those of the network it was made of."""
 
 
 class SpikingNetwork(nn.Module):
@@ -119,8 +125,10 @@ def convert(
     prepared = prepare.from_objects(
         network, _dataset(data), chosen, hardware=hardware, device=device, loss=loss, given=given
     )
-    conversion = converted(prepared)
-    return SpikingNetwork(conversion.graph, provenance_of(prepared, conversion))
+    conversion, damage = converted(prepared)
+    if damage.is_large:
+        warnings.warn(spelled(warning(damage)), DamageWarning, stacklevel=2)
+    return SpikingNetwork(conversion.graph, provenance_of(prepared, conversion, damage))
 
 
 def _by_dotted_name(flags: Mapping[str, Any]) -> dict[str, Any]:

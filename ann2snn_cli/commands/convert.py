@@ -24,10 +24,11 @@ SECTIONS = (
 
 @click.command()
 @settings_options(*SECTIONS)
+@click.option("--strict", is_flag=True, help="Exit with 3 if the SNN is too far from the network.")
 @click.option("--resume", is_flag=True, help="Go on with a finetuning that was interrupted.")
 @overwrite_option
 @json_option
-def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) -> None:
+def command(settings: Settings, strict: bool, resume: bool, overwrite: bool, as_json: bool) -> int:
     """Turn a trained network into a checked, integer SNN and its test vectors.
 
     NETWORK is a name from `ann2snn ls`, path.py, path.py:builder, package.module:builder or model.onnx.
@@ -41,6 +42,7 @@ def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) ->
     with Progress() as progress:
         report = convert(ConvertRequest(settings, resume, overwrite, as_flag), progress)
     show(report, as_json, lambda: _text(report))
+    return 3 if strict and report.damage.is_large else 0
 
 
 def _text(report: ConvertReport) -> str:
@@ -54,12 +56,22 @@ def _text(report: ConvertReport) -> str:
         title,
         score_table(report.evaluation, report.latency),
         theorem(report.evaluation),
+        _damage(report),
         _hardware(report),
         firing_table(report.evaluation),
         "\n".join(notes),
         files_table(report.files),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _damage(report: ConvertReport) -> str:
+    from ann2snn_cli.workflows.damage import warning
+
+    found = report.damage
+    quantized = "" if found.quantized is None else f", of the quantized network {found.quantized:.2%}"
+    line = f"relative error of what varies between samples: of the SNN {found.snn:.2%}{quantized}"
+    return f"{line}\nwarning: {warning(found)}" if found.is_large else line
 
 
 def _hardware(report: ConvertReport) -> str:

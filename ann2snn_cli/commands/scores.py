@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ann2snn_cli.commands.render import percent, table
-from ann2snn_cli.config import Schedule, delay_name
+from ann2snn_cli.config import delay_name
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.evaluate import Evaluation
@@ -26,9 +26,7 @@ def score_table(evaluation: Evaluation, latency: Latency) -> str:
 
 
 def _name(variant: str) -> str:
-    if variant in NAMES:
-        return NAMES[variant]
-    return f"SNN {variant}" if variant in {each.value for each in Schedule} else f"SNN {variant.replace('_', ' ')}"
+    return NAMES.get(variant) or f"SNN {variant.replace('_', ' ')}"
 
 
 def shown(headline: str, value: float | None) -> str:

@@ -18,6 +18,7 @@ class Provenance:
     settings: Mapping[str, Any] = field(default_factory=dict)  # as `config.as_dict` gives them
     scores: Mapping[str, Any] = field(default_factory=dict)  # metrics by variant: ann, quantized, ...
     test_samples: int = 0
+    damage: Mapping[str, Any] = field(default_factory=dict)  # relative errors against the float network
     notes: tuple[str, ...] = ()
     tool: str = ""
 

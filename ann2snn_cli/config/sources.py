@@ -16,7 +16,7 @@ import yaml
 
 from ann2snn_cli.config.fields import Key, Mistake, refuse
 from ann2snn_cli.config.settings import KEYS, SECTIONS, Settings, build
-from ann2snn_cli.errors import BadFile, UsageError
+from ann2snn_cli.errors import BadFile, Setting, UsageError
 
 SAME_THING = {"timing.schedule", "timing.delay"}  # a delay by its name and by its number
 
@@ -142,7 +142,7 @@ def _from_word(word: str) -> Given:
 
 def _from_flag(dotted: str, value: Any) -> Given:
     key = KEYS.get(dotted)
-    return Given(dotted, value, f"--{key.flag}" if key else dotted)
+    return Given(dotted, value, str(Setting(key.flag)) if key else dotted)
 
 
 def _unknown(given: Given, keys: Mapping[str, Key]) -> Mistake:

@@ -12,10 +12,12 @@ from ann2snn_cli.errors import as_argument
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.pipeline import Conversion, Listener
+from ann2snn_cli.stages.analyse.damage import Damage
 from ann2snn_cli.stages.export import pth
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
+from ann2snn_cli.workflows import damage as measuring
 from ann2snn_cli.workflows import pack, prepare
 from ann2snn_cli.workflows.evaluate import Evaluation, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.files import Interrupted, Outputs
@@ -57,6 +59,7 @@ class ConvertReport(Report):
     weights: Mapping[str, Any]
     evaluation: Evaluation
     latency: Latency
+    damage: Damage
     hardware: HardwareReport
     notes: tuple[str, ...]
     files: tuple[FileEntry, ...] = ()
@@ -78,6 +81,7 @@ class ConvertReport(Report):
             "schedule": delay_name(self.delay, self.latency.timesteps),
             "latency_steps": self.latency.steps(self.delay),
             "latency": self.latency.facts(delays_of(self.graph)),
+            "damage": measuring.facts(self.damage),
             "hardware": self.hardware.facts(),
             "notes": list(self.notes),
             "weights": dict(self.weights),
@@ -97,11 +101,11 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
-    conversion = converted(prepared, _listener(prepared, state, request.resume, progress))
+    conversion, damage = converted(prepared, _listener(prepared, state, request.resume, progress))
     evaluation = _evaluated(prepared, conversion.graph, progress)
-    report = _report(prepared, conversion, evaluation)
+    report = _report(prepared, conversion, damage, evaluation)
     provenance = replace(
-        provenance_of(prepared, conversion),
+        provenance_of(prepared, conversion, damage),
         scores=evaluation.facts()["scores"],
         test_samples=evaluation.samples,
     )
@@ -110,20 +114,23 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     return report
 
 
-def converted(prepared: Prepared, listener: Listener | None = None) -> Conversion:
-    """The conversion itself: of what was prepared by name, or of objects in Python."""
-    return pipeline.convert(
+def converted(prepared: Prepared, listener: Listener | None = None) -> tuple[Conversion, Damage]:
+    """The conversion itself and the damage it does: of what was found by name, or of objects in Python."""
+    tell = listener or Listener()
+    conversion = pipeline.convert(
         prepared.network,
         prepared.data,
         prepared.settings,
         hardware=prepared.hardware,
         device=prepared.device,
         loss=prepared.loss,
-        listener=listener,
+        listener=tell,
     )
+    tell.stage("measure the damage")
+    return conversion, measuring.measured(prepared, conversion)
 
 
-def provenance_of(prepared: Prepared, conversion: Conversion) -> Provenance:
+def provenance_of(prepared: Prepared, conversion: Conversion, damage: Damage) -> Provenance:
     """Where the SNN comes from; its scores are added by who measures them."""
     return Provenance(
         network=prepared.name,
@@ -131,6 +138,7 @@ def provenance_of(prepared: Prepared, conversion: Conversion) -> Provenance:
         task=task_named(prepared.data.task).name,
         weights=prepared.weights.to_plain() if prepared.weights else {},
         settings=as_dict(prepared.settings),
+        damage=measuring.facts(damage),
         notes=(*conversion.notes, *_cautions(prepared.settings)),
         tool=tool(),
     )
@@ -163,7 +171,9 @@ def _evaluated(prepared: Named, graph: Graph, progress: Progress) -> Evaluation:
     return evaluation
 
 
-def _report(prepared: Prepared, conversion: Conversion, evaluation: Evaluation) -> ConvertReport:
+def _report(
+    prepared: Prepared, conversion: Conversion, damage: Damage, evaluation: Evaluation
+) -> ConvertReport:
     return ConvertReport(
         prepared.name,
         prepared.dataset,
@@ -172,6 +182,7 @@ def _report(prepared: Prepared, conversion: Conversion, evaluation: Evaluation) 
         prepared.weights.to_plain() if prepared.weights else {},
         evaluation,
         latency(conversion.graph),
+        damage,
         judged(prepared.hardware, conversion.verdicts),
         (*conversion.notes, *_cautions(prepared.settings)),
     )

@@ -41,10 +41,10 @@ def test_other_weights_are_named_by_layer_and_place(made, ann2snn):
     assert done.document["first"]["layer"] == "1"
 
 
-def test_another_schedule_is_another_contract(made, ann2snn):
+def test_another_delay_is_another_contract(made, ann2snn):
     """It is said before anything else."""
     document = ann2snn("diff", made / "as_is_pack", made / "layerwise_pack", "--json").document
-    assert document["network"][0] == "contract, schedule: stepwise | layerwise"
+    assert document["network"][0] == "contract, delay: 0 | 3"
 
 
 def test_one_potential_is_found(pack, made, ann2snn):
