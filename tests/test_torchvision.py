@@ -7,19 +7,38 @@ from torch import nn
 from torch.nn import functional as F
 
 import ann2snn_cli
+from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.ops import BatchNorm, Relu
-from ann2snn_cli.ir.run import run
+from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.fold import fold
+from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import trace
 
-SIZES = {"resnet18": 64, "vgg16_bn": 32, "mobilenet_v2": 64, "googlenet": 64, "densenet121": 64}
+SIZES = {"resnet18": 64, "vgg16_bn": 32, "mobilenet_v2": 64, "googlenet": 64, "densenet": 64}
+
+
+def architecture(name):
+    """The network as torchvision has it, but for parts that only take time."""
+    if (
+        name == "densenet"
+    ):  # two layers a block: the same joins as densenet121, traced in a quarter of the time
+        return torchvision.models.DenseNet(block_config=(2, 2, 2, 2))
+    options = {"init_weights": False} if name == "googlenet" else {}
+    network = getattr(torchvision.models, name)(weights=None, **options)
+    if name == "vgg16_bn":  # its own classifier has 120 million weights
+        network.classifier = nn.Sequential(
+            nn.Linear(512 * 49, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 10)
+        )
+    return network
 
 
 def build(name):
     """The network with batch norms that do something."""
     torch.manual_seed(0)
-    options = {"init_weights": False} if name == "googlenet" else {}
-    network = getattr(torchvision.models, name)(weights=None, **options)
+    network = architecture(name)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)
@@ -29,22 +48,32 @@ def build(name):
     return network.eval()
 
 
+def relative_error(got, wanted):
+    """‖got − wanted‖ / ‖wanted‖."""
+    return float((got.double() - wanted.double()).norm() / wanted.double().norm())
+
+
 @pytest.mark.parametrize("name", SIZES)
-def test_folding_keeps_the_function_and_two_steps_run(name):
-    """Traced and folded it computes what eager torch does (1e-4 relative); converted it simulates 2 steps."""
+def test_from_eager_torch_to_spikes_the_values_stay(name):
+    """Folded it is what eager torch computes, in 8 bits within 6 % of it; its spikes count exactly that."""
     network = build(name)
-    x = torch.rand(2, 3, SIZES[name], SIZES[name], generator=torch.Generator().manual_seed(0))
+    brightness = torch.linspace(0.1, 1, 4).reshape(4, 1, 1, 1)
+    x = brightness * torch.rand(4, 3, SIZES[name], SIZES[name], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         wanted = network(x)
 
     folded = fold(trace(network, [tuple(x.shape[1:])]))
-    got = run(folded, x)[0]
     assert not folded.of(BatchNorm)
-    assert (got - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+    assert relative_error(run(folded, x)[0], wanted) <= 1e-5
 
-    outputs = ann2snn_cli.convert(network, x, timesteps=2)(x)
-    assert outputs.shape == wanted.shape
-    assert torch.isfinite(outputs).all()
+    calibrated = calibrate(folded, [x], mode="max", timesteps=256)
+    quantized = threshold(quantize(calibrated, Contract(256), weight_bitwidth=8))
+    assert relative_error(run_counts(quantized, x.double())[0], wanted) <= 0.06
+
+    spiking = threshold(quantize(calibrated, Contract(3, delay=3), weight_bitwidth=8))
+    counted = run_counts(spiking, x[:1].double())[0]
+    assert torch.equal(simulate(spiking, x[:1]).outputs[0], counted)
+    assert bool((counted != 0).any())
 
 
 class Habits(nn.Module):

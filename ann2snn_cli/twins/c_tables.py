@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from ann2snn_cli.twins.replay import MANIFEST, Damaged, Layer, Pack, Problem
+from ann2snn_cli.twins.replay import MANIFEST, Damaged, Layer, Pack, Problem, refuse_contract
 
 MOST_BITS = 62  # of a word or a sum: the difference of two still fits int64_t
 MOST_AXES = 8
@@ -36,9 +36,7 @@ KINDS = {
 }
 NEURONS = ("integrate_fire", "integrate")
 ENCODINGS = {"two's complement": "TWOS_COMPLEMENT", "unsigned": "UNSIGNED", "bipolar": "BIPOLAR"}
-RULES = {"gate": False, "running_maximum": True}
 CHOICES = {  # of the contract: the field of struct contract, and which value makes it true
-    "schedule": ("layerwise", {"stepwise": False, "layerwise": True}),
     "reset_mode": ("reset_to_zero", {"subtraction": False, "zero": True}),
     "comparator": ("strict", {">=": False, ">": True}),
 }
@@ -46,6 +44,7 @@ CHOICES = {  # of the contract: the field of struct contract, and which value ma
 
 def tables(pack: Pack) -> str:
     """The text of `network.h`. Raises `Damaged` with all that the program cannot do."""
+    refuse_contract(pack.network.contract)
     refused = [Problem(MANIFEST, what, layer) for layer, what in _refusals(pack)]
     if refused:
         raise Damaged(refused)
@@ -73,7 +72,7 @@ def tables(pack: Pack) -> str:
 def _contract(pack: Pack) -> dict[str, Any]:
     contract = pack.network.contract
     chosen = {field: values[contract[name]] for name, (field, values) in CHOICES.items()}
-    return {"timesteps": pack.network.steps, **chosen}
+    return {"timesteps": pack.network.steps, "delay": pack.network.delay, **chosen}
 
 
 def _layer(pack: Pack, layer: Layer, numbers: Mapping[str, int]) -> str:
@@ -97,7 +96,6 @@ def _layer(pack: Pack, layer: Layer, numbers: Mapping[str, int]) -> str:
         fields["potential_bits"] = layer["potential"]["bits"]
     fields |= {name: layer[name] for name in ("groups", "fraction_bits") if name in layer}
     fields |= {"order": _braces(layer["order"])} if "order" in layer else {}
-    fields |= {"running_maximum": RULES[layer["rule"]]} if "rule" in layer else {}
     return _struct(fields, 4)
 
 
@@ -184,9 +182,6 @@ def _sources(pack: Pack, layer: Layer) -> list[Layer]:
 def _refusals(pack: Pack) -> Iterator[tuple[str, str]]:
     """(layer, what), everything."""
     network = pack.network
-    for name, (_, values) in CHOICES.items():
-        if network.contract[name] not in values:
-            yield "", f"its {name} is {network.contract[name]!r}, not one of {', '.join(values)}"
     if network.widest_bits > MOST_BITS:
         yield "", f"sums of {network.widest_bits} bits do not fit 64-bit integers"
     if [layer["kind"] for layer in network.layers].count("input") != 1:
@@ -205,8 +200,6 @@ def _layer_refusals(pack: Pack, layer: Layer) -> Iterator[str]:
         yield f"a shape of {len(layer['shape'])} axes is none of 1 to {MOST_AXES}"
     if "kernel" in layer and not 1 <= len(layer["kernel"]) == len(layer["shape"]) - 1 <= WINDOW_AXES:
         yield f"a window of {len(layer['kernel'])} axes in a shape of {len(layer['shape'])}"
-    if layer.get("rule", "gate") not in RULES:
-        yield f"the rule {layer['rule']!r} of a max_pool is unknown"
     stored = [layer] if layer["kind"] == "input" else list(layer["parameters"].values())
     for entry in stored:
         if entry["encoding"] not in ENCODINGS or not 1 <= entry["bits"] <= MOST_BITS:

@@ -1,9 +1,9 @@
 """How good is a pack: break the network in many small ways, and see which breaks the pack notices.
 
 A mutant changes one thing: a bit of a weight, of a threshold, of a bias, of an initial potential, the shift,
-the reset rule or the comparator of one layer. It is killed when a spike, potential or result that the pack
-records comes out differently. One that survives on every sample either computes the same function (some are
-proved equivalent here) or shows a hole in the pack.
+the firing delay, the reset rule or the comparator of one layer. It is killed when a spike, potential or
+result that the pack records comes out differently. One that survives on every sample either computes the same
+function (some are proved equivalent here) or shows a hole in the pack.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from ann2snn_cli.twins.replay import Activity, Array, Layer, Network, Pack, compute, recorded, replay
 
+NOTHING = {"lowest": 0, "highest": 0}  # all that a layer passes on, proved
 CONTRACT_FAULTS = {
     "reset rule": {"reset_mode": {"subtraction": "zero", "zero": "subtraction"}},
     "comparator": {"comparator": {">=": ">", ">": ">="}},
@@ -28,8 +29,8 @@ class Mutant:
     """One change of one layer."""
 
     layer: str
-    kind: str  # weight, threshold, bias, initial, index, shift, reset rule, comparator
-    role: str = ""  # the parameter
+    kind: str  # weight, threshold, bias, initial, index, shift, delay, reset rule, comparator
+    role: str = ""  # the parameter, or what else has a number
     place: int = 0  # flat index in it
     before: int = 0
     after: int = 0
@@ -76,7 +77,7 @@ def mutants(network: Network, count: int, seed: int = 0) -> list[Mutant]:
     Each parameter of each layer gets an equal share, however many words it has.
     """
     chance = random.Random(seed)
-    rules = [rule for layer in network.layers for rule in _rule_mutants(layer)]
+    rules = [rule for layer in network.layers for rule in _rule_mutants(network, layer)]
     chosen = dict.fromkeys(chance.sample(rules, min(len(rules), max(1, count // 4))))
     places = [(layer, role) for layer in network.layers for role in layer["parameters"]]
     for _ in range(20 * count if places else 0):  # a small network may not have so many
@@ -88,11 +89,23 @@ def mutants(network: Network, count: int, seed: int = 0) -> list[Mutant]:
     return sorted(list(chosen)[:count], key=lambda mutant: order[mutant.layer])
 
 
-def _rule_mutants(layer: Layer) -> Iterator[Mutant]:
+def _rule_mutants(network: Network, layer: Layer) -> Iterator[Mutant]:
     if layer["kind"] == "integrate_fire":
         bits = layer["fraction_bits"]
         yield Mutant(layer["name"], "shift", "fraction_bits", 0, bits, bits + 1)
+        for delay in _other_delays(network):
+            yield Mutant(layer["name"], "delay", "delay", 0, network.delay, delay)
         yield from (Mutant(layer["name"], kind) for kind in CONTRACT_FAULTS)
+
+
+def _other_delays(network: Network) -> list[int]:
+    """The next shorter and the next longer delay that are not the same function.
+
+    T − 1 and T are: either way the whole input is in before the first comparison.
+    """
+    longest = network.steps - 1
+    delay = min(network.delay, longest)
+    return [other for other in (delay - 1, delay + 1) if 0 <= other <= longest]
 
 
 def _bit_flip(network: Network, layer: Layer, role: str, chance: random.Random) -> Mutant:
@@ -122,6 +135,8 @@ def apply(network: Network, mutant: Mutant) -> tuple[Network, Layer]:
         return replace(network, contract=contract), layer
     if mutant.kind == "shift":
         return network, {**layer, "fraction_bits": mutant.after}
+    if mutant.kind == "delay":
+        return replace(network, contract={**network.contract, "delay": mutant.after}), layer
     values = network.arrays[mutant.layer, mutant.role].copy()
     values.ravel()[mutant.place] = mutant.after
     return replace(network, arrays={**network.arrays, (mutant.layer, mutant.role): values}), layer
@@ -206,6 +221,10 @@ def _equivalence(network: Network, mutant: Mutant) -> str:
         lowest = min(mutant.before, mutant.after) if mutant.kind == "threshold" else int(thresholds.min())
         if layer["potential"]["bound"]["highest"] < lowest:
             return "its potential is proved to stay below the threshold"
+    if mutant.kind == "delay":
+        feeder, bias = network.layer(layer["inputs"][0]), network.arrays[mutant.layer, "bias"]
+        if feeder["passes"] == NOTHING and not bias.any():
+            return "its input is proved to be 0, and it has no bias"
     return ""
 
 
@@ -214,7 +233,7 @@ def _unread_weight(network: Network, layer: Layer, mutant: Mutant) -> str:
     feeders = [network.layer(name) for name in layer["inputs"]]
     place = mutant.role.partition(".")[2]  # of an add: which of its inputs this weighs
     read = [feeders[int(place)]] if place else feeders
-    if all(feeder["passes"] == {"lowest": 0, "highest": 0} for feeder in read):
+    if all(feeder["passes"] == NOTHING for feeder in read):
         return "what it reads is proved to be 0"
     everything = {feeder["name"]: np.ones(feeder["shape"], bool) for feeder in feeders}
     return "" if _reached(network, mutant, everything) else "it reads nothing but padding"

@@ -3,7 +3,8 @@
 
     python replay.py [PACK] [--sample NAME]...      exit codes: 0 it agrees, 4 it does not
 
-Every pack carries a copy of this file. A train is an array [timesteps, ...] of integers.
+Every pack carries a copy of this file. A train is an array [timesteps, ...] of integers, in the layer's own
+steps: what a population fires in steps D+1 to D+T of its input, D the delay, is its train's steps 1 to T.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-SCHEMA = "ann2snn/pack/1"
+SCHEMA = "ann2snn/pack/2"
+EARLIER = ("ann2snn/pack/1",)  # formats that were written once, and are read no more
 MANIFEST = "manifest.json"
 EXACT_BITS = 53  # float64 matrix products are exact up to so many bits
 
@@ -82,6 +84,11 @@ class Network:
     def steps(self) -> int:
         """T."""
         return int(self.contract["timesteps"])
+
+    @property
+    def delay(self) -> int:
+        """D: a population integrates D steps before the first comparison."""
+        return int(self.contract["delay"])
 
 
 @dataclass(frozen=True)
@@ -187,8 +194,8 @@ def read(folder: Path) -> Pack:
     """The pack in a folder, its parameters read. Whether it is whole, `problems` says."""
     try:
         manifest = json.loads(_content(folder, MANIFEST))
-        if manifest["schema"] != SCHEMA:
-            raise Damaged([Problem(MANIFEST, f"its schema is {manifest['schema']}, not {SCHEMA}")])
+        _refuse_other_schemas(manifest["schema"])
+        refuse_contract(manifest["contract"])
         arrays = {
             (layer["name"], role): _parameter(folder, entry)
             for layer in manifest["layers"]
@@ -199,6 +206,40 @@ def read(folder: Path) -> Pack:
         return Pack(folder, manifest, network)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Damaged([Problem(MANIFEST, f"it is damaged: {type(error).__name__}: {error}")]) from error
+
+
+def _refuse_other_schemas(schema: object) -> None:
+    if schema in EARLIER:
+        what = f"its format is that of an earlier ann2snn ({schema}): export it again"
+        raise Damaged([Problem(MANIFEST, what)])
+    if schema != SCHEMA:
+        raise Damaged([Problem(MANIFEST, f"its schema is {schema}, not {SCHEMA}")])
+
+
+def refuse_contract(contract: dict[str, Any]) -> None:
+    """Raise Damaged, with all that is wrong, where no network could follow such a contract."""
+    if found := [Problem(MANIFEST, what) for what in _contract_problems(contract)]:
+        raise Damaged(found)
+
+
+RESETS = ("subtraction", "zero")
+COMPARATORS = (">=", ">")
+
+
+def _contract_problems(contract: dict[str, Any]) -> Iterator[str]:
+    steps: Any = contract.get("timesteps")
+    delay: Any = contract.get("delay")
+    if not _is_whole(steps, 1):
+        yield f"its timesteps is {steps!r}, not a whole number of 1 or more"
+    if not _is_whole(delay, 0) or (_is_whole(steps, 1) and delay > steps):
+        yield f"its delay is {delay!r}, not a whole number from 0 to the timesteps, {steps!r}"
+    for name, words in (("reset_mode", RESETS), ("comparator", COMPARATORS)):
+        if contract.get(name) not in words:
+            yield f"its {name} is {contract.get(name)!r}, not one of {', '.join(words)}"
+
+
+def _is_whole(value: Any, lowest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
 
 
 def _parameter(folder: Path, entry: dict[str, Any]) -> Array:
@@ -274,6 +315,7 @@ def replay(
 
     Layers in `start` are taken as given.
     """
+    refuse_contract(network.contract)
     if network.widest_bits > EXACT_BITS:
         raise Damaged([Problem(MANIFEST, f"sums of {network.widest_bits} bits do not fit float64")])
     done = dict(start or {})
@@ -414,10 +456,9 @@ _LINEAR: dict[str, Callable[[Network, Layer, list[Array]], Array]] = {
 
 
 def _max_pool(layer: Layer, train: Array) -> Array:
-    """`gate`: the spike of the input that fired most so far. `running_maximum`: how the largest sum grew."""
+    """By how much the largest of the sums so far grew: max_i N_i(t) − max_i N_i(t−1)."""
     rank = len(layer["kernel"])
     spatial = train.shape[-rank:]
-    lead = train.shape[: -rank - 1]
     sums = train.cumsum(0).reshape(-1, train.shape[-rank - 1], *spatial)
     lowest = int(sums.min()) - 1  # padding never wins
     pads = [
@@ -433,31 +474,24 @@ def _max_pool(layer: Layer, train: Array) -> Array:
         )
     ]
     inside = (slice(None), slice(None), *(slice(0, out) for out in layer["shape"][1:]))
-    flat = (*lead, *layer["shape"], -1)
-    windows = _windows(_pad(sums, pads, lowest), layer)[inside].reshape(flat)
-    if layer["rule"] == "running_maximum":
-        highest = windows.max(-1)
-        return np.concatenate([highest[:1], np.diff(highest, axis=0)])
-    winner = windows.argmax(-1)[..., None]
-    spikes = _windows(_pad(train.reshape(sums.shape), pads), layer)[inside].reshape(flat)
-    return np.take_along_axis(spikes, winner, axis=-1)[..., 0]
+    windows = _windows(_pad(sums, pads, lowest), layer)[inside]
+    highest = windows.reshape(*train.shape[: -rank - 1], *layer["shape"], -1).max(-1)
+    return np.concatenate([highest[:1], np.diff(highest, axis=0)])
 
 
 def _integrate_fire(network: Network, layer: Layer, train: Array) -> Activity:
-    """V ← V + 2^f·x + B; s ← V ≥ θ; V ← V − s·θ. Layerwise: all of the input first, then T comparisons."""
+    """V ← V + 2^f·x + B for t ≤ T; then, for t > D, s ← V ≥ θ and the reset. Here t counts from 0."""
     threshold, bias, initial = (network.parameter(layer, role) for role in ("threshold", "bias", "initial"))
-    drive = (train << layer["fraction_bits"]) + bias
+    charges = (train << layer["fraction_bits"]) + bias
     potential = np.zeros_like(train[0]) + initial
-    layerwise = network.contract["schedule"] == "layerwise"
-    if layerwise:
-        potential = potential + drive.sum(0)
-    spikes, potentials = np.empty_like(drive), np.empty_like(drive)
-    for t in range(network.steps):
-        if not layerwise:
-            potential = potential + drive[t]
-        fired = _crosses(network, potential, threshold)
-        potential = _reset(network, potential, fired, threshold)
-        spikes[t], potentials[t] = fired, potential
+    spikes, potentials = np.empty_like(charges), np.empty_like(charges)
+    for t in range(network.steps + network.delay):
+        if t < network.steps:
+            potential = potential + charges[t]
+        if (firing_step := t - network.delay) >= 0:
+            fired = _crosses(network, potential, threshold)
+            potential = _reset(network, potential, fired, threshold)
+            spikes[firing_step], potentials[firing_step] = fired, potential
     return Activity(spikes, potentials)
 
 

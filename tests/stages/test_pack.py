@@ -40,7 +40,8 @@ from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
 from ann2snn_cli.twins import replay
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
-CONTRACTS = [(s, r) for s in ("stepwise", "layerwise") for r in ("subtraction", "zero")]
+RESETS = ("subtraction", "zero")
+CONTRACTS = [(delay, reset) for delay in (0, 1, 3, 6) for reset in RESETS]  # of 6 steps
 
 
 def whole(*values):
@@ -48,15 +49,11 @@ def whole(*values):
     return torch.tensor(values if len(values) > 1 else values[0], dtype=torch.int64)
 
 
-def spiking(*nodes, timesteps=5, schedule="stepwise", reset_mode="subtraction", outputs=None):
+def spiking(*nodes, timesteps=5, delay=0, reset_mode="subtraction", outputs=None):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, source=f"net.{node[0]}", unit=ONE) for node in nodes)
-    return Graph(
-        made,
-        outputs or (made[-1].name,),
-        Level.SPIKING,
-        Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0),
-    )
+    contract = Contract(timesteps, Reset(reset_mode), delay)
+    return Graph(made, outputs or (made[-1].name,), Level.SPIKING, contract)
 
 
 def stimulus(*values, shape=None, name="one", label=None):
@@ -86,14 +83,12 @@ def small(**contract):
     )  # fmt: skip
 
 
-def play(currents, threshold, bias, initial, reset_mode, schedule):
+def play(currents, threshold, bias, initial, reset_mode, delay):
     """One neuron in plain Python: (spikes, potentials after the reset, potentials before it)."""
-    potential, spikes, after, before = initial, [], [], []
-    if schedule == "layerwise":
-        potential += sum(currents) + bias * len(currents)
-    for current in currents:
-        if schedule == "stepwise":
-            potential += current + bias
+    charges, spikes, after, before = [current + bias for current in currents], [], [], []
+    potential = initial + sum(charges[:delay])
+    for charge in [*charges[delay:], *[0] * delay]:
+        potential += charge
         before.append(potential)
         spikes.append(int(potential >= threshold))
         if spikes[-1]:
@@ -102,10 +97,10 @@ def play(currents, threshold, bias, initial, reset_mode, schedule):
     return spikes, after, before
 
 
-def played(pixels, steps, schedule, reset_mode):
+def played(pixels, steps, delay, reset_mode):
     """The hand-made network in plain Python, by step: spikes, potentials of `fire`, potentials of `out`."""
     neurons = [
-        play([CONV[c] * pixel] * steps, THRESHOLDS[c], BIASES[c], INITIALS[c], reset_mode, schedule)
+        play([CONV[c] * pixel] * steps, THRESHOLDS[c], BIASES[c], INITIALS[c], reset_mode, delay)
         for c in range(2)
         for pixel in pixels
     ]
@@ -248,14 +243,14 @@ def test_spikes_read_back(neurons, tmp_path):
 # The hand-made network, from its files ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_spikes_and_potentials_follow_the_neuron_equation(schedule, reset_mode, tmp_path):
+@pytest.mark.parametrize(("delay", "reset_mode"), CONTRACTS)
+def test_spikes_and_potentials_follow_the_neuron_equation(delay, reset_mode, tmp_path):
     """Every spike and potential, decoded by hand, is what plain Python makes of the stimulus."""
-    graph = small(schedule=schedule, reset_mode=reset_mode, timesteps=6)
+    graph = small(delay=delay, reset_mode=reset_mode, timesteps=6)
     folder, manifest = packed(tmp_path, graph, stimulus(*PIXELS, shape=(1, 2, 2)))
     pixels = memory(folder / "stimulus/one/in.mem", 8, "unsigned")
     assert pixels == list(PIXELS)
-    spikes, potentials, outs = played(pixels, 6, schedule, reset_mode)
+    spikes, potentials, outs = played(pixels, 6, delay, reset_mode)
     assert sum(map(sum, spikes)) > 0
     assert fired(folder / "expect/one/fire.spk.mem", 8) == spikes
     for name, wanted in (("fire", potentials), ("out", outs)):
@@ -265,12 +260,12 @@ def test_spikes_and_potentials_follow_the_neuron_equation(schedule, reset_mode, 
     assert not (folder / "expect/one/out.spk.mem").exists()
 
 
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_the_result_is_the_sum_over_all_steps(schedule, reset_mode, tmp_path):
+@pytest.mark.parametrize(("delay", "reset_mode"), CONTRACTS)
+def test_the_result_is_the_sum_over_all_steps(delay, reset_mode, tmp_path):
     """Label, prediction, and what the read-out holds in the end."""
-    graph = small(schedule=schedule, reset_mode=reset_mode)
+    graph = small(delay=delay, reset_mode=reset_mode, timesteps=6)
     folder, manifest = packed(tmp_path, graph, stimulus(*PIXELS, shape=(1, 2, 2), label=1))
-    *_, last = played(PIXELS, 5, schedule, reset_mode)[2]
+    *_, last = played(PIXELS, 6, delay, reset_mode)[2]
     result = json.loads((folder / manifest["samples"][0]["result"]).read_text())
     assert result == {"label": 1, "prediction": int(last[1] > last[0]), "outputs": {"out": last}}
 
@@ -484,25 +479,20 @@ def test_an_input_has_as_few_bits_as_its_range_needs(low, high, bits, encoding):
     assert (entry["bits"], entry["encoding"]) == (bits, encoding)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "feeder", "rule"),
-    [
-        ("stepwise", "fire", "gate"),
-        ("stepwise", "in", "running_maximum"),
-        ("layerwise", "fire", "running_maximum"),
-    ],
-)
-def test_max_pooling_says_by_which_rule(schedule, feeder, rule):
-    """The gate of spikes, step by step; else the running maximum."""
+@pytest.mark.parametrize("feeder", ["fire", "in"])
+def test_max_pooling_has_one_rule_whatever_it_reads(feeder):
+    """Of spikes and of currents: its windows are all that is said."""
     graph = spiking(
         ("in", Input(1.0), (), (1, 4)),
         ("fire", IntegrateFire(whole(9), whole(0), whole(0)), ("in",), (1, 4)),
         ("pool", MaxPool((2,), (2,), (0,), (1,)), (feeder,), (1, 2)),
         ("out", Integrate(), ("pool",), (1, 2)),
-        schedule=schedule,
     )
     layer = describe(graph).layers[2]
-    assert (layer["kind"], layer["rule"], layer["dilation"]) == ("max_pool", rule, [1])
+    windows = {"kernel": [2], "stride": [2], "padding": [0], "dilation": [1]}
+    about = ("name", "file_name", "source", "kind", "inputs", "shape", "spikes", "passes", "parameters")
+    assert (layer["kind"], layer["spikes"]) == ("max_pool", feeder == "fire")
+    assert {name: value for name, value in layer.items() if name not in about} == windows
 
 
 # Manifest and archive ------------------------------------------------------------------------------
@@ -561,17 +551,20 @@ def test_the_archive_holds_the_same_numbers(every):
 
 def test_the_manifest_says_what_the_pack_is_and_where_from(tmp_path):
     """Schema, origin, contract, samples, what is absent and why."""
-    graph = small(timesteps=3, schedule="layerwise", reset_mode="zero")
+    graph = small(timesteps=3, delay=2, reset_mode="zero")
     sample = Sample("noise", "corner", "anything", whole(*PIXELS).reshape(1, 2, 2))
     absent, origin = (
         [Absent("tie", "there is none")],
         {"tool": "ann2snn 1", "network": "small", "dataset": "x"},
     )
     _, manifest = packed(tmp_path, graph, sample, absent=absent, origin=origin)
-    assert manifest["schema"] == "ann2snn/pack/1"
+    assert manifest["schema"] == "ann2snn/pack/2"
     assert {name: manifest[name] for name in origin} == origin
-    contract = {"timesteps": 3, "reset_mode": "zero", "schedule": "layerwise", "comparator": ">="}
+    contract = {
+        "timesteps": 3, "delay": 2, "reset_mode": "zero", "rounding": "potential", "comparator": ">=",
+    }  # fmt: skip
     assert contract.items() <= manifest["contract"].items()
+    assert "schedule" not in manifest["contract"]
     assert manifest["absent"] == [{"name": "tie", "reason": "there is none"}]
     assert manifest["outputs"] == ["out"]
     (entry,) = manifest["samples"]
@@ -885,12 +878,13 @@ def test_the_strongest_drives_are_never_exceeded(low, high, seed):
     assert most == max(limits)
 
 
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_a_tie_is_one(schedule, reset_mode):
+@pytest.mark.parametrize("reset_mode", RESETS)
+@pytest.mark.parametrize("delay", [0, 1, 2])
+def test_a_tie_is_one(delay, reset_mode):
     """Before a reset the potential equals the threshold: there `>=` and `>` differ."""
     ties = 0
     for seed in range(8):
-        graph = behind_a_convolution(seed, schedule=schedule, reset_mode=reset_mode, timesteps=2)
+        graph = behind_a_convolution(seed, delay=delay, reset_mode=reset_mode, timesteps=2)
         samples, absent = corners(graph)
         assert ("tie" in samples) != ("tie" in absent)
         if "tie" in samples:
@@ -912,7 +906,7 @@ def check_tie(graph, sample):
     drive = int(drives(graph, sample.stimulus[None])[0, neuron]) << op.fraction_bits
     timing = graph.timing
     steps = [drive] * timing.timesteps
-    before = play(steps, threshold, bias, initial, timing.reset_mode, timing.schedule)[2]
+    before = play(steps, threshold, bias, initial, timing.reset_mode, timing.delay)[2]
     return threshold in before
 
 
@@ -926,13 +920,13 @@ def one_neuron(threshold, bias, initial, **contract):
     )
 
 
-def test_layerwise_only_subtraction_comes_from_a_multiple_to_the_threshold():
+def test_with_the_whole_input_in_only_subtraction_comes_from_a_multiple_to_the_threshold():
     """T = 2 and an odd threshold: V = 2θ can be met, V = θ cannot; a reset to zero never passes θ then."""
-    graph = one_neuron(5, 0, 0, timesteps=2, schedule="layerwise", reset_mode="subtraction")
+    graph = one_neuron(5, 0, 0, timesteps=2, delay=2, reset_mode="subtraction")
     samples, _ = corners(graph)
     assert samples["tie"].stimulus.flatten().tolist() == [5]
     assert check_tie(graph, samples["tie"])
-    _, absent = corners(one_neuron(5, 0, 0, timesteps=2, schedule="layerwise", reset_mode="zero"))
+    _, absent = corners(one_neuron(5, 0, 0, timesteps=2, delay=2, reset_mode="zero"))
     assert "no stimulus was found" in absent["tie"]
 
 

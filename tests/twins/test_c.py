@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from ann2snn_cli import packing
-from ann2snn_cli.ir import neuron
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
@@ -28,7 +27,6 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.ir.run import linear, pool_geometry
 from ann2snn_cli.stages.export.pack import Extent, Sample
 from ann2snn_cli.twins import c, replay
 from ann2snn_cli.twins.c_tables import KINDS
@@ -39,7 +37,10 @@ compiled = pytest.mark.skipif(bool(c.unavailable()), reason=c.unavailable() or "
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-CONTRACTS = [(s, r) for s in ("stepwise", "layerwise") for r in ("subtraction", "zero")]
+CONTRACTS = [  # delay and reset
+    *((delay, "subtraction") for delay in (0, 1, 3, 6)),
+    *((delay, "zero") for delay in (0, 3, 6)),
+]
 ONE = torch.tensor(1.0, dtype=torch.float64)
 
 
@@ -104,10 +105,9 @@ class Zoo:
     def add(self, name, op, *inputs, shape=None):
         """A node; its shape is what torch makes of the shapes of its inputs."""
         xs = [torch.zeros(1, *self.nodes[each].shape, dtype=torch.float64) for each in inputs]
-        if isinstance(op, MaxPool):
-            shape = tuple(neuron.max_pool(xs[0], op.kernel, **pool_geometry(op)).shape[1:])
-        elif shape is None:
-            shape = tuple(linear(Node(name, op, inputs, ()), xs).shape[1:])
+        if shape is None:
+            made = op.real(xs, ()) if isinstance(op, MaxPool) else op.linear(xs, ())
+            shape = tuple(made.shape[1:])
         self.nodes[name] = Node(name, op, inputs, shape, unit=ONE)
         return name
 
@@ -120,7 +120,7 @@ class Zoo:
         return self.add(name, op, source, shape=shape)
 
 
-def zoo(schedule, reset_mode):
+def zoo(delay, reset_mode):
     """Every kind of layer, fed with spikes and with currents, between populations."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -142,7 +142,7 @@ def zoo(schedule, reset_mode):
         made.population("counts", "concat")
         made.add("sums", Integrate(integers(-4, 4, 2, 1, 1), integers(-4, 4, *shape)), "add", shape=shape)
         made.add("plain", Integrate(), "add", shape=shape)
-    contract = Contract(6, Reset(reset_mode), 6 if schedule == "layerwise" else 0)
+    contract = Contract(6, Reset(reset_mode), delay)
     return Graph(tuple(made.nodes.values()), ("plain", "counts", "sums"), Level.SPIKING, contract)
 
 
@@ -179,8 +179,8 @@ def run(program, folder, *samples):
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
-    """The zoo, stepwise, reset by subtraction."""
-    return packed(zoo("stepwise", "subtraction"), tmp_path_factory.mktemp("zoo") / "pack")
+    """The zoo, without delay, reset by subtraction."""
+    return packed(zoo(0, "subtraction"), tmp_path_factory.mktemp("zoo") / "pack")
 
 
 @pytest.fixture(scope="module")
@@ -212,13 +212,11 @@ def changed(path, line, flips):
 
 
 @compiled
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_every_kind_of_layer_agrees_with_torch(schedule, reset_mode, tmp_path):
-    """Every spike, potential and result of every kind of layer, in either schedule and with either reset."""
-    pack = packed(zoo(schedule, reset_mode), tmp_path / "pack", samples=2)
+@pytest.mark.parametrize(("delay", "reset_mode"), CONTRACTS)
+def test_every_kind_of_layer_agrees_with_torch(delay, reset_mode, tmp_path):
+    """Every spike, potential and result of every kind of layer, with any delay and either reset."""
+    pack = packed(zoo(delay, reset_mode), tmp_path / "pack", samples=2)
     assert {layer["kind"] for layer in pack.network.layers} == set(KINDS)
-    rules = {layer["rule"] for layer in pack.network.layers if "rule" in layer}
-    assert rules == ({"gate", "running_maximum"} if schedule == "stepwise" else {"running_maximum"})
     (tmp_path / "work").mkdir()
     outcome = c.verify(pack, ["a1", "a0"], tmp_path / "work")
     assert outcome == Outcome(sum(replay.values_to_check(pack, name) for name in ("a0", "a1")), 0, None)
@@ -228,7 +226,7 @@ def test_every_kind_of_layer_agrees_with_torch(schedule, reset_mode, tmp_path):
 def test_samples_and_layers_that_are_asked_for_are_all_that_is_compared(pack, tmp_path):
     """`recorded` limits steps, layers and potentials; the network still runs all of its steps."""
     extent = Extent(steps=2, layers=("conv2.out", "sums"), potentials=False)
-    small = packed(zoo("layerwise", "subtraction"), tmp_path / "pack", samples=2, extent=extent)
+    small = packed(zoo(6, "subtraction"), tmp_path / "pack", samples=2, extent=extent)
     (tmp_path / "work").mkdir()
     outcome = c.verify(small, ["a1"], tmp_path / "work")
     assert outcome == Outcome(replay.values_to_check(small, "a1"), 0, None)

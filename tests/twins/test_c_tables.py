@@ -7,7 +7,7 @@ import pytest
 from ann2snn_cli.twins.c_tables import tables
 from ann2snn_cli.twins.replay import Damaged, Network, Pack
 
-CONTRACT = {"timesteps": 4, "schedule": "stepwise", "reset_mode": "zero", "comparator": ">="}
+CONTRACT = {"timesteps": 4, "delay": 0, "reset_mode": "zero", "comparator": ">="}
 SIGNED = "two's complement"
 
 
@@ -53,8 +53,6 @@ MISFIT = "its shape does not follow from those of its inputs"
         (layer("b", "reshape", ["x"], [1] * 8 + [32]), "a shape of 9 axes is none of 1 to 8"),
         (layer("b", "sum_pool", ["x"], [2, 2, 2], **window(kernel=[2])),
          "a window of 1 axes in a shape of 3"),
-        (layer("b", "max_pool", ["x"], [2, 2, 2], **window(), rule="last"),
-         "the rule 'last' of a max_pool is unknown"),
         (layer("b", "scale", ["x"], [2, 4, 4], {"weight": parameter(bits=63)}),
          f"words of 63 bits in {SIGNED} are unknown"),
         (layer("b", "scale", ["x"], [2, 4, 4], {"weight": parameter(encoding="gray")}),
@@ -77,19 +75,25 @@ def test_a_layer_that_the_program_cannot_do_is_refused_with_the_reason(bad, why)
 
 
 def test_everything_is_refused_at_once():
-    """Contract, widths, inputs, samples and layers in one error."""
+    """Widths, inputs, samples and layers in one error."""
     bad = layer("b", "softmax", ["x"], [1])
     second = layer("y", "input", [], [1], bits=99, encoding="unsigned")
-    contract = {"schedule": "diagonal", "reset_mode": "half", "comparator": "<"}
-    assert refusals(pack_of(second, bad, contract=contract, widest_bits=63, samples=())) == [
-        ("", "its schedule is 'diagonal', not one of stepwise, layerwise"),
-        ("", "its reset_mode is 'half', not one of subtraction, zero"),
-        ("", "its comparator is '<', not one of >=, >"),
+    assert refusals(pack_of(second, bad, widest_bits=63, samples=())) == [
         ("", "sums of 63 bits do not fit 64-bit integers"),
         ("", "it does not have exactly one input"),
         ("", "it has no samples"),
         ("y", "words of 99 bits in unsigned are unknown"),
         ("b", "layers of the kind 'softmax' are unknown"),
+    ]
+
+
+def test_a_contract_that_makes_no_sense_is_refused_in_words():
+    """All that is wrong with it."""
+    contract = {"delay": 5, "reset_mode": "half", "comparator": "<"}
+    assert refusals(pack_of(layer("b", "reshape", ["x"], [32]), contract=contract)) == [
+        ("", "its delay is 5, not a whole number from 0 to the timesteps, 4"),
+        ("", "its reset_mode is 'half', not one of subtraction, zero"),
+        ("", "its comparator is '<', not one of >=, >"),
     ]
 
 

@@ -27,8 +27,8 @@ from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.faults import Coverage, Mutant, apply, coverage, judge, mutants
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
-CONTRACTS = [(s, r) for s in ("stepwise", "layerwise") for r in ("subtraction", "zero")]
-RULES = ("shift", "reset rule", "comparator")
+CONTRACTS = [(delay, reset) for delay in (0, 1, 2, 4) for reset in ("subtraction", "zero")]  # of 4 steps
+RULES = ("shift", "delay", "reset rule", "comparator")
 
 
 def whole(*values):
@@ -41,15 +41,10 @@ def codes(seed, low, high, *shape):
     return torch.randint(low, high + 1, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def spiking(*nodes, timesteps=4, schedule="stepwise", reset_mode="subtraction"):
+def spiking(*nodes, timesteps=4, delay=0, reset_mode="subtraction"):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, unit=ONE) for node in nodes)
-    return Graph(
-        made,
-        (made[-1].name,),
-        Level.SPIKING,
-        Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0),
-    )
+    return Graph(made, (made[-1].name,), Level.SPIKING, Contract(timesteps, Reset(reset_mode), delay))
 
 
 def packed(folder, graph, *stimuli, **options):
@@ -58,7 +53,7 @@ def packed(folder, graph, *stimuli, **options):
     return replay.read(write_pack(graph, samples, folder / "pack", **options))
 
 
-def network(schedule="stepwise", reset_mode="subtraction"):
+def network(delay=0, reset_mode="subtraction"):
     """Every kind of parameter: convolution, scale, add, gather, signs, two populations, a read-out."""
     return spiking(
         ("in", Input(1.0, -128, 127), (), (2, 3, 3)),
@@ -74,7 +69,7 @@ def network(schedule="stepwise", reset_mode="subtraction"):
         ("late", IntegrateFire(codes(8, 10, 60, 8), whole(2), codes(9, 0, 20, 8), 1), ("some",), (8,)),
         ("fc", Linear(codes(10, 0, 1, 3, 8) * 2 - 1, bits=1), ("late",), (3,)),
         ("out", Integrate(codes(11, -5, 5, 3), whole(2)), ("fc",), (3,)),
-        schedule=schedule, reset_mode=reset_mode,
+        delay=delay, reset_mode=reset_mode,
     )  # fmt: skip
 
 
@@ -98,7 +93,7 @@ def test_mutants_are_distinct_and_each_changes_something(pack):
         if mutant.kind in ("reset rule", "comparator"):
             continue
         assert mutant.before != mutant.after, str(mutant)
-        if mutant.kind != "shift":
+        if mutant.kind not in RULES:
             assert int(pack.network.arrays[mutant.layer, mutant.role].ravel()[mutant.place]) == mutant.before
 
 
@@ -134,6 +129,37 @@ def test_mutants_change_one_stored_bit_or_a_rule(pack):
             assert -(2 ** (entry["bits"] - 1)) <= mutant.after < 2 ** (entry["bits"] - 1)
 
 
+@pytest.mark.parametrize(
+    ("timesteps", "delay", "others"),
+    [
+        (4, 0, {1}),
+        (4, 1, {0, 2}),
+        (4, 2, {1, 3}),
+        (4, 3, {2}),
+        (4, 4, {2}),
+        (2, 0, {1}),
+        (2, 2, {0}),
+        (1, 0, set()),
+    ],
+)
+def test_a_delay_becomes_the_next_shorter_or_longer_one_that_differs(timesteps, delay, others):
+    """T and T - 1 are the same function: neither is made of the other."""
+    fire = ("fire", IntegrateFire(whole(3), whole(1), whole(0)), ("in",), (1,))
+    graph = spiking(("in", Input(1.0), (), (1,)), fire, timesteps=timesteps, delay=delay)
+    found = [mutant for mutant in mutants(describe(graph), 400) if mutant.kind == "delay"]
+    assert {mutant.after for mutant in found} == others
+    assert {mutant.before for mutant in found} <= {delay}
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2, 3, 4])
+def test_every_other_delay_can_be_seen(delay, tmp_path):
+    """No mutant of the delay is a wasted one: some stimulus shows it."""
+    fire = ("fire", IntegrateFire(whole(30), whole(1), whole(3)), ("in",), (9,))
+    graph = spiking(("in", Input(1.0), (), (9,)), fire, delay=delay)
+    verdicts = judge(packed(tmp_path, graph, torch.arange(1, 90, 10)), 400)
+    assert all(verdict.killed_by for verdict in verdicts if verdict.mutant.kind == "delay")
+
+
 def test_an_index_may_come_to_point_anywhere_and_nowhere():
     """All of the input, not only as far as the network's own indices reach."""
     graph = spiking(
@@ -167,6 +193,7 @@ def test_a_network_with_few_words_has_few_mutants():
         (Mutant("conv", "weight", "weight", 7, 3, -5), "conv: weight 7: 3 -> -5"),
         (Mutant("sum", "weight", "weight.1", 0, 4, 6), "sum: weight 0: 4 -> 6"),
         (Mutant("fire", "shift", "fraction_bits", 0, 1, 2), "fire: shift 0: 1 -> 2"),
+        (Mutant("fire", "delay", "delay", 0, 4, 2), "fire: delay 0: 4 -> 2"),
         (Mutant("fire", "comparator"), "fire: comparator"),
     ],
 )
@@ -186,7 +213,8 @@ def test_applying_a_mutant_leaves_the_network_as_it_was(pack):
     assert apply(pack.network, Mutant("fire", "reset rule"))[0].contract["reset_mode"] == "zero"
     assert apply(pack.network, Mutant("fire", "comparator"))[0].contract["comparator"] == ">"
     assert apply(pack.network, Mutant("late", "shift", "fraction_bits", 0, 1, 2))[1]["fraction_bits"] == 2
-    assert pack.network.contract["comparator"] == ">="
+    assert apply(pack.network, Mutant("fire", "delay", "delay", 0, 0, 1))[0].delay == 1
+    assert (pack.network.contract["comparator"], pack.network.delay) == (">=", 0)
 
 
 # Verdicts against a replay from scratch ----------------------------------------------------------------
@@ -231,10 +259,10 @@ EXTENTS = {
 
 
 @pytest.mark.parametrize("extent", EXTENTS)
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_a_mutant_is_killed_by_the_first_sample_that_shows_it(schedule, reset_mode, extent, tmp_path):
+@pytest.mark.parametrize(("delay", "reset_mode"), CONTRACTS)
+def test_a_mutant_is_killed_by_the_first_sample_that_shows_it(delay, reset_mode, extent, tmp_path):
     """Whatever is recorded: spikes, potentials, some layers and steps, results alone."""
-    pack = packed(tmp_path, network(schedule, reset_mode), *STIMULI, extent=EXTENTS[extent])
+    pack = packed(tmp_path, network(delay, reset_mode), *STIMULI, extent=EXTENTS[extent])
     verdicts = judge(pack, 50, seed=1)
     assert [verdict.mutant for verdict in verdicts] == mutants(pack.network, 50, seed=1)
     for verdict in verdicts:
@@ -354,8 +382,9 @@ def test_rules_of_neurons_that_cannot_fire_are_proved_equivalent(tmp_path):
     assert any(after > 29 for after in thresholds)
 
 
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_no_stimulus_at_all_shows_what_is_proved_equivalent(schedule, reset_mode, tmp_path):
+@pytest.mark.parametrize("reset_mode", ["subtraction", "zero"])
+@pytest.mark.parametrize("delay", [0, 1, 3])
+def test_no_stimulus_at_all_shows_what_is_proved_equivalent(delay, reset_mode, tmp_path):
     """Every stimulus of a small input is tried on every mutant that is said to be harmless."""
     graph = spiking(
         ("in", Input(1.0, -1, 2), (), (1, 2, 2)),
@@ -363,19 +392,23 @@ def test_no_stimulus_at_all_shows_what_is_proved_equivalent(schedule, reset_mode
         ("fire", IntegrateFire(whole(7, 200).reshape(2, 1, 1), whole(1), whole(3)), ("conv",), (2, 1, 1)),
         ("quiet", IntegrateFire(whole(50), whole(1), whole(3)), ("fire",), (2, 1, 1)),
         ("flat", Reshape(), ("quiet",), (2,)),
-        ("fc", Linear(codes(5, -3, 3, 2, 2), bits=3), ("flat",), (2,)),
+        ("nothing", Gather(whole(-1, -1)), ("flat",), (2,)),
+        ("idle", IntegrateFire(whole(5, 6), whole(0), whole(14)), ("nothing",), (2,)),
+        ("both", Add((whole(1), whole(2))), ("flat", "idle"), (2,)),
+        ("fc", Linear(codes(5, -3, 3, 2, 2), bits=3), ("both",), (2,)),
         ("out", Integrate(), ("fc",), (2,)),
-        schedule=schedule, reset_mode=reset_mode, timesteps=3,
+        delay=delay, reset_mode=reset_mode, timesteps=3,
     )  # fmt: skip
     pack = packed(tmp_path, graph, whole(0, 0, 0, 0))
     every = np.array(list(product((-1, 0, 1, 2), repeat=4))).reshape(-1, 1, 2, 2)
     clean = replay.replay(pack.network, every)
     verdicts = [verdict for verdict in judge(pack, 300) if verdict.equivalent]
-    assert {verdict.mutant.layer for verdict in verdicts} >= {"conv", "quiet"}
+    assert {verdict.mutant.layer for verdict in verdicts} >= {"conv", "quiet", "idle"}
+    assert ("idle", "delay") in {(verdict.mutant.layer, verdict.mutant.kind) for verdict in verdicts}
     assert len(verdicts) > 20
     for verdict in verdicts:
         done = from_scratch(pack.network, verdict.mutant, every)
-        for name in ("fire", "quiet", "out"):
+        for name in ("fire", "quiet", "idle", "out"):
             assert np.array_equal(done[name].train, clean[name].train), verdict
             assert np.array_equal(done[name].potentials, clean[name].potentials), verdict
 

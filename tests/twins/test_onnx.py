@@ -30,7 +30,7 @@ class Hand:
 
     def __init__(self, shape, contract=(), *, bits=8, encoding="unsigned", seed=0):
         self.random = np.random.default_rng(seed)
-        self.contract = {"timesteps": 5, "reset_mode": "subtraction", "schedule": "stepwise"}
+        self.contract = {"timesteps": 5, "reset_mode": "subtraction", "delay": 0}
         self.contract |= {"comparator": ">=", "order": "integrate, compare, reset"} | dict(contract)
         self.layers, self.arrays, self.outputs = [], {}, []
         self._put("input", shape, bits=bits, encoding=encoding, unit=0.5)
@@ -114,11 +114,11 @@ class Hand:
         shape = [self.shape(x)[0], *self._windows(x, kernel, stride, padding, [1] * len(kernel))]
         return self._put("sum_pool", shape, x, kernel=list(kernel), stride=stride, padding=padding)
 
-    def max_pool(self, x, kernel, stride, padding=0, dilation=1, ceil=0, rule="gate"):
+    def max_pool(self, x, kernel, stride, padding=0, dilation=1, ceil=0):
         """Maxima of windows."""
         stride, padding, dilation = ([each] * len(kernel) for each in (stride, padding, dilation))
         shape = [self.shape(x)[0], *self._windows(x, kernel, stride, padding, dilation, ceil)]
-        fields = {"stride": stride, "padding": padding, "dilation": dilation, "rule": rule}
+        fields = {"stride": stride, "padding": padding, "dilation": dilation}
         return self._put("max_pool", shape, x, kernel=list(kernel), **fields)
 
     def concat(self, *xs):
@@ -173,7 +173,8 @@ def stimuli(network, samples=3, steps=None, seed=1):
 
 def expected(network, train):
     """All that the numpy twin makes of a train of stimuli [T, samples, ...], by the outputs' names."""
-    network = replace(network, contract=network.contract | {"timesteps": len(train)})
+    timing = {"timesteps": len(train), "delay": min(network.delay, len(train))}
+    network = replace(network, contract=network.contract | timing)
     activity = replay.replay(network, train[0], {"input": Activity(train)})
     found = {}
     for layer in network.layers:
@@ -293,21 +294,21 @@ def _sum_pool_over_255(hand):
     _read_out(hand, hand.conv(x, 3, (2, 2)))
 
 
-def _max_gate(hand):
+def _max_pool(hand):
     x = hand.max_pool(hand.fire("input", "neuron"), (3, 2), 2, padding=1, ceil=1)
     _read_out(hand, hand.conv(hand.max_pool(x, (2, 2), 1, padding=1, dilation=2), 3, (2, 2)))
 
 
-def _max_gate_1d_and_3d(hand):
+def _max_pool_1d_and_3d(hand):
     deep = hand.fire(hand.reshape("input", 2, 3, 3, 4), "neuron")
     line = hand.reshape(hand.max_pool(deep, (2, 2, 3), 1, padding=1), 4, 32)
     _read_out(hand, hand.max_pool(line, (4,), 3, ceil=1))
 
 
-def _running_maximum(hand):
+def _max_pool_of_currents(hand):
     currents = hand.conv("input", 3, (3, 3), padding=1)
-    x = hand.max_pool(currents, (3, 3), 2, padding=1, ceil=1, rule="running_maximum")
-    spikes = hand.max_pool(hand.fire(x), (2, 2), 1, rule="running_maximum")
+    x = hand.max_pool(currents, (3, 3), 2, padding=1, ceil=1)
+    spikes = hand.max_pool(hand.fire(x), (2, 2), 1)
     _read_out(hand, hand.linear(spikes, 3))
 
 
@@ -335,24 +336,25 @@ KINDS = {
     for each in (
         _conv_1d, _conv_2d, _conv_3d, _conv_depthwise, _conv_of_wide_weights, _up_1d, _up_2d, _up_3d,
         _up_depthwise, _up_cropped, _linear_of_linear, _scales, _adds, _sum_pools, _sum_pool_over_255,
-        _max_gate, _max_gate_1d_and_3d, _running_maximum, _moves, _integrate_in_between, _fractions,
+        _max_pool, _max_pool_1d_and_3d, _max_pool_of_currents, _moves, _integrate_in_between, _fractions,
     )
 }  # fmt: skip
-RULES = [(schedule, reset) for schedule in ("stepwise", "layerwise") for reset in ("subtraction", "zero")]
+DELAYS = (0, 1, 2, 5)  # of 5 steps
+CONTRACTS = [(delay, reset) for delay in DELAYS for reset in ("subtraction", "zero")]
 
 
-def network_of(kind, schedule="stepwise", reset_mode="subtraction", **options):
+def network_of(kind, delay=0, reset_mode="subtraction", **options):
     """A small random network around a kind of layer."""
-    hand = Hand((2, 6, 6), {"schedule": schedule, "reset_mode": reset_mode}, **options)
+    hand = Hand((2, 6, 6), {"delay": delay, "reset_mode": reset_mode}, **options)
     KINDS[kind](hand)
     return hand.network()
 
 
-@pytest.mark.parametrize("rules", RULES, ids="-".join)
+@pytest.mark.parametrize(("delay", "reset_mode"), CONTRACTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_layer_equals_the_numpy_twin(kind, rules):
-    """Spikes, potentials and results, whatever the layer, the schedule and the reset."""
-    network = network_of(kind, *rules)
+def test_every_kind_of_layer_equals_the_numpy_twin(kind, delay, reset_mode):
+    """Spikes, potentials and results, whatever the layer, the delay and the reset."""
+    network = network_of(kind, delay, reset_mode)
     model = twin.model(network)
     checker.check_model(model, full_check=True)
     train = stimuli(network, steps=5)
@@ -361,23 +363,23 @@ def test_every_kind_of_layer_equals_the_numpy_twin(kind, rules):
     assert any(values.any() for name, values in wanted.items() if name.startswith("spikes/"))
 
 
-@pytest.mark.parametrize("rules", RULES, ids="-".join)
+@pytest.mark.parametrize(("delay", "reset_mode"), CONTRACTS[::3])
 @pytest.mark.parametrize(
     ("bits", "encoding"), [(8, "two's complement"), (12, "unsigned"), (18, "two's complement")]
 )
-def test_stimuli_with_a_sign_or_over_8_bits_are_exact(bits, encoding, rules):
+def test_stimuli_with_a_sign_or_over_8_bits_are_exact(bits, encoding, delay, reset_mode):
     """They enter as int32 and are multiplied digit by digit; padding still counts 0."""
-    network = network_of("conv_2d", *rules, bits=bits, encoding=encoding)
+    network = network_of("conv_2d", delay, reset_mode, bits=bits, encoding=encoding)
     model = twin.model(network)
     assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.INT32
     train = stimuli(network, steps=5)
     assert_same(evaluated(model, given(model, train)), expected(network, train))
 
 
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-def test_the_comparator_is_the_contracts(schedule):
+@pytest.mark.parametrize("delay", [0, 2, 4])
+def test_the_comparator_is_the_contracts(delay):
     """At θ exactly, `>` does not fire: the networks differ, and each equals the numpy twin's."""
-    hand, found = Hand((1, 2, 2), {"schedule": schedule}, bits=1), {}
+    hand, found = Hand((1, 2, 2), {"delay": delay}, bits=1), {}
     x = hand.fire("input", "layer")
     hand.arrays[x, "threshold"][:], hand.arrays[x, "bias"][:], hand.arrays[x, "initial"][:] = 2, 0, 0
     train = np.ones((4, 1, 1, 2, 2), np.int64)
@@ -390,10 +392,10 @@ def test_the_comparator_is_the_contracts(schedule):
     assert (found[">"][f"result/{x}"] == 1).all()
 
 
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-def test_any_layer_can_be_an_output_and_there_can_be_several(schedule):
+@pytest.mark.parametrize("delay", DELAYS)
+def test_any_layer_can_be_an_output_and_there_can_be_several(delay):
     """A result is the sum over all steps of what the layer passes on: spikes, currents, a read-out's."""
-    hand = Hand((2, 6, 6), {"schedule": schedule})
+    hand = Hand((2, 6, 6), {"delay": delay})
     conv = hand.conv("input", 3, (3, 3))
     fire = hand.fire(conv)
     network = hand.network("input", conv, fire, hand.integrate(conv, "bias", "initial"))
@@ -403,12 +405,12 @@ def test_any_layer_can_be_an_output_and_there_can_be_several(schedule):
     assert_same(evaluated(model, given(model, train)), expected(network, train))
 
 
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
+@pytest.mark.parametrize("delay", DELAYS)
 @pytest.mark.parametrize(("steps", "samples"), [(1, 1), (2, 5), (9, 2)])
-def test_steps_and_samples_are_free(schedule, steps, samples):
-    """A graph converted for T = 5 runs any other number of steps, and any batch."""
-    for kind in ("max_gate", "running_maximum", "integrate_in_between"):
-        network = network_of(kind, schedule)
+def test_steps_and_samples_are_free(delay, steps, samples):
+    """A graph converted for T = 5 runs any other number of steps, and any batch; its delay is T at most."""
+    for kind in ("max_pool", "max_pool_of_currents", "integrate_in_between"):
+        network = network_of(kind, delay)
         train = stimuli(network, samples, steps)
         model = twin.model(network)
         assert_same(evaluated(model, given(model, train)), expected(network, train))
@@ -416,8 +418,8 @@ def test_steps_and_samples_are_free(schedule, steps, samples):
 
 def test_potentials_can_be_left_out():
     """Then the outputs are spikes and results only, the same ones."""
-    for schedule in ("stepwise", "layerwise"):
-        network = network_of("conv_2d", schedule)
+    for delay in DELAYS:
+        network = network_of("conv_2d", delay)
         train = stimuli(network, steps=5)
         model = twin.model(network, potentials=False)
         checker.check_model(model, full_check=True)
@@ -468,11 +470,8 @@ def test_the_range_of_every_layer_is_proved_from_its_weights():
 
 
 def _products(model):
-    """How many MatMulInteger a step has."""
-    (scan,) = (node for node in model.graph.node if node.op_type == "Scan")
-    return [node.op_type for node in onnx.helper.get_node_attr_value(scan, "body").node].count(
-        "MatMulInteger"
-    )
+    """How many MatMulInteger there are."""
+    return [node.op_type for node in model.graph.node].count("MatMulInteger")
 
 
 @pytest.mark.parametrize(("bias", "digits"), [(0, 1), (1, 2), (-1, 2)])
@@ -522,10 +521,10 @@ def graphs(graph):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-def test_the_graph_holds_integers_and_standard_operators_only(kind, schedule):
+@pytest.mark.parametrize("delay", [0, 2])
+def test_the_graph_holds_integers_and_standard_operators_only(kind, delay):
     """Opset 18 of the standard domain, an IR that older runtimes read, and no float tensor anywhere."""
-    model = twin.model(network_of(kind, schedule))
+    model = twin.model(network_of(kind, delay))
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
     assert (model.ir_version, len(model.functions)) == (8, 0)
     inferred = shape_inference.infer_shapes(model, strict_mode=True)
@@ -539,21 +538,23 @@ def test_the_graph_holds_integers_and_standard_operators_only(kind, schedule):
         assert made <= {each.name for each in known}, "of every value the type is known"
 
 
-def test_time_is_one_scan_stepwise_and_one_a_population_layerwise():
-    """The only loops are Scans; stepwise their states are potentials and sums, each once."""
-    stepwise, layerwise = (
-        twin.model(network_of("conv_2d", schedule)).graph for schedule in ("stepwise", "layerwise")
-    )
-    assert [node.op_type for node in stepwise.node].count("Scan") == 1
-    populations = [o.name for o in layerwise.output if o.name.startswith("spikes/")]
-    assert [node.op_type for node in layerwise.node].count("Scan") == len(populations)
-    hand = Hand((2, 6, 6))
+@pytest.mark.parametrize("delay", DELAYS)
+def test_the_only_loops_are_scans_one_a_population(delay):
+    """Their one state is the potential; read-outs and max pools are sums along the steps."""
+    graph = twin.model(network_of("max_pool_of_currents", delay)).graph
+    scans = [node for node in graph.node if node.op_type == "Scan"]
+    assert len(scans) == len([o.name for o in graph.output if o.name.startswith("spikes/")]) == 2
+    assert {len(onnx.helper.get_node_attr_value(scan, "body").input) for scan in scans} == {2}
+    assert not {"Loop", "If"} & {node.op_type for each in graphs(graph) for node in each.node}
+
+
+def test_the_states_of_the_step_graph_are_potentials_and_sums_each_once():
+    """A read-out that is an output is summed up once."""
+    hand = Hand((2, 6, 6), bits=2)
     hand.integrate(hand.linear(hand.fire("input"), 3), "bias")
-    (scan,) = (node for node in twin.model(hand.network()).graph.node if node.op_type == "Scan")
-    body = onnx.helper.get_node_attr_value(scan, "body")
+    graph = twin.step_model(hand.network()).graph
     states = ["state/integrate_fire.1/potential", "state/integrate.3/sum"]
-    assert [each.name for each in body.input] == [*states, "now"]
-    assert not {"Loop", "If"} & {node.op_type for graph in graphs(stepwise) for node in graph.node}
+    assert [each.name for each in graph.input] == ["input", *states]
 
 
 def test_inputs_and_outputs_have_the_promised_names_types_and_axes():
@@ -581,7 +582,7 @@ def test_inputs_and_outputs_have_the_promised_names_types_and_axes():
 
 def test_the_metadata_are_the_contract_and_the_bits():
     """Field by field, in plain words or JSON, under names that no tool owns."""
-    network = network_of("conv_2d", "layerwise", "zero")
+    network = network_of("conv_2d", 3, "zero")
     for model in (twin.model(network), twin.step_model(network_of("conv_2d"))):
         entries = {entry.key: entry.value for entry in model.metadata_props}
         assert entries["timesteps"] == "5"
@@ -596,13 +597,13 @@ def test_the_metadata_are_the_contract_and_the_bits():
         }
         assert "T" in model.doc_string
     entries = {entry.key: entry.value for entry in twin.model(network).metadata_props}
-    assert (entries["schedule"], entries["reset_mode"]) == ("layerwise", "zero")
+    assert (entries["delay"], entries["reset_mode"]) == ("3", "zero")
 
 
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-def test_the_same_network_gives_the_same_bytes(schedule):
+@pytest.mark.parametrize("delay", DELAYS)
+def test_the_same_network_gives_the_same_bytes(delay):
     """Written twice, from two copies."""
-    first, second = (twin.model(network_of("moves", schedule)).SerializeToString() for _ in range(2))
+    first, second = (twin.model(network_of("moves", delay)).SerializeToString() for _ in range(2))
     assert first == second
 
 
@@ -619,8 +620,8 @@ def test_a_layer_may_be_called_like_anything_in_the_graph():
     ]
     arrays = {(new[name], role): values for (name, role), values in network.arrays.items()}
     renamed = replace(network, layers=layers, arrays=arrays, outputs=[new[each] for each in network.outputs])
-    for schedule in ("stepwise", "layerwise"):
-        each = replace(renamed, contract=renamed.contract | {"schedule": schedule})
+    for delay in (0, 2):
+        each = replace(renamed, contract=renamed.contract | {"delay": delay})
         model = twin.model(each)
         checker.check_model(model, full_check=True)
         train = stimuli(each, steps=3)
@@ -643,6 +644,19 @@ def test_sums_over_int32_are_refused_by_name():
     assert f"{fire['name']} reach {2**32}," in str(refusal.value)
     with pytest.raises(Damaged, match="33 bits"):
         twin.model(replace(network, widest_bits=33))
+
+
+def test_a_contract_that_makes_no_sense_is_refused_in_words():
+    """By both graphs, with all that is wrong."""
+    network = network_of("conv_2d")
+    broken = replace(network, contract=network.contract | {"delay": 6, "reset_mode": "soft"})
+    for write in (twin.model, twin.step_model):
+        with pytest.raises(Damaged) as refusal:
+            write(broken)
+        assert [problem.what for problem in refusal.value.problems] == [
+            "its delay is 6, not a whole number from 0 to the timesteps, 5",
+            "its reset_mode is 'soft', not one of subtraction, zero",
+        ]
 
 
 def test_an_unknown_kind_is_refused_by_name():
@@ -689,7 +703,7 @@ def stepped(model, train, run=None):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_step_graph_equals_the_numpy_twin_step_by_step(kind, reset_mode):
     """Floats that hold integers, its states fed back, all of them 0 at first."""
-    network = network_of(kind, "stepwise", reset_mode, bits=2)
+    network = network_of(kind, 0, reset_mode, bits=2)
     model = twin.step_model(network)
     checker.check_model(model, full_check=True)
     train = stimuli(network, steps=5)
@@ -706,14 +720,16 @@ def test_the_step_graph_uses_the_fast_operators(kind, operator, times):
     assert [node.op_type for node in graph.node].count(operator) == times
 
 
-def _drives(weight, timesteps=5, rule=None, bound=100, initial=0, threshold=1, fraction_bits=0, outputs=()):
+def _drives(
+    weight, timesteps=5, pooled=False, bound=100, initial=0, threshold=1, fraction_bits=0, outputs=()
+):
     """input -> linear of one weight (-> max pool) -> population -> read-out; all other numbers are small."""
     hand = Hand((1, 4))
     x = hand.linear("input", 4)
     hand.arrays[x, "weight"][:] = 0
     hand.arrays[x, "weight"][0, 0] = weight
-    if rule:
-        x = hand.max_pool(x, (2,), 2, rule=rule)
+    if pooled:
+        x = hand.max_pool(x, (2,), 2)
     fire = hand.fire(x)
     for role, value in (("threshold", threshold), ("bias", 0), ("initial", initial)):
         hand.arrays[fire, role][:] = value
@@ -736,8 +752,7 @@ def _drives(weight, timesteps=5, rule=None, bound=100, initial=0, threshold=1, f
         (lambda: _drives(1, threshold=2**24 + 1), "integrate_fire.2", 2**24 + 1),
         (lambda: _drives(1, bound=2**24), "integrate_fire.2", 2**24),
         (lambda: _drives(1, bound=2**23, initial=-(2**23)), "integrate_fire.2", 2**24),
-        (lambda: _drives(13159, rule="running_maximum"), "linear.1", 13159 * 255 * 5),
-        (lambda: _drives(1, timesteps=2**22, rule="gate"), "max_pool.2", 4 * (2**22 + 1)),
+        (lambda: _drives(13159, pooled=True), "linear.1", 13159 * 255 * 5),
     ],
 )
 def test_the_step_graph_is_refused_where_float32_may_round(network, layer, reach):
@@ -755,16 +770,19 @@ def test_the_step_graph_is_given_up_to_the_last_exact_integer():
     assert_equal(stepped(twin.step_model(network), train), expected(network, train))
 
 
-def test_the_layerwise_schedule_has_no_step_graph():
-    """It is refused by that name."""
-    with pytest.raises(Damaged, match="layerwise"):
-        twin.step_model(network_of("conv_2d", "layerwise"))
+@pytest.mark.parametrize("delay", [1, 5])
+def test_with_a_firing_delay_there_is_no_step_graph(delay):
+    """Layers would not run at the same step: it is refused with that reason."""
+    with pytest.raises(Damaged) as refusal:
+        twin.step_model(network_of("conv_2d", delay))
+    what = f"its firing delay is {delay}: only without one do all layers run at the same step"
+    assert [problem.what for problem in refusal.value.problems] == [what]
 
 
 # Replaying packs -----------------------------------------------------------------------------------
 
 
-def spiking(schedule, reset_mode):
+def spiking(delay, reset_mode):
     """A SPIKING graph: convolution, population, max pool, convolution, population, linear, read-out."""
     make, one = torch.Generator().manual_seed(3), torch.tensor(1.0)
 
@@ -790,12 +808,14 @@ def spiking(schedule, reset_mode):
         ("linear", Linear(whole(-7, 7, 5, 16).to(torch.int8), bits=4, step=one), ("flat",), (5,)),
         ("readout", Integrate(whole(-3, 3, 5), whole(-9, 9, 5)), ("linear",), (5,)),
     )
-    contract = Contract(6, Reset(reset_mode), 6 if schedule == "layerwise" else 0)
+    contract = Contract(6, Reset(reset_mode), delay)
     graph = tuple(Node(name, op, inputs, shape, name, one) for name, op, inputs, shape in nodes)
     return Graph(graph, ("readout",), Level.SPIKING, contract)
 
 
-@pytest.fixture(scope="module", params=RULES, ids="-".join)
+@pytest.fixture(
+    scope="module", params=[(0, "subtraction"), (0, "zero"), (2, "zero"), (6, "subtraction")], ids=str
+)
 def written(request, tmp_path_factory):
     """A pack of three samples."""
     make = torch.Generator().manual_seed(4)
@@ -903,13 +923,13 @@ def test_onnxruntime_agrees_on_every_kind_of_layer_and_on_packs(folder, tmp_path
 
     pack = replay.read(folder)
     assert twin.verify(pack, SAMPLES, tmp_path, "onnxruntime") == replay.verify(pack, SAMPLES)
-    schedule, reset_mode = pack.network.contract["schedule"], pack.network.contract["reset_mode"]
+    delay, reset_mode = min(pack.network.delay, 5), pack.network.contract["reset_mode"]
     for kind in KINDS:
-        network = network_of(kind, schedule, reset_mode, bits=2)
+        network = network_of(kind, delay, reset_mode, bits=2)
         model, train = twin.model(network), stimuli(network, steps=5)
         names, wanted = [output.name for output in model.graph.output], expected(network, train)
         assert_same(dict(zip(names, start(model)(names, given(model, train)), strict=True)), wanted)
-        if schedule == "stepwise":
+        if delay == 0:
             model = twin.step_model(network)
             assert_equal(stepped(model, train, start(model)), wanted)
     assert twin.version("onnxruntime") == f"onnxruntime {onnxruntime.__version__}"

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -40,7 +41,13 @@ from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.replay import Activity, Damaged, Network, Problem
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
-CONTRACTS = [(s, r) for s in ("stepwise", "layerwise") for r in ("subtraction", "zero")]
+RESETS = ("subtraction", "zero")
+DELAYS = {
+    "0": lambda steps: 0,
+    "1": lambda steps: 1,
+    "T//2": lambda steps: steps // 2,
+    "T": lambda steps: steps,
+}
 CONVOLUTIONS = {
     (1, False): F.conv1d,
     (2, False): F.conv2d,
@@ -56,15 +63,10 @@ def whole(*values):
     return torch.tensor(values if len(values) > 1 else values[0], dtype=torch.int64)
 
 
-def spiking(*nodes, timesteps=5, schedule="stepwise", reset_mode="subtraction"):
+def spiking(*nodes, timesteps=5, delay=0, reset_mode="subtraction"):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, unit=ONE) for node in nodes)
-    return Graph(
-        made,
-        (made[-1].name,),
-        Level.SPIKING,
-        Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0),
-    )
+    return Graph(made, (made[-1].name,), Level.SPIKING, Contract(timesteps, Reset(reset_mode), delay))
 
 
 # Linear layers against torch's own functions ---------------------------------------------------------
@@ -196,12 +198,12 @@ def test_moves_change_no_value():
 # Max pooling and neurons against plain Python ------------------------------------------------------
 
 
-def pooled(train, shape, op, rule):
-    """Max pooling of [steps, channels, ...] in plain Python, by docs/vector-pack.md."""
+def pooled(train, shape, op):
+    """Max pooling of [steps, channels, ...] in plain Python: by how much the largest sum grew."""
     rank, steps, extent = len(op.kernel), len(train), train.shape[2:]
     found = np.zeros((steps, *shape), np.int64)
     for place in product(*map(range, shape)):
-        window = []  # in the order of memory
+        window = []
         for at in product(*map(range, op.kernel)):
             spots = [
                 place[1 + i] * op.stride[i] + at[i] * op.dilation[i] - op.padding[i] for i in range(rank)
@@ -210,11 +212,8 @@ def pooled(train, shape, op, rule):
                 window.append(tuple(int(v) for v in train[(slice(None), place[0], *spots)]))
         before = 0
         for t in range(steps):
-            sums = [sum(values[: t + 1]) for values in window]
-            if rule == "gate":
-                found[(t, *place)] = window[sums.index(max(sums))][t]
-            else:
-                found[(t, *place)], before = max(sums) - before, max(sums)
+            highest = max(sum(values[: t + 1]) for values in window)
+            found[(t, *place)], before = highest - before, highest
     return found
 
 
@@ -229,9 +228,9 @@ POOLS = {  # the op, and the size of what it reads
 POOLED = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
-@pytest.mark.parametrize("rule", ["gate", "running_maximum"])
+@pytest.mark.parametrize("spikes", [True, False])
 @pytest.mark.parametrize("name", POOLS)
-def test_max_pooling_is_the_rule_of_the_document(name, rule):
+def test_max_pooling_is_the_rule_of_the_document(name, spikes):
     """Overlaps, padding, dilation, windows that overhang; few steps and values, so ties are many."""
     op, size = POOLS[name]
     draw = Draw(len(name))
@@ -242,30 +241,61 @@ def test_max_pooling_is_the_rule_of_the_document(name, rule):
         "ceil_mode": op.ceil_mode,
     }
     shape = tuple(POOLED[len(size)](torch.zeros(1, 2, *size), op.kernel, **geometry).shape[1:])
-    low, high = (0, 1) if rule == "gate" else (-3, 3)
-    fire = ("fire", IntegrateFire(whole(1), whole(0), whole(0)), ("in",), (2, *size))
-    feeder = ([fire], "fire") if rule == "gate" else ([], "in")
-    graph = spiking(("in", Input(1.0, -9, 9), (), (2, *size)), *feeder[0], ("pool", op, (feeder[1],), shape))
-    network = describe(graph)
-    assert network.layers[-1]["rule"] == rule
+    network, layer = of_one_layer(op, (2, *size), shape)
     for _ in range(4):
-        train = draw.whole(low, high, 5, 2, *size).numpy()
-        wanted = pooled(train, shape, op, rule)
-        assert np.array_equal(replay.compute(network, network.layers[-1], [train]).train, wanted)
+        train = draw.whole(*((0, 1) if spikes else (-3, 3)), 5, 2, *size).numpy()
+        wanted = pooled(train, shape, op)
+        assert np.array_equal(replay.compute(network, layer, [train]).train, wanted)
         both = np.stack([train, train[::-1]], axis=1)
-        found = replay.compute(network, network.layers[-1], [both]).train
+        found = replay.compute(network, layer, [both]).train
         assert np.array_equal(found[:, 0], wanted)
-        assert np.array_equal(found[:, 1], pooled(train[::-1], shape, op, rule))
+        assert np.array_equal(found[:, 1], pooled(train[::-1], shape, op))
+        assert not spikes or set(np.unique(found)) <= {0, 1}
 
 
-def play(currents, threshold, bias, initial, reset_mode, schedule):
+# One neuron, T = 4, threshold 6, B = 1, V0 = 2, currents 4, -3, 5, 1: the charges are 5, -2, 6, 2. By delay
+# and reset: its spikes, and its potentials after the reset, of the 4 firing steps; above, those before it.
+CURRENTS = [4, -3, 5, 1]
+BY_HAND = {
+    #                        7           -1 (1 - 2)  5, or 11 - 6  7
+    (0, "subtraction"): ([1, 0, 0, 1], [1, -1, 5, 1]),
+    #                        7            0 - 2      4             6
+    (0, "zero"): ([1, 0, 0, 1], [0, -2, 4, 0]),
+    # 7, then                5            11         5 + 2         1
+    (1, "subtraction"): ([0, 1, 1, 0], [5, 5, 1, 1]),
+    # 7, then                5            11         2             2
+    (1, "zero"): ([0, 1, 0, 0], [5, 0, 2, 2]),
+    # 7, 5, then             11           5 + 2      1             1
+    (2, "subtraction"): ([1, 1, 0, 0], [5, 1, 1, 1]),
+    # 7, 5, then             11           2          2             2
+    (2, "zero"): ([1, 0, 0, 0], [0, 2, 2, 2]),
+    # 7, 5, 11, then         13           7          1             1
+    (3, "subtraction"): ([1, 1, 0, 0], [7, 1, 1, 1]),
+    (3, "zero"): ([1, 0, 0, 0], [0, 0, 0, 0]),
+    # 7, 5, 11, 13, then     13           7          1             1: that is D = 3
+    (4, "subtraction"): ([1, 1, 0, 0], [7, 1, 1, 1]),
+    (4, "zero"): ([1, 0, 0, 0], [0, 0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize(("delay", "reset_mode"), BY_HAND)
+def test_one_neuron_by_hand(delay, reset_mode):
+    """It integrates D steps before the first comparison; after T steps nothing comes in, and no bias."""
+    fire = ("fire", IntegrateFire(whole(6), whole(1), whole(2)), ("in",), (1,))
+    graph = spiking(
+        ("in", Input(1.0, -9, 9), (), (1,)), fire, timesteps=4, delay=delay, reset_mode=reset_mode
+    )
+    network = describe(graph)
+    found = replay.compute(network, network.layers[-1], [np.array(CURRENTS)[:, None]])
+    assert (found.train[:, 0].tolist(), found.potentials[:, 0].tolist()) == BY_HAND[delay, reset_mode]
+
+
+def play(currents, threshold, bias, initial, reset_mode, delay):
     """One neuron in plain Python: (spikes, potentials after the reset)."""
-    potential, spikes, potentials = initial, [], []
-    if schedule == "layerwise":
-        potential += sum(currents) + bias * len(currents)
-    for current in currents:
-        if schedule == "stepwise":
-            potential += current + bias
+    charges, spikes, potentials = [current + bias for current in currents], [], []
+    potential = initial + sum(charges[:delay])
+    for charge in [*charges[delay:], *[0] * delay]:
+        potential += charge
         spikes.append(int(potential >= threshold))
         if spikes[-1]:
             potential = potential - threshold if reset_mode == "subtraction" else 0
@@ -273,24 +303,51 @@ def play(currents, threshold, bias, initial, reset_mode, schedule):
     return spikes, potentials
 
 
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
+@pytest.mark.parametrize("reset_mode", RESETS)
+@pytest.mark.parametrize("delay", range(8))
 @pytest.mark.parametrize("shape", [(), (3, 1), (3, 4)])
-def test_a_neuron_is_the_equation_of_the_document(shape, schedule, reset_mode):
+def test_a_neuron_is_the_equation_of_the_document(shape, delay, reset_mode):
     """Thresholds, biases, initial potentials by layer, channel and neuron; shifted currents of any sign."""
     draw = Draw(len(shape))
     op = IntegrateFire(draw.whole(3, 40, *shape), draw.whole(-6, 9, *shape), draw.whole(-9, 30, *shape), 2)
     graph = spiking(
         ("in", Input(1.0, -9, 9), (), (3, 4)), ("fire", op, ("in",), (3, 4)),
-        timesteps=7, schedule=schedule, reset_mode=reset_mode,
+        timesteps=7, delay=delay, reset_mode=reset_mode,
     )  # fmt: skip
     network, train = describe(graph), draw.whole(-9, 9, 7, 3, 4).numpy()
     found = replay.compute(network, network.layers[-1], [train])
     values = [each.expand(3, 4).tolist() for each in (op.threshold, op.bias, op.initial)]
     for c, i in product(range(3), range(4)):
         currents = [4 * int(x) for x in train[:, c, i]]
-        wanted = play(currents, *(each[c][i] for each in values), reset_mode, schedule)
+        wanted = play(currents, *(each[c][i] for each in values), reset_mode, delay)
         assert (found.train[:, c, i].tolist(), found.potentials[:, c, i].tolist()) == wanted
     assert 0 < found.train.mean() < 1
+
+
+def test_the_table_of_the_document_is_the_one_computed_by_hand():
+    """docs/semantics.md shows the rows of reset by subtraction."""
+    text = (Path(__file__).parents[2] / "docs/semantics.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.replace("\u2212", "-").splitlines()]
+    found = {
+        int(row[0]): tuple([int(value) for value in cell.split()] for cell in row[1:3])
+        for row in rows
+        if row[0] in ("0", "1", "2", "3", "4")
+    }
+    assert found == {delay: BY_HAND[delay, "subtraction"] for delay in range(5)}
+
+
+def test_a_delay_of_all_steps_but_one_is_a_delay_of_all_steps():
+    """Either way the whole input is in before the first comparison: the same spikes and potentials."""
+    found = []
+    for delay in (4, 5):
+        op = IntegrateFire(whole(9), whole(2), whole(4))
+        network = describe(
+            spiking(("in", Input(1.0, -9, 9), (), (60,)), ("fire", op, ("in",), (60,)), delay=delay)
+        )
+        found.append(replay.compute(network, network.layers[-1], [Draw(1).whole(-9, 9, 5, 60).numpy()]))
+    assert np.array_equal(found[0].train, found[1].train)
+    assert np.array_equal(found[0].potentials, found[1].potentials)
+    assert 0 < found[0].train.mean() < 1
 
 
 def test_an_integrate_passes_on_bias_and_charge_and_never_resets():
@@ -319,7 +376,7 @@ def population(draw, rank, *, fraction=0):
     return IntegrateFire(threshold, draw.whole(-3, 3, 3, *ones), threshold // 2, fraction)
 
 
-def everything(seed, schedule, reset_mode):
+def everything(seed, delay, reset_mode):
     """A random network in which every kind of layer reads the one before, currents and spikes alike."""
     draw = Draw(seed)
     signed = draw.random() < 0.5
@@ -328,6 +385,7 @@ def everything(seed, schedule, reset_mode):
     strange = Gather(draw.whole(-1, 26, 3, 2, 3))
     pool = MaxPool((3, 3), (2, 2), (1, 1), (1, 1), draw.random() < 0.5)
     multipliers = (draw.whole(1, 9), draw.whole(1, 9, 3, 1, 1), draw.whole(1, 9, 3, 5, 6))
+    steps = draw.randint(2, 9)
     return spiking(
         ("in", Input(1.0, -128 if signed else 0, 127 if signed else 255), (), (2, 5, 6)),
         ("conv", Conv(code, None, (1, 1), (1, 1), bits=4), ("in",), (3, 5, 6)),
@@ -350,7 +408,7 @@ def everything(seed, schedule, reset_mode):
         ("rows", Reshape(), ("both",), (6, 9)),
         ("fc", Linear(draw.whole(0, 1, 4, 9) * 2 - 1, bits=1), ("rows",), (6, 4)),
         ("out", Integrate(draw.whole(-4, 4, 4), draw.whole(0, 4, 6, 1)), ("fc",), (6, 4)),
-        schedule=schedule, reset_mode=reset_mode, timesteps=draw.randint(2, 9),
+        timesteps=steps, delay=DELAYS[delay](steps), reset_mode=reset_mode,
     )  # fmt: skip
 
 
@@ -362,15 +420,16 @@ def watched(graph, stimulus):
         potentials = activity.potentials[:, 0].long().numpy()
         seen[node.name] = (activity.train[:, 0].long().numpy(), potentials)
 
-    simulate(graph, stimulus[None].double(), watch=watch)
+    simulate(graph, stimulus[None].double(), watch=watch, potentials=True)
     return seen
 
 
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-@pytest.mark.parametrize("seed", range(5))
-def test_the_twin_and_the_engine_agree_on_random_networks(seed, schedule, reset_mode, tmp_path):
+@pytest.mark.parametrize("reset_mode", RESETS)
+@pytest.mark.parametrize("delay", DELAYS)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_twin_and_the_engine_agree_on_random_networks(seed, delay, reset_mode, tmp_path):
     """Written as a pack and read back: every spike and potential of every layer of neurons."""
-    graph = everything(seed, schedule, reset_mode)
+    graph = everything(seed, delay, reset_mode)
     op = graph.inputs[0].op
     stimuli = [Draw(seed + i).whole(op.low, op.high, 2, 5, 6) for i in range(2)]
     samples = [Sample(f"s{i}", "real", "", each) for i, each in enumerate(stimuli)]
@@ -391,8 +450,9 @@ def test_the_twin_and_the_engine_agree_on_random_networks(seed, schedule, reset_
     assert (outcome.checked, outcome.mismatches, outcome.first) == (2 * values, 0, None)
 
 
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_a_layer_without_axes_is_replayed(schedule, reset_mode, tmp_path):
+@pytest.mark.parametrize("reset_mode", RESETS)
+@pytest.mark.parametrize("delay", [0, 2, 5])
+def test_a_layer_without_axes_is_replayed(delay, reset_mode, tmp_path):
     """One number a sample, as `squeeze` leaves it, through every kind of layer that can have it."""
     graph = spiking(
         ("in", Input(1.0), (), (1,)),
@@ -401,10 +461,10 @@ def test_a_layer_without_axes_is_replayed(schedule, reset_mode, tmp_path):
         ("sum", Add((whole(2), whole(-1))), ("scale", "squeezed"), ()),
         ("fire", IntegrateFire(whole(40), whole(-1), whole(20), 1), ("sum",), ()),
         ("out", Integrate(whole(2), whole(3)), ("fire",), ()),
-        schedule=schedule, reset_mode=reset_mode,
+        delay=delay, reset_mode=reset_mode,
     )  # fmt: skip
     pack = replay.read(write_pack(graph, [Sample("s", "real", "", whole(3).reshape(1))], tmp_path / "pack"))
-    spikes, potentials = play([2 * 15] * 5, 40, -1, 20, reset_mode, schedule)
+    spikes, potentials = play([2 * 15] * 5, 40, -1, 20, reset_mode, delay)
     found = replay.replay(pack.network, pack.stimulus("s"))
     assert (found["fire"].train.tolist(), found["fire"].potentials.tolist()) == (spikes, potentials)
     assert found["out"].train.tolist() == [spike + 2 + 3 * (t == 0) for t, spike in enumerate(spikes)]
@@ -413,7 +473,7 @@ def test_a_layer_without_axes_is_replayed(schedule, reset_mode, tmp_path):
 
 def test_several_samples_may_be_replayed_at_once_and_layers_taken_as_given():
     """Along an axis behind the steps; a layer in `start` is not computed."""
-    graph = everything(3, "stepwise", "subtraction")
+    graph = everything(3, "0", "subtraction")
     network = describe(graph)
     low, high = graph.inputs[0].op.low, graph.inputs[0].op.high
     stimuli = Draw(1).whole(low, high, 3, 2, 5, 6).numpy()
@@ -556,14 +616,13 @@ def told(folder, capsys):
     return capsys.readouterr().out.splitlines()
 
 
-def differences(schedule, weights, kept):
+def differences(weights, kept):
     """(sample, step, neuron, field, expected, got) where other weights of `conv` show in `fire`, in order."""
     for sample in SAMPLES:
         found = []
         for neuron, (c, pixel) in enumerate(product(range(2), sample.stimulus.flatten().tolist())):
             trains = [
-                play([w[c] * pixel] * 5, (300, 190)[c], 5, 150, "subtraction", schedule)
-                for w in ((3, -2), weights)
+                play([w[c] * pixel] * 5, (300, 190)[c], 5, 150, "subtraction", 0) for w in ((3, -2), weights)
             ]
             for place, field in enumerate(kept):
                 for step in range(5):
@@ -585,7 +644,7 @@ def test_a_flipped_bit_of_a_weight_is_found_where_it_first_shows(
     if hidden:
         repair(folder)
     fields = ("spike", "potential") if kind == "whole" else ("spike",)
-    sample, step, neuron, field, expected, got = next(differences("stepwise", weights, fields))
+    sample, step, neuron, field, expected, got = next(differences(weights, fields))
     lines = told(folder, capsys)
     assert ("weights/conv.mem: its content was changed (sha256 differs)" in lines) != hidden
     c, y, x = neuron // 4, neuron // 2 % 2, neuron % 2
@@ -602,7 +661,7 @@ def test_a_flipped_bit_of_a_weight_is_found_where_it_first_shows(
 
 def test_a_step_later_than_the_first_is_named(packs, tmp_path, capsys):
     """The oracle of the test above is no trivial one: spikes alone differ later."""
-    steps = {next(differences("stepwise", weights, ("spike",)))[1] for weights in ((2, -2), (3, 2), (-1, -2))}
+    steps = {next(differences(weights, ("spike",)))[1] for weights in ((2, -2), (3, 2), (-1, -2))}
     assert max(steps) > 1
 
 
@@ -780,6 +839,11 @@ def manifest_with(change):
         (manifest_with(lambda m: m["layers"][1].update(parameters=[])), "it is damaged: AttributeError"),
         (manifest_with(lambda m: m.update(schema="ann2snn/pack/9")), "its schema is ann2snn/pack/9, not"),
         (
+            manifest_with(lambda m: m.update(schema="ann2snn/pack/1")),
+            "manifest.json: its format is that of an earlier ann2snn (ann2snn/pack/1): export it again",
+        ),
+        (manifest_with(lambda m: m["contract"].pop("delay")), "its delay is None, not a whole number from 0"),
+        (
             manifest_with(lambda m: m["layers"][1].update(kind="fold")),
             "computed as it is described: KeyError",
         ),
@@ -801,7 +865,7 @@ def test_a_manifest_that_says_something_else_is_refused(damage, what, pack, caps
     ("change", "first"),
     [
         (lambda m: m["contract"].update(reset_mode="zero"), "sample one, layer fire, step 1, neuron 2"),
-        (lambda m: m["contract"].update(schedule="layerwise"), "sample one, layer fire, step 1, neuron 0"),
+        (lambda m: m["contract"].update(delay=5), "sample one, layer fire, step 1, neuron 0"),
         (lambda m: m["layers"][2].update(fraction_bits=1), "sample one, layer fire, step 1, neuron 0"),
     ],
 )
@@ -813,6 +877,30 @@ def test_a_manifest_that_was_changed_is_named_and_so_is_what_it_changes(change, 
     lines = told(pack, capsys)
     assert lines[0] == "manifest.json: it was changed after it was written (manifest_sha256 differs)"
     assert lines[1].startswith(f"first difference: {first} ")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"delay": 6}, "its delay is 6, not a whole number from 0 to the timesteps, 5"),
+        ({"delay": -1}, "its delay is -1, not a whole number from 0 to the timesteps, 5"),
+        ({"delay": 1.0}, "its delay is 1.0, not a whole number from 0 to the timesteps, 5"),
+        ({"delay": True}, "its delay is True, not a whole number from 0 to the timesteps, 5"),
+        ({"delay": "layerwise"}, "its delay is 'layerwise', not a whole number from 0 to the timesteps, 5"),
+        ({"timesteps": 0, "delay": 0}, "its timesteps is 0, not a whole number of 1 or more"),
+        ({"timesteps": 2.5}, "its timesteps is 2.5, not a whole number of 1 or more"),
+        ({"reset_mode": "soft"}, "its reset_mode is 'soft', not one of subtraction, zero"),
+        ({"comparator": "<"}, "its comparator is '<', not one of >=, >"),
+    ],
+)
+def test_a_contract_that_makes_no_sense_is_refused_in_words(change, what, pack, capsys):
+    """Whether it stands in the file or is handed to the twin."""
+    network = replay.read(pack).network
+    manifest_with(lambda m: m["contract"].update(change))(pack)
+    assert told(pack, capsys) == [f"the pack cannot be replayed: manifest.json: {what}"]
+    with pytest.raises(Damaged) as caught:
+        replay.replay(replace(network, contract=network.contract | change), np.zeros((1, 2, 2), np.int64))
+    assert [problem.what for problem in caught.value.problems] == [what]
 
 
 def test_the_format_of_the_manifest_does_not_matter(pack):

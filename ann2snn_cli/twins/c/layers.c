@@ -103,9 +103,9 @@ static void input(const struct task *task, int64_t t)
     memcpy(output_at(task, t), task->parameters[STIMULUS], (size_t)task->layer->size * sizeof(int64_t));
 }
 
-/* At step t:  V = V + 2^f * x(t) + B;   s = V >= theta;   V = V - s * theta,   or V = 0 where it fired.
- * Layerwise:  V = V + 2^f * x(t) + B for all t first, then T times the comparison and the reset.
- * V starts as V0. */
+/* T timesteps, D delay; V starts as V0. For t = 1 ... T + D (here t counts from 0):
+ *     t <= T:  V = V + 2^f * x(t) + B
+ *     t > D:   s = V >= theta;   V = V - s * theta,   or V = 0 where it fired:   firing step t - D */
 static void integrate_fire(const struct task *task)
 {
     const struct contract *contract = task->contract;
@@ -113,16 +113,16 @@ static void integrate_fire(const struct task *task)
     for (int64_t i = 0; i < size; i++) {
         int64_t potential = parameter(task, INITIAL, i), bias = parameter(task, BIAS, i);
         int64_t threshold = parameter(task, THRESHOLD, i);
-        for (int64_t t = 0; contract->layerwise && t < contract->timesteps; t++)
-            potential += unit * input_at(task, 0, t)[i] + bias;
-        for (int64_t t = 0; t < contract->timesteps; t++) {
-            if (!contract->layerwise)
+        for (int64_t t = 0; t < contract->timesteps + contract->delay; t++) {
+            if (t < contract->timesteps)
                 potential += unit * input_at(task, 0, t)[i] + bias;
+            if (t < contract->delay)
+                continue;
             bool spike = contract->strict ? potential > threshold : potential >= threshold;
             if (spike)
                 potential = contract->reset_to_zero ? 0 : potential - threshold;
-            output_at(task, t)[i] = spike;
-            task->potentials[t * size + i] = potential;
+            output_at(task, t - contract->delay)[i] = spike;
+            task->potentials[(t - contract->delay) * size + i] = potential;
         }
     }
 }

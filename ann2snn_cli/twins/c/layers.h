@@ -50,7 +50,6 @@ struct layer {
     int64_t kernel[AXES], stride[AXES], padding[AXES], dilation[AXES];
     int64_t groups;
     int order[MOST_AXES];
-    bool running_maximum; /* the rule of a max_pool; false: gate */
     int fraction_bits;
     int potential_bits; /* of a word in a file of expected potentials */
     int last_reader;    /* the last layer that reads this one */
@@ -58,12 +57,13 @@ struct layer {
 
 struct contract {
     int64_t timesteps;
-    bool layerwise;     /* false: stepwise */
+    int64_t delay;      /* of timesteps, how many a population integrates before it may fire */
     bool reset_to_zero; /* false: by subtraction */
     bool strict;        /* fires at V > threshold; false: at V >= threshold */
 };
 
-/* One layer on one sample. A train is [timesteps][size]. */
+/* One layer on one sample. A train is [timesteps][size], in the layer's own steps: those of a population begin
+ * `delay` steps after those of its input. */
 struct task {
     const struct contract *contract;
     const struct layer *layer;

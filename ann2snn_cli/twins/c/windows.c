@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#define BELOW_ALL (-((int64_t)1 << 62)) /* sums have 62 bits at most */
+
 /* The synapses of one place (z, y, x) of the input, the same in every channel: synapse p goes through tap[p]
  * of the kernel to output[p]. */
 struct fan {
@@ -17,7 +19,7 @@ struct fan {
 /* What a layer has while its places are visited. */
 struct visit {
     const int64_t *x, *weights;
-    int64_t *y, *winner;
+    int64_t *y;
 };
 
 typedef void visit_place(const struct fan *fan, const struct visit *visit);
@@ -140,33 +142,30 @@ static void max_place(const struct fan *fan, const struct visit *visit)
     for (int64_t c = 0; c < fan->in->shape[0]; c++)
         for (int64_t p = 0; p < fan->count; p++) {
             int64_t i = c * plane(fan->in) + fan->place, o = c * plane(fan->out) + fan->output[p];
-            if (visit->winner[o] < 0 || visit->x[i] > visit->y[o]) { /* of equals the first one stays */
+            if (visit->x[i] > visit->y[o])
                 visit->y[o] = visit->x[i];
-                visit->winner[o] = i;
-            }
         }
 }
 
 void max_pool(const struct task *task)
 {
     const struct layer *in = source(task, 0), *out = task->layer;
-    int64_t *sums = allocate(in->size), *winner = allocate(out->size), *before = allocate(out->size);
+    int64_t *sums = allocate(in->size), *before = allocate(out->size);
     for (int64_t t = 0; t < task->contract->timesteps; t++) {
         const int64_t *x = input_at(task, 0, t);
         int64_t *y = output_at(task, t);
         for (int64_t i = 0; i < in->size; i++)
             sums[i] += x[i];
         for (int64_t o = 0; o < out->size; o++)
-            winner[o] = -1;
-        struct visit visit = {.x = sums, .y = y, .winner = winner};
+            y[o] = BELOW_ALL;
+        struct visit visit = {.x = sums, .y = y};
         visit_places(task, max_place, &visit);
         for (int64_t o = 0; o < out->size; o++) {
             int64_t largest = y[o];
-            y[o] = out->running_maximum ? largest - before[o] : winner[o] < 0 ? 0 : x[winner[o]];
+            y[o] = largest - before[o];
             before[o] = largest;
         }
     }
     free(sums);
-    free(winner);
     free(before);
 }

@@ -15,9 +15,8 @@ void conv(const struct task *task, int64_t t);
 /* y[c][o] = sum of x[c][i] over the i that reach o: the padding counts 0. */
 void sum_pool(const struct task *task, int64_t t);
 
-/* With n[i](t) = x[i](1) + ... + x[i](t), and the i that reach o:
- *     gate              y[o](t) = x[i](t) of the i with the largest n[i](t), of equals the lowest i
- *     running maximum   y[o](t) = max n[i](t) - max n[i](t - 1), the latter 0 at the first step */
+/* With n[i](t) = x[i](1) + ... + x[i](t), over the i that reach o:
+ *     y[o](t) = max n[i](t) - max n[i](t - 1), the latter 0 at the first step */
 void max_pool(const struct task *task);
 
 #endif

@@ -17,7 +17,7 @@ Dimensions = Sequence[int | str]
 
 @dataclass(frozen=True)
 class Value:
-    """What a layer passes on, as a value of a graph: [batch, *shape]; layerwise [T·batch, *shape]."""
+    """What a layer passes on, as a value of a graph: [batch, *shape], or of all steps [T·batch, *shape]."""
 
     name: str
     shape: tuple[int, ...]  # of one sample

@@ -1,4 +1,4 @@
-"""Every kind of layer as nodes of a graph, in whole numbers of either arithmetic, for either schedule."""
+"""Every kind of layer as nodes of a graph, in whole numbers of either arithmetic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ann2snn_cli.twins.onnx.arithmetic import Arithmetic, geometry
 from ann2snn_cli.twins.onnx.draft import Draft, Value, flat_index, pick, plus, times, total
 from ann2snn_cli.twins.onnx.ranges import ranges
-from ann2snn_cli.twins.onnx.schedules import Population, Schedule
+from ann2snn_cli.twins.onnx.timing import Population, Time
 from ann2snn_cli.twins.replay import Array, Layer, Network
 
 
@@ -22,7 +22,7 @@ class Writer:
     network: Network
     draft: Draft
     numbers: Arithmetic
-    schedule: Schedule
+    time: Time
     potentials: bool  # are they outputs?
 
     def write(self, stimulus: str, narrow: bool) -> None:
@@ -36,13 +36,13 @@ class Writer:
             values[name] = Value(made, tuple(layer["shape"]), *found[name], is_narrow)
         for name in self.network.outputs:
             self.draft.layer = name
-            self.schedule.show_total(self.wide(values[name]), f"result/{name}", values[name].shape)
+            self.time.show_total(self.wide(values[name]), f"result/{name}", values[name].shape)
 
     def _narrow(self, layer: Layer, xs: list[Value]) -> bool:
         """Are the numbers of this layer uint8?"""
         if self.numbers.spike == self.numbers.element:
             return False
-        fires = layer["kind"] == "integrate_fire" or layer.get("rule") == "gate"
+        fires = layer["kind"] == "integrate_fire"
         return fires or (layer["kind"] in _MOVES and all(x.narrow for x in xs))
 
     def wide(self, x: Value) -> str:
@@ -59,7 +59,7 @@ class Writer:
 
     def show(self, layer: Layer, field: str, name: str, element: int) -> None:
         """Make a value of a layer an output."""
-        self.schedule.show(name, f"{field}/{layer['name']}", element, tuple(layer["shape"]))
+        self.time.show(name, f"{field}/{layer['name']}", element, tuple(layer["shape"]))
 
 
 # Synapses and sums ---------------------------------------------------------------------------------
@@ -126,26 +126,12 @@ _MOVES = ("concat", "reshape", "permute", "gather")
 
 
 def _max_pool(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    sums = at.schedule.running(at.wide(xs[0]), xs[0].shape)
-    if layer["rule"] == "gate":
-        return _gate(at, layer, xs[0], sums)
-    highest = _highest(at, layer, _windows(at, layer, xs[0], sums, at.numbers.lowest))
-    return at.schedule.growth(highest, tuple(layer["shape"]))
-
-
-def _gate(at: Writer, layer: Layer, x: Value, counts: str) -> str:
-    """The spike that the largest of these keys of a window carries; no two of a window are alike.
-
-    key = 2·(K·count + (K − 1 − tap)) + spike, with the K taps of a window in the order of their flat
-    indices. What lies outside has negative, even ones.
-    """
-    draft, taps = at.draft, prod(layer["kernel"])
-    keys = draft.node("Add", times(draft, counts, at.number(2 * taps)), at.wide(x))
-    windows = _windows(at, layer, x, keys, -2 * taps)
-    order = 2 * np.arange(taps - 1, -1, -1).astype(at.numbers.kind)
-    winner = _highest(at, layer, plus(draft, windows, order))
-    spike = draft.node("Mod", winner, draft.constant(at.number(2)), fmod=1)
-    return draft.node("Cast", spike, to=at.numbers.spike)
+    """By how much the highest running sum of the window has grown."""
+    sums = at.time.running(at.wide(xs[0]), xs[0].shape)
+    windows = _windows(at, layer, xs[0], sums, at.numbers.lowest)
+    highest = at.draft.node("ReduceMax", windows, at.draft.sizes(-1), keepdims=0)
+    shape = tuple(layer["shape"])
+    return at.time.growth(at.draft.reshape(highest, shape), shape)
 
 
 def _windows(at: Writer, layer: Layer, x: Value, name: str, outside: int) -> str:
@@ -162,18 +148,13 @@ def _windows(at: Writer, layer: Layer, x: Value, name: str, outside: int) -> str
     return at.draft.reshape(picked, (x.shape[0], prod(layer["shape"][1:]), prod(layer["kernel"])))
 
 
-def _highest(at: Writer, layer: Layer, windows: str) -> str:
-    highest = at.draft.node("ReduceMax", windows, at.draft.sizes(-1), keepdims=0)
-    return at.draft.reshape(highest, layer["shape"])
-
-
 # Neurons -------------------------------------------------------------------------------------------
 
 
 def _integrate_fire(at: Writer, layer: Layer, xs: list[Value]) -> str:
     drive = times(at.draft, at.wide(xs[0]), at.number(2 ** layer["fraction_bits"]))
     parameters = (at.parameter(layer, role) for role in ("threshold", "bias", "initial"))
-    spikes, potentials = at.schedule.fire(drive, Population(tuple(layer["shape"]), *parameters))
+    spikes, potentials = at.time.fire(drive, Population(tuple(layer["shape"]), *parameters))
     at.show(layer, "spikes", spikes, at.numbers.spike)
     if at.potentials:
         at.show(layer, "potentials", potentials, at.numbers.element)
@@ -185,10 +166,10 @@ def _integrate(at: Writer, layer: Layer, xs: list[Value]) -> str:
     passed, shape = at.wide(xs[0]), tuple(layer["shape"])
     if "bias" in layer["parameters"]:
         passed = plus(at.draft, passed, at.parameter(layer, "bias"))
-    potentials = at.schedule.running(passed, shape)
+    potentials = at.time.running(passed, shape)
     if "initial" in layer["parameters"] and np.any(at.parameter(layer, "initial")):
         potentials = plus(at.draft, potentials, at.parameter(layer, "initial"))
-        passed = at.schedule.growth(potentials, shape)
+        passed = at.time.growth(potentials, shape)
     if at.potentials:
         at.show(layer, "potentials", potentials, at.numbers.element)
     return passed

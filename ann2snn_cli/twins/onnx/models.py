@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from ann2snn_cli.twins.onnx.arithmetic import Floats, Integers
 from ann2snn_cli.twins.onnx.draft import Draft
 from ann2snn_cli.twins.onnx.layers import Writer
 from ann2snn_cli.twins.onnx.ranges import refuse_unknown, refuse_wider_than_float32, refuse_wider_than_int32
-from ann2snn_cli.twins.onnx.schedules import BATCH, STEPS, Layerwise, Rule, Stepwise, info, write_scan
+from ann2snn_cli.twins.onnx.timing import BATCH, STEPS, Firing, OneStep, WholeTrains, info
 from ann2snn_cli.twins.replay import MANIFEST, Damaged, Layer, Network, Problem
 
 OPSET = 18
@@ -23,7 +23,7 @@ _INTEGERS = """A spiking network in integers.
 input [T, batch, ...]: the stimulus of every step (direct coding: the same one T times).
 spikes/LAYER [T, batch, ...]: 1 where a neuron fires. potentials/LAYER [T, batch, ...]: after the reset.
 result/LAYER [batch, ...]: an output's sum over all T steps. The metadata hold the contract; biases and
-initial potentials are made for its `timesteps`, though the graph runs any T."""
+initial potentials are made for its `timesteps`, though the graph runs any T (a delay beyond it is T)."""
 
 _STEP = """One time step of a spiking network, in float32 that holds integers exactly: sums are below 2^24.
 (Switch off TF32, and convolution algorithms that are no plain sums.)
@@ -41,10 +41,13 @@ def model(network: Network, *, potentials: bool = True) -> ModelProto:
     """
     refuse_unknown(network)
     refuse_wider_than_int32(network)
-    element = input_element(network)
-    stimulus = info(INPUT, element, (STEPS, BATCH, *network.input["shape"]))
-    write = _layerwise if network.contract["schedule"] == "layerwise" else _stepwise
-    return _finish(network, write(network, stimulus, element == TensorProto.UINT8, potentials), _INTEGERS)
+    element, draft = input_element(network), Draft(_names(network))
+    time = WholeTrains(draft, Integers(), _firing(network), INPUT)
+    stimulus = draft.reshape(INPUT, network.input["shape"])
+    Writer(network, draft, time.numbers, time, potentials).write(stimulus, element == TensorProto.UINT8)
+    inputs = [info(INPUT, element, (STEPS, BATCH, *network.input["shape"]))]
+    graph = draft.graph("network", inputs, [info(*each) for each in time.shown])
+    return _finish(network, graph, _INTEGERS)
 
 
 def input_element(network: Network) -> int:
@@ -54,8 +57,8 @@ def input_element(network: Network) -> int:
     return int(TensorProto.UINT8 if fits else TensorProto.INT32)
 
 
-def _rule(network: Network) -> Rule:
-    return Rule(network.contract["comparator"], network.contract["reset_mode"])
+def _firing(network: Network) -> Firing:
+    return Firing(network.delay, network.contract["comparator"], network.contract["reset_mode"])
 
 
 def _names(network: Network) -> set[str]:
@@ -64,41 +67,22 @@ def _names(network: Network) -> set[str]:
     return {INPUT, *(f"{field}/{layer['name']}" for field in fields for layer in network.layers)}
 
 
-def _stepwise(network: Network, stimulus: ValueInfoProto, narrow: bool, potentials: bool) -> GraphProto:
-    taken = _names(network)
-    step, outer = Stepwise(Draft(taken), Integers(), _rule(network)), Draft(taken)
-    now = info(step.draft.name("now"), stimulus.type.tensor_type.elem_type, (BATCH, *network.input["shape"]))
-    Writer(network, step.draft, step.numbers, step, potentials).write(now.name, narrow)
-    write_scan(outer, step, stimulus.name, now)
-    outputs = [info(called, element, (STEPS, BATCH, *shape)) for _, called, element, shape in step.shown]
-    outputs += [info(state.total, step.numbers.element, (BATCH, *state.shape)) for state in step.totals()]
-    return outer.graph("network", [stimulus], outputs)
-
-
-def _layerwise(network: Network, stimulus: ValueInfoProto, narrow: bool, potentials: bool) -> GraphProto:
-    draft = Draft(_names(network))
-    schedule = Layerwise(draft, Integers(), _rule(network), stimulus.name)
-    flat = draft.reshape(stimulus.name, network.input["shape"])
-    Writer(network, draft, schedule.numbers, schedule, potentials).write(flat, narrow)
-    return draft.graph("network", [stimulus], [info(*each) for each in schedule.shown])
-
-
 def step_model(network: Network) -> ModelProto:
-    """One step of a stepwise network in float32, its states as inputs and outputs: fast on GPUs.
+    """One step of a network in float32, its states as inputs and outputs: fast on GPUs.
 
     Raises `Damaged`, naming the layers and how far their numbers reach, unless all of them, and every sum on
-    the way to them, are proved to lie below 2^24; and for the layerwise schedule, which has no such step.
+    the way to them, are proved to lie below 2^24; and where there is a firing delay, for then layers do not
+    run at the same steps.
     """
     refuse_unknown(network)
-    if network.contract["schedule"] != "stepwise":
-        raise Damaged([Problem(MANIFEST, "its schedule is layerwise: no step runs all layers")])
+    if network.delay:
+        what = f"its firing delay is {network.delay}: only without one do all layers run at the same step"
+        raise Damaged([Problem(MANIFEST, what)])
     refuse_wider_than_float32(network)
-    step = Stepwise(Draft(_names(network)), Floats(), _rule(network), zero_start=True)
-    Writer(network, step.draft, step.numbers, step, potentials=True).write(INPUT, narrow=False)
-    for state in step.totals():
-        step.show(state.after, state.total, TensorProto.FLOAT, state.shape)
-    now = info(INPUT, TensorProto.FLOAT, (BATCH, *network.input["shape"]))
-    return _finish(network, step.draft.graph("step", [now, *step.inputs()], step.outputs()), _STEP)
+    time = OneStep(Draft(_names(network)), Floats(), _firing(network))
+    Writer(network, time.draft, time.numbers, time, potentials=True).write(INPUT, narrow=False)
+    stimulus = info(INPUT, TensorProto.FLOAT, (BATCH, *network.input["shape"]))
+    return _finish(network, time.draft.graph("step", [stimulus, *time.inputs()], time.outputs()), _STEP)
 
 
 def _finish(network: Network, graph: GraphProto, text: str) -> ModelProto:

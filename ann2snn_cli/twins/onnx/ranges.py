@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from ann2snn_cli.twins.replay import MANIFEST, Array, Damaged, Layer, Network, Problem
+from ann2snn_cli.twins.replay import MANIFEST, Array, Damaged, Layer, Network, Problem, refuse_contract
 
 Range = tuple[int, int]
 
@@ -104,7 +104,8 @@ _RULES: dict[str, Callable[[Network, Layer, list[Range]], Range]] = {
 
 
 def refuse_unknown(network: Network) -> None:
-    """Raise Damaged, naming every layer of a kind that the format does not have, or if inputs are not one."""
+    """Raise Damaged where the format has no such contract, layers of such a kind, or so many inputs."""
+    refuse_contract(network.contract)
     found = [
         Problem(MANIFEST, f"{layer['name']} is of the unknown kind {layer['kind']!r}", layer["name"])
         for layer in network.layers
@@ -169,5 +170,3 @@ def _inside(network: Network, layer: Layer, found: dict[str, Range]) -> Iterator
     if "fraction_bits" in layer:
         drive = max(map(abs, found[layer["inputs"][0]])) << layer["fraction_bits"]
         yield drive + int(np.abs(network.parameter(layer, "bias")).max())
-    if layer.get("rule") == "gate":
-        yield 2 * prod(layer["kernel"]) * (network.steps + 1)

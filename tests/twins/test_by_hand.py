@@ -1,4 +1,7 @@
-"""The C99 twin on packs that no code of ours wrote: five equal neurons, every word spelled out."""
+"""The twins on packs that no code of ours wrote: five equal neurons, every word spelled out.
+
+Damaged files are shown to the C99 twin here; the numpy twin's own tests are in test_replay.py.
+"""
 
 import json
 import subprocess
@@ -6,23 +9,31 @@ from dataclasses import replace
 
 import pytest
 
-from ann2snn_cli.twins import c, replay
+from ann2snn_cli.twins import c, onnx, replay
 from ann2snn_cli.twins.replay import Damaged, Difference, Outcome, Problem
 
 compiled = pytest.mark.skipif(bool(c.unavailable()), reason=c.unavailable() or "there is one")
 
-# Of weight 3, stimulus 1, bias -1, threshold 4, V0 = 2: the potentials after the reset, and the spikes.
+# T = 4, weight 3, stimulus 1, bias -1 (so the charge is 2), threshold 4, V0 = 2. By delay, reset, comparator:
+# the potentials after the reset and the spikes of the 4 firing steps; behind them the potentials before it.
 TABLE = {
-    ("stepwise", "subtraction", ">="): ([0, 2, 0, 2], [1, 0, 1, 0]),  # V = 4, 2, 4, 2
-    ("stepwise", "subtraction", ">"): ([4, 2, 4, 2], [0, 1, 0, 1]),  # V = 4, 6, 4, 6
-    ("stepwise", "zero", ">="): ([0, 2, 0, 2], [1, 0, 1, 0]),
-    ("stepwise", "zero", ">"): ([4, 0, 2, 4], [0, 1, 0, 0]),  # V = 4, 6, 2, 4
-    ("layerwise", "subtraction", ">="): ([6, 2, 2, 2], [1, 1, 0, 0]),  # V = 2 + 4·(3 − 1) = 10, 6, 2, 2
-    ("layerwise", "subtraction", ">"): ([6, 2, 2, 2], [1, 1, 0, 0]),
-    ("layerwise", "zero", ">="): ([0, 0, 0, 0], [1, 0, 0, 0]),
-    ("layerwise", "zero", ">"): ([0, 0, 0, 0], [1, 0, 0, 0]),
+    (0, "subtraction", ">="): ([0, 2, 0, 2], [1, 0, 1, 0]),  # 4, 2, 4, 2
+    (0, "subtraction", ">"): ([4, 2, 4, 2], [0, 1, 0, 1]),  # 4, 6, 4, 6
+    (0, "zero", ">="): ([0, 2, 0, 2], [1, 0, 1, 0]),  # 4, 2, 4, 2
+    (0, "zero", ">"): ([4, 0, 2, 4], [0, 1, 0, 0]),  # 4, 6, 2, 4
+    (1, "subtraction", ">="): ([2, 0, 2, 2], [1, 1, 0, 0]),  # 4; then 6, 4, 2, 2: no charge in the last step
+    (1, "subtraction", ">"): ([2, 4, 2, 2], [1, 0, 1, 0]),  # 4; then 6, 4, 6, 2
+    (1, "zero", ">="): ([0, 2, 0, 0], [1, 0, 1, 0]),  # 4; then 6, 2, 4, 0
+    (1, "zero", ">"): ([0, 2, 4, 4], [1, 0, 0, 0]),  # 4; then 6, 2, 4, 4
+    (2, "subtraction", ">="): ([4, 2, 2, 2], [1, 1, 0, 0]),  # 4, 6; then 8, 6, 2, 2
+    (2, "zero", ">="): ([0, 2, 2, 2], [1, 0, 0, 0]),  # 4, 6; then 8, 2, 2, 2
+    (3, "subtraction", ">="): ([6, 2, 2, 2], [1, 1, 0, 0]),  # 4, 6, 8; then 10, 6, 2, 2
+    (4, "subtraction", ">="): ([6, 2, 2, 2], [1, 1, 0, 0]),  # 4, 6, 8, 10; then 10, 6, 2, 2: as D = 3
+    (4, "subtraction", ">"): ([6, 2, 2, 2], [1, 1, 0, 0]),
+    (4, "zero", ">="): ([0, 0, 0, 0], [1, 0, 0, 0]),  # 4, 6, 8, 10; then 10, 0, 0, 0
+    (4, "zero", ">"): ([0, 0, 0, 0], [1, 0, 0, 0]),
 }
-USUAL = ("stepwise", "subtraction", ">=")
+USUAL = (0, "subtraction", ">=")
 WEIGHTS, STIMULUS, RESULT = "weights/w.mem", "stimulus/s/in.mem", "expect/s/result.json"
 SPIKES, POTENTIALS = "expect/s/n.spk.mem", "expect/s/n.vmem.mem"
 
@@ -60,20 +71,21 @@ def layers(name):
     neurons["initial"] |= {"shape": [5], "words": 5, "per": "neuron"}
     return [
         {"name": "x", "kind": "input", "inputs": [], "shape": [1], "bits": 1, "encoding": "unsigned",
-         "parameters": {}},
-        {"name": "w", "kind": "linear", "inputs": ["x"], "shape": [5], "parameters": {"weight": weight}},
+         "source": "", "parameters": {}},
+        {"name": "w", "kind": "linear", "inputs": ["x"], "shape": [5], "source": "",
+         "parameters": {"weight": weight}},
         {"name": name, "kind": "integrate_fire", "inputs": ["w"], "shape": [5], "fraction_bits": 0,
-         "potential": {"bits": 5}, "parameters": neurons},
+         "source": "", "potential": {"bits": 5}, "parameters": neurons},
     ]  # fmt: skip
 
 
-def write(folder, schedule, reset_mode, comparator, name="n"):
+def write(folder, delay, reset_mode, comparator, name="n"):
     """The pack of one line of the table."""
-    files = contents(*TABLE[schedule, reset_mode, comparator], name)
+    files = contents(*TABLE[delay, reset_mode, comparator], name)
     for file, text in files.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(text)
-    contract = {"timesteps": 4, "schedule": schedule, "reset_mode": reset_mode, "comparator": comparator}
+    contract = {"timesteps": 4, "delay": delay, "reset_mode": reset_mode, "comparator": comparator}
     expect = {name: {"spikes": SPIKES, "potentials": POTENTIALS}}
     manifest = {
         "schema": replay.SCHEMA,
@@ -97,12 +109,23 @@ def work(tmp_path, monkeypatch):
     return folder
 
 
-@compiled
-@pytest.mark.parametrize(("schedule", "reset_mode", "comparator"), TABLE)
-def test_neurons_do_what_was_computed_by_hand(schedule, reset_mode, comparator, tmp_path, work):
-    """Either schedule, reset and comparator: 4 steps of 5 spikes and 5 potentials, and 5 results."""
-    pack = write(tmp_path / "pack", schedule, reset_mode, comparator)
-    assert c.verify(pack, ["s"], work) == Outcome(45, 0, None)
+TWINS = {
+    "numpy": (replay, {}),
+    "onnx": (onnx, {"runtime": "reference"}),
+    "onnxruntime": (onnx, {"runtime": "onnxruntime"}),
+    "c": (c, {}),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize(("delay", "reset_mode", "comparator"), TABLE)
+def test_neurons_do_what_was_computed_by_hand(delay, reset_mode, comparator, twin, tmp_path, work):
+    """Any delay, either reset and comparator: 4 steps of 5 spikes and 5 potentials, and 5 results."""
+    module, options = TWINS[twin]
+    if reason := module.unavailable(**options):
+        pytest.skip(reason)
+    pack = write(tmp_path / "pack", delay, reset_mode, comparator)
+    assert module.verify(pack, ["s"], work, **options) == Outcome(45, 0, None)
 
 
 @compiled

@@ -1,8 +1,8 @@
-"""The two schedules: what happens in time, and how it is written as a graph.
+"""What happens in time, and how it is written as a graph.
 
-Layers see their values flat, the batch first. Stepwise that is one step of every sample, [batch, ...], and
-the graph is the body of a Scan whose states are the potentials, counts and running sums. Layerwise the steps
-lie in the batch, [T·batch, ...], and every population has a Scan of its own for its T firing steps.
+Layers see their values flat, the batch first. In the graph of a whole network the steps lie in the batch,
+[T·batch, ...], and every population has a Scan of its own. In the graph of one step it is that step of every
+sample, [batch, ...], and what is remembered from step to step, the states, are inputs and outputs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from onnx import TensorProto, ValueInfoProto, helper
+from onnx import ValueInfoProto, helper
 
 from ann2snn_cli.twins.onnx.arithmetic import Arithmetic
 from ann2snn_cli.twins.onnx.draft import Dimensions, Draft, plus
 from ann2snn_cli.twins.replay import Array
 
 STEPS, BATCH = "T", "batch"  # the symbolic sizes
+TO_THE_END = 2**63 - 1  # of a Slice
 Shape = tuple[int, ...]
 
 
@@ -32,9 +33,10 @@ class Population:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Of the contract, what a neuron does when it is compared."""
+class Firing:
+    """Of the contract, when a neuron is compared for the first time, and what it does whenever it is."""
 
+    delay: int
     comparator: str
     reset_mode: str
 
@@ -50,8 +52,8 @@ class Rule:
         return spikes, draft.node("Where", fired, after, potential)
 
 
-class Schedule(Protocol):
-    """What layers ask of a schedule. Values are names of wide numbers, flat."""
+class Time(Protocol):
+    """What layers ask of time. Values are names of wide numbers, flat."""
 
     def running(self, name: str, shape: Shape) -> str:
         """The sum over all steps up to and including each."""
@@ -59,7 +61,7 @@ class Schedule(Protocol):
     def growth(self, name: str, shape: Shape) -> str:
         """What each step has more than the one before; the first, more than 0."""
 
-    def fire(self, drive: str, of: Population) -> tuple[str, str]:
+    def fire(self, drive: str, population: Population) -> tuple[str, str]:
         """(spikes, potentials after the reset) of a population."""
 
     def show(self, name: str, called: str, element: int, shape: Shape) -> None:
@@ -69,122 +71,91 @@ class Schedule(Protocol):
         """Make its sum over all steps an output of the model, [batch, ...]."""
 
 
-# Stepwise ------------------------------------------------------------------------------------------
+# One step ------------------------------------------------------------------------------------------
 
 
 @dataclass
 class State:
-    """What is remembered from step to step."""
+    """What is remembered from step to step; 0 before the first."""
 
     what: str  # LAYER/potential, LAYER/sum or LAYER/previous
     shape: Shape
-    initial: Array
-    before: str  # its value when a step begins
+    before: str  # its value when the step begins
     after: str = ""  # and when it ends
-    total: str = ""  # the output that its last value is
 
 
 @dataclass
-class Stepwise:
-    """All layers, one step. With `zero_start` every state is 0 before the first step."""
+class OneStep:
+    """One step of all layers, of a network without a firing delay."""
 
     draft: Draft
     numbers: Arithmetic
-    rule: Rule
-    zero_start: bool = False
+    firing: Firing
     states: list[State] = field(default_factory=list)
     shown: list[tuple[str, str, int, Shape]] = field(default_factory=list)  # (name, called, element, shape)
     _sums: dict[str, State] = field(default_factory=dict)
 
-    def _remember(self, what: str, shape: Shape, initial: Array) -> State:
+    def _remember(self, what: str, shape: Shape) -> State:
         what = self.draft.name(what)
-        self.states.append(State(what, shape, initial, self.draft.unique(f"state/{what}")))
+        self.states.append(State(what, shape, self.draft.unique(f"state/{what}")))
         return self.states[-1]
-
-    def _nothing(self) -> Array:
-        return np.zeros((), self.numbers.kind)
 
     def running(self, name: str, shape: Shape) -> str:
         """A state to which every step is added."""
         if name not in self._sums:
-            self._sums[name] = state = self._remember("sum", shape, self._nothing())
+            self._sums[name] = state = self._remember("sum", shape)
             state.after = self.draft.node("Add", state.before, name)
         return self._sums[name].after
 
     def growth(self, name: str, shape: Shape) -> str:
         """A state that holds the step before."""
-        state = self._remember("previous", shape, self._nothing())
+        state = self._remember("previous", shape)
         state.after = name
         return self.draft.node("Sub", name, state.before)
 
-    def fire(self, drive: str, of: Population) -> tuple[str, str]:
-        """V ← V + drive + B, compare, reset; V is the state (with `zero_start`, V − V0 is)."""
-        draft, offset = self.draft, of.initial if self.zero_start else self._nothing()
-        state = self._remember("potential", of.shape, of.initial - offset)
-        before = plus(draft, state.before, offset)
-        potential = draft.node("Add", before, plus(draft, drive, of.bias))
-        spikes, after = self.rule.fire(draft, self.numbers, potential, of.threshold)
-        state.after = plus(draft, after, -offset)
+    def fire(self, drive: str, population: Population) -> tuple[str, str]:
+        """V ← V + drive + B, compare, reset; the state is V − V0."""
+        draft, state = self.draft, self._remember("potential", population.shape)
+        before = plus(draft, state.before, population.initial)
+        potential = draft.node("Add", before, plus(draft, drive, population.bias))
+        spikes, after = self.firing.fire(draft, self.numbers, potential, population.threshold)
+        state.after = plus(draft, after, -population.initial)
         return spikes, after
 
     def show(self, name: str, called: str, element: int, shape: Shape) -> None:
-        """An output of every step."""
+        """An output of the step."""
         self.shown.append((name, called, element, shape))
 
     def show_total(self, name: str, called: str, shape: Shape) -> None:
-        """A running sum, whose last value is an output."""
-        self.running(name, shape)
-        self._sums[name].total = called
-
-    def totals(self) -> list[State]:
-        """The states whose last values are outputs."""
-        return [state for state in self.states if state.total]
+        """The running sum: after the last step it is the total."""
+        self.show(self.running(name, shape), called, self.numbers.element, shape)
 
     def inputs(self) -> list[ValueInfoProto]:
         """The states before the step."""
         return [info(state.before, self.numbers.element, (BATCH, *state.shape)) for state in self.states]
 
-    def outputs(self, under: str = "") -> list[ValueInfoProto]:
-        """The states after the step, then what is shown, with `under` before its names."""
+    def outputs(self) -> list[ValueInfoProto]:
+        """The states after the step, then what is shown."""
         after = [
             (state.after, f"next/{state.what}", self.numbers.element, state.shape) for state in self.states
         ]
-        shown = [(name, f"{under}{called}", element, shape) for name, called, element, shape in self.shown]
-        return [self._output(*each) for each in after + shown]
+        return [self._output(*each) for each in after + self.shown]
 
     def _output(self, name: str, called: str, element: int, shape: Shape) -> ValueInfoProto:
         """A value of its own, since none may be two outputs."""
         return info(self.draft.node("Identity", name, called=called), element, (BATCH, *shape))
 
 
-def write_scan(outer: Draft, step: Stepwise, stimulus: str, now: ValueInfoProto) -> None:
-    """Put a step, all written, into a Scan over the stimulus; `outer` gets the outputs under their names."""
-    body = step.draft.graph("step", [*step.inputs(), now], step.outputs(under="step/"))
-    batch = outer.node("Shape", stimulus, start=1, end=2)
-    made = outer.scan(body, [_spread(outer, batch, state) for state in step.states], [stimulus])
-    for state, last in zip(step.states, made, strict=False):
-        if state.total:
-            outer.node("Identity", last, called=state.total)
-    for (_, called, _, _), train in zip(step.shown, made[len(step.states) :], strict=True):
-        outer.node("Identity", train, called=called)
-
-
-def _spread(outer: Draft, batch: str, state: State) -> str:
-    """A state before the first step, the same for every sample."""
-    shape = outer.node("Concat", batch, outer.sizes(*state.shape), axis=0)
-    return outer.node("Expand", outer.constant(state.initial, f"initial/{state.what}"), shape)
-
-
-# Layerwise -----------------------------------------------------------------------------------------
+# Whole trains --------------------------------------------------------------------------------------
 
 
 @dataclass
-class Layerwise:
-    """Layer after layer, each on whole trains, with the steps in the batch."""
+class WholeTrains:
+    """Layer after layer, each on whole trains in its own steps, with the steps in the batch."""
 
     draft: Draft
     numbers: Arithmetic
-    rule: Rule
+    firing: Firing
     stimulus: str  # [T, batch, ...]
     shown: list[tuple[str, int, Dimensions]] = field(default_factory=list)  # (called, element, shape)
 
@@ -206,41 +177,53 @@ class Layerwise:
         late = draft.node("Slice", late, draft.sizes(0), draft.sizes(-1), draft.sizes(0))
         return draft.reshape(draft.node("Sub", train, late), shape)
 
-    def _total(self, name: str, shape: Shape, called: str = "") -> str:
-        train = self._by_step(name, shape)
+    def fire(self, drive: str, population: Population) -> tuple[str, str]:
+        """V ← V0 + the charges of D steps; then T times: V ← V + the next charge, compare, reset."""
+        draft = self.draft
+        charges = self._by_step(plus(draft, drive, population.bias), population.shape)
+        potential = self._of_every_sample(population.initial, population.shape)
+        if self.firing.delay:
+            begin = draft.node(
+                "Slice", charges, draft.sizes(0), draft.sizes(self.firing.delay), draft.sizes(0)
+            )
+            potential = draft.node("Add", potential, self._over_steps(begin))
+            charges = self._later(charges, len(population.shape))
+        _, spikes, potentials = self._scan(potential, charges, population)
+        return draft.reshape(spikes, population.shape), draft.reshape(potentials, population.shape)
+
+    def _of_every_sample(self, values: Array, shape: Shape) -> str:
+        """Values that broadcast to a shape, as [batch, *shape]."""
+        batch = self.draft.node("Shape", self.stimulus, start=1, end=2)
+        sizes = self.draft.node("Concat", batch, self.draft.sizes(*shape), axis=0)
+        return self.draft.node("Expand", self.draft.constant(values, "initial"), sizes)
+
+    def _over_steps(self, train: str, called: str = "") -> str:
+        """The sum of [steps, batch, ...] over the steps."""
         return self.draft.node("ReduceSum", train, self.draft.sizes(0), keepdims=0, called=called)
 
-    def fire(self, drive: str, of: Population) -> tuple[str, str]:
-        """V ← V0 + Σ drive + T·B; then T times: compare, reset."""
-        draft = self.draft
-        charge = plus(draft, self._total(drive, of.shape), of.initial)
-        steps = draft.node("Shape", self.stimulus, start=0, end=1)
-        if np.any(of.bias):
-            count = draft.node("Cast", steps, to=self.numbers.element)
-            charge = draft.node("Add", charge, draft.node("Mul", draft.constant(of.bias, "bias"), count))
-        ticks = draft.node(
-            "ConstantOfShape", steps, value=helper.make_tensor("", TensorProto.INT32, [1], [0])
-        )
-        _, spikes, potentials = self._firing(charge, ticks, of)
-        return draft.reshape(spikes, of.shape), draft.reshape(potentials, of.shape)
+    def _later(self, charges: str, rank: int) -> str:
+        """The charges of steps D+1 to D+T: there are none behind step T."""
+        draft, delay, rest = self.draft, self.firing.delay, [0] * (1 + rank)
+        padded = draft.node("Pad", charges, draft.sizes(0, *rest, delay, *rest))
+        return draft.node("Slice", padded, draft.sizes(delay), draft.sizes(TO_THE_END), draft.sizes(0))
 
-    def _firing(self, charge: str, ticks: str, of: Population) -> list[str]:
-        """A Scan of T steps that only fire; the ticks count them."""
+    def _scan(self, potential: str, charges: str, population: Population) -> list[str]:
+        """A Scan over the T firing steps."""
         body = Draft(self.draft.taken, self.draft.layer)
-        before, tick = body.name("potential"), body.name("tick")
-        spikes, after = self.rule.fire(body, self.numbers, before, of.threshold)
-        potential = info(before, self.numbers.element, (BATCH, *of.shape))
-        inputs = [potential, info(tick, TensorProto.INT32, ())]
+        before, charge = body.name("before"), body.name("charge")
+        now = body.node("Add", before, charge)
+        spikes, after = self.firing.fire(body, self.numbers, now, population.threshold)
+        inputs = [info(name, self.numbers.element, (BATCH, *population.shape)) for name in (before, charge)]
         kinds = [
             (after, "next", self.numbers.element),
             (spikes, "spikes", self.numbers.spike),
             (after, "potentials", self.numbers.element),
         ]
         outputs = [
-            info(body.node("Identity", name, called=body.name(what)), kind, (BATCH, *of.shape))
+            info(body.node("Identity", name, called=body.name(what)), kind, (BATCH, *population.shape))
             for name, what, kind in kinds
         ]
-        return self.draft.scan(body.graph("fire", inputs, outputs), [charge], [ticks])
+        return self.draft.scan(body.graph("fire", inputs, outputs), [potential], [charges])
 
     def show(self, name: str, called: str, element: int, shape: Shape) -> None:
         """An output of the graph."""
@@ -249,7 +232,7 @@ class Layerwise:
 
     def show_total(self, name: str, called: str, shape: Shape) -> None:
         """ReduceSum along the steps."""
-        self._total(name, shape, called=called)
+        self._over_steps(self._by_step(name, shape), called=called)
         self.shown.append((called, self.numbers.element, (BATCH, *shape)))
 
 
