@@ -18,7 +18,7 @@ import click
 from ann2snn_cli.commands import cli
 from ann2snn_cli.commands.flags import in_flags
 from ann2snn_cli.commands.render import note, to_json
-from ann2snn_cli.errors import Ann2SnnError, HardwareViolations
+from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, violation_line
 
 OS_REMEDIES = {
     errno.ENOENT: "check the path",
@@ -114,21 +114,11 @@ def _fault(raised: BaseException) -> Failure:
 
 
 def _tell(failure: Failure) -> None:
-    lines = [f"error: {failure.what}", *(f"  - {_line(each)}" for each in failure.violations)]
+    lines = [f"error: {failure.what}", *(f"  - {violation_line(each)}" for each in failure.violations)]
     lines += [f"  where: {failure.where}"] if failure.where else []
     lines += [f"  remedy: {failure.remedy}"] if failure.remedy else []
     with contextlib.suppress(OSError):  # stderr may be gone too
         note("\n".join(lines))
-
-
-def _line(violation: object) -> str:
-    facts = _plain(violation)
-    if not isinstance(facts, dict):
-        return str(facts)
-    broken = (
-        f"{facts.get('layer')}: {facts.get('rule')} is {facts.get('actual')}, the limit {facts.get('limit')}"
-    )
-    return f"{broken}; {facts['remedy']}" if facts.get("remedy") else broken
 
 
 def _document(failure: Failure) -> dict[str, Any]:

@@ -34,15 +34,13 @@ class Setting:
     value: Any = None  # None: the setting as such; else a word, a number, True or False, or a tuple of words
 
     def __str__(self) -> str:
-        if self.value is None:
-            return f"‹{self.name}›"
-        value = str(self.value) if isinstance(self.value, str) else self.value  # an enum is its word
-        return f"‹{self.name}={value!r}›"
+        return f"‹{as_argument(self)}›"
 
 
 def as_argument(setting: Setting) -> str:
     """The setting as Python writes it: `weight_bitwidth=4`."""
-    return setting.name if setting.value is None else f"{setting.name}={setting.value!r}"
+    value = str(setting.value) if isinstance(setting.value, str) else setting.value  # an enum is its word
+    return setting.name if value is None else f"{setting.name}={value!r}"
 
 
 def spelled(text: str, spell: Callable[[Setting], str] = as_argument) -> str:
@@ -69,7 +67,10 @@ class Ann2SnnError(Exception):
     def __str__(self) -> str:
         where = f" ({self.where})" if self.where else ""
         remedy = f"\n  remedy: {self.remedy}" if self.remedy else ""
-        return spelled(f"{self.what}{where}{remedy}")
+        return spelled(f"{self.what}{self._details()}{where}{remedy}")
+
+    def _details(self) -> str:
+        return ""
 
 
 class UnsupportedNetwork(Ann2SnnError):
@@ -106,6 +107,16 @@ class HardwareViolations(Ann2SnnError):
     def __init__(self, what: str, violations: Sequence[object], *, where: str = "", remedy: str = "") -> None:
         super().__init__(what, where=where, remedy=remedy)
         self.violations = tuple(violations)
+
+    def _details(self) -> str:
+        return "".join(f"\n  - {violation_line(violation)}" for violation in self.violations)
+
+
+def violation_line(violation: Any) -> str:
+    """A broken limit in one line: layer, rule, what it is, what it may be, and the remedy."""
+    facts = {name: getattr(violation, name, "") for name in ("layer", "rule", "actual", "limit", "remedy")}
+    line = "{layer}: {rule} is {actual}, the limit {limit}".format(**facts)
+    return f"{line}; {facts['remedy']}" if facts["remedy"] else line
 
 
 class VerificationMismatch(Ann2SnnError):

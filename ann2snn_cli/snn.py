@@ -25,7 +25,6 @@ from ann2snn_cli.types import Labels, Loss
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.convert import converted, provenance_of
 from ann2snn_cli.workflows.damage import warning
-from ann2snn_cli.workflows.report import plain
 
 
 class DamageWarning(UserWarning):
@@ -68,7 +67,7 @@ class SpikingNetwork(nn.Module):
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the `.pth` that `load` reads."""
-        return pth.save(self.graph, plain(self.provenance.to_plain()), Path(path), overwrite=overwrite)
+        return pth.save(self.graph, self.provenance.to_plain(), Path(path), overwrite=overwrite)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SpikingNetwork:
         """Follow `.to(device)`. `.half()` and the like change nothing: these numbers are exact or wrong."""

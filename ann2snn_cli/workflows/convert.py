@@ -105,7 +105,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     evaluation = _evaluated(prepared, conversion.graph, progress)
     report = _report(prepared, conversion, damage, evaluation)
     provenance = replace(
-        provenance_of(prepared, conversion, damage),
+        provenance_of(prepared, conversion, damage, request.spell),
         scores=evaluation.facts()["scores"],
         test_samples=evaluation.samples,
     )
@@ -130,7 +130,9 @@ def converted(prepared: Prepared, listener: Listener | None = None) -> tuple[Con
     return conversion, measuring.measured(prepared, conversion)
 
 
-def provenance_of(prepared: Prepared, conversion: Conversion, damage: Damage) -> Provenance:
+def provenance_of(
+    prepared: Prepared, conversion: Conversion, damage: Damage, spell: Spell = as_argument
+) -> Provenance:
     """Where the SNN comes from; its scores are added by who measures them."""
     return Provenance(
         network=prepared.name,
@@ -138,8 +140,8 @@ def provenance_of(prepared: Prepared, conversion: Conversion, damage: Damage) ->
         task=task_named(prepared.data.task).name,
         weights=prepared.weights.to_plain() if prepared.weights else {},
         settings=as_dict(prepared.settings),
-        damage=measuring.facts(damage),
-        notes=(*conversion.notes, *_cautions(prepared.settings)),
+        damage=plain(measuring.facts(damage), spell),
+        notes=tuple(plain([*conversion.notes, *_cautions(prepared.settings)], spell)),
         tool=tool(),
     )
 
@@ -203,8 +205,7 @@ def _written(
     request: ConvertRequest,
 ) -> ConvertReport:
     """Everything on disk, and entered into the report."""
-    origin_facts = plain(provenance.to_plain(), request.spell)
-    pth.save(report.graph, origin_facts, outputs.pth, overwrite=request.overwrite)
+    pth.save(report.graph, provenance.to_plain(), outputs.pth, overwrite=request.overwrite)
     with_pack, note = _pack(report, prepared, outputs, provenance, request.overwrite)
     report = replace(report, notes=(*report.notes, note) if note else report.notes)
     outputs.write_settings(to_yaml(report.settings), request.overwrite)

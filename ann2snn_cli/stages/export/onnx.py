@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.export.files import refuse_foreign, write_file
 from ann2snn_cli.stages.export.pack import describe
@@ -31,7 +31,8 @@ def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool 
         content = _bytes(model(network, potentials=potentials))
     except Damaged as error:
         raise UnsupportedNetwork(
-            f"it has no ONNX form: {error}", remedy="lower --weight_bitwidth or --timesteps, or export a pack"
+            f"it has no ONNX form: {error}",
+            remedy=f"lower {Setting('weight_bitwidth')} or {Setting('timesteps')}, or export a pack",
         ) from error
     write_file(path, content, is_ours=is_ours, overwrite=overwrite)
     try:
