@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ann2snn_cli import trees
 from ann2snn_cli.config import Hardware, Settings
 from ann2snn_cli.errors import HardwareViolations, VerificationMismatch
 from ann2snn_cli.ir.graph import Contract, Graph, Node
@@ -29,14 +30,15 @@ from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.quantize.correct import correct_biases
-from ann2snn_cli.stages.quantize.finetune import EpochReport, Finetuning, Loss, cross_entropy, finetune
+from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
+from ann2snn_cli.tasks import Task, task_named
+from ann2snn_cli.types import EpochReport, Loss, Shape
 
-Batch = tuple[Tensor, Tensor]
-Shape = tuple[int, ...]
+Batch = tuple[Any, Any]  # types.Batch, of one input and one label a sample
 
 CORRECTION_SAMPLES = 256
 
@@ -136,11 +138,12 @@ def convert(
     *,
     hardware: Hardware | None = None,
     device: torch.device | str = "cpu",
-    loss: Loss = cross_entropy,
+    loss: Loss | None = None,
+    task: Task | str = "classification",
     listener: Listener | None = None,
 ) -> Conversion:
     """The trained network as an integer SNN. Limits of the hardware are checked first, registers last."""
-    tell = listener or Listener()
+    tell, task = listener or Listener(), task_named(task)
     tell.stage("trace and fold")
     graph = prepare(network, data.input_shape, settings, pooling_of(settings, hardware))
     verdicts: list[Verdict] = []
@@ -159,7 +162,7 @@ def convert(
             channel_wise=settings.quantize.channel_wise,
         )
     )
-    graph, notes = _improved(graph, data, settings, device, loss, tell)
+    graph, notes = _improved(graph, data, settings, device, task, loss or task.loss, tell)
     tell.stage("threshold")
     spiking = verify_exact(verify(threshold(graph))).to("cpu")
     if hardware is not None:
@@ -185,7 +188,13 @@ def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.d
 
 
 def _improved(
-    graph: Graph, data: Samples, settings: Settings, device: torch.device | str, loss: Loss, tell: Listener
+    graph: Graph,
+    data: Samples,
+    settings: Settings,
+    device: torch.device | str,
+    task: Task,
+    loss: Loss,
+    tell: Listener,
 ) -> tuple[Graph, list[str]]:
     """Bias correction, finetuning, and after that a correction of timing where it pays (SPEC 8)."""
     x = _some_samples(data, settings).to(device)
@@ -205,13 +214,14 @@ def _improved(
     def batches(epoch: int) -> Iterable[Batch]:
         seed, size, workers = settings.run.seed, settings.data.batch_size, settings.data.num_workers
         for samples, target in data.train_batches(size, seed, epoch, workers):
-            yield samples.to(device), target.to(device)
+            yield trees.to(samples, device), trees.to(target, device)
 
     graph = finetune(
         graph,
         batches,
         recipe,
         loss=loss,
+        metric=task.metric,
         report=tell.epoch,
         tick=tell.tick,
         save=tell.save,

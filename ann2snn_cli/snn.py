@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from ann2snn_cli import catalog, pipeline
 from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware, resolve
-from ann2snn_cli.data.samples import from_tensors
+from ann2snn_cli.data.samples import Data, from_tensors
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.run import Inputs
 from ann2snn_cli.stages.export import pth
-from ann2snn_cli.stages.quantize.finetune import Loss, cross_entropy
 from ann2snn_cli.stages.simulate import Simulation, simulate
+from ann2snn_cli.types import Loss
 
 
 class SpikingNetwork(nn.Module):
@@ -69,7 +69,7 @@ def convert(
     *,
     hardware: Hardware | str | None = None,
     device: torch.device | str = "cpu",
-    loss: Loss = cross_entropy,
+    loss: Loss | None = None,
     settings: Settings | None = None,
     **flags: Any,
 ) -> SpikingNetwork:
@@ -89,7 +89,10 @@ def convert(
     limits = load_hardware(catalog.hardware_file(hardware)) if isinstance(hardware, str) else hardware
     samples = _dataset(data)
     network = network.to(device)
-    conversion = pipeline.convert(network, samples, chosen, hardware=limits, device=device, loss=loss)
+    task = samples.task if isinstance(samples, Data) else "classification"
+    conversion = pipeline.convert(
+        network, samples, chosen, hardware=limits, device=device, loss=loss, task=task
+    )
     return SpikingNetwork(conversion.graph, {"notes": list(conversion.notes)})
 
 

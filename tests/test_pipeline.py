@@ -142,7 +142,7 @@ def test_convert_with_finetuning_reports_every_epoch_and_saves_its_state(network
     listener = pipeline.Listener(epoch=reports.append, tick=lambda: ticks.append(1), save=states.append)
     whole = pipeline.convert(network, data, wanted, listener=listener).graph
     assert [(report.epoch, report.epochs) for report in reports] == [(1, 2), (2, 2)]
-    assert all(report.loss > 0 and 0 <= report.accuracy <= 1 for report in reports)
+    assert all(report.loss > 0 and 0 <= report.results["accuracy"] <= 1 for report in reports)
     assert (len(states), len(ticks)) == (2, 6)
     resumed = pipeline.convert(network, data, wanted, listener=pipeline.Listener(resume=states[0])).graph
     for node in whole.of(Conv):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ann2snn_cli.commands.bench import Bench
     from ann2snn_cli.ir.graph import Graph
     from ann2snn_cli.pipeline import Conversion, Evaluation, Listener
-    from ann2snn_cli.stages.quantize.finetune import EpochReport
+    from ann2snn_cli.types import EpochReport
 
 SECTIONS = (
     "network", "ann_weight", "data", "fold", "calibrate", "quantize", "finetune", "threshold", "check", "run",
@@ -58,6 +58,7 @@ def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) ->
             bench.settings,
             hardware=bench.hardware,
             device=bench.device,
+            task=bench.data.task,
             listener=listener,
         )
     evaluation = _evaluated(bench, conversion.graph)
@@ -68,7 +69,7 @@ def command(settings: Settings, resume: bool, overwrite: bool, as_json: bool) ->
 
 def _report_to(progress: Progress, listener: Listener) -> None:
     def epoch(report: EpochReport) -> None:
-        score = percent(report.accuracy)
+        score = percent(report.results.get("accuracy"))
         progress.line(f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  accuracy {score}")
 
     listener.stage, listener.epoch, listener.tick = progress.line, epoch, progress.advance

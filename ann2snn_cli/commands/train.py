@@ -15,6 +15,7 @@ from ann2snn_cli.config import Settings
 
 if TYPE_CHECKING:
     from ann2snn_cli.commands.bench import Bench
+    from ann2snn_cli.types import EpochReport
 
 FORMAT = "ann2snn/ann"
 
@@ -49,22 +50,27 @@ def command(
     from ann2snn_cli.commands.bench import lay_out
     from ann2snn_cli.commands.outputs import named_pth
     from ann2snn_cli.stages.export import files
-    from ann2snn_cli.stages.train import accuracy
+    from ann2snn_cli.stages.train import measure
+    from ann2snn_cli.tasks import task_named
 
     bench = lay_out(settings, trained=False)
     path = named_pth(save_file or Path("checkpoints") / f"{bench.spec.name}_ann.pth")
     files.refuse_foreign(path, is_ours=_is_ours, overwrite=overwrite)
     files.refuse_shut(path.parent)
     history = _trained(bench, epochs, lr, wd)
-    score = accuracy(
-        bench.network, bench.data.test_batches(bench.settings.data.test_batch_size), bench.device
+    task = task_named(bench.data.task)
+    scores = measure(
+        bench.network,
+        bench.data.test_batches(bench.settings.data.test_batch_size),
+        task.metric(),
+        bench.device,
     )
     provenance = {
         "network": bench.spec.name,
         "dataset": bench.data.name,
         "input_shape": list(bench.data.input_shape),
         "classes": bench.data.classes,
-        "test_accuracy": score,
+        "test_accuracy": scores.get("accuracy"),
         "epochs": epochs,
         "lr": lr,
         "wd": wd,
@@ -75,7 +81,7 @@ def command(
     document: dict[str, Any] = {
         "schema": "ann2snn/train/1",
         **provenance,
-        "train_accuracy": history[-1].accuracy,
+        "train_accuracy": history[-1].results.get("accuracy"),
         "loss": history[-1].loss,
         "files": [{"path": str(path), "bytes": path.stat().st_size, "what": "the trained weights"}],
     }
@@ -84,15 +90,17 @@ def command(
 
 def _trained(bench: Bench, epochs: int, lr: float, wd: float) -> list[Any]:
     from ann2snn_cli.stages import train
+    from ann2snn_cli.tasks import task_named
 
-    data = bench.settings.data
+    data, task = bench.settings.data, task_named(bench.data.task)
     batches = -(-bench.data.train_size // data.batch_size)
     with Progress("train", epochs * batches) as bar:
 
-        def show(progress: train.Progress) -> None:
+        def show(progress: EpochReport) -> None:
             if progress.done:
-                score = percent(progress.accuracy)
-                bar.line(f"epoch {progress.epoch}/{epochs}  loss {progress.loss:.4f}  accuracy {score}")
+                score = percent(progress.results.get(task.headline))
+                line = f"epoch {progress.epoch}/{epochs}  loss {progress.loss:.4f}  {task.headline} {score}"
+                bar.line(line)
             else:
                 bar.advance()
 
@@ -101,6 +109,8 @@ def _trained(bench: Bench, epochs: int, lr: float, wd: float) -> list[Any]:
             lambda epoch: bench.data.train_batches(
                 data.batch_size, bench.settings.run.seed, epoch, data.num_workers
             ),
+            loss=task.loss,
+            metric=task.metric,
             epochs=epochs,
             lr=lr,
             weight_decay=wd,
