@@ -6,8 +6,8 @@ from ann2snn_cli.errors import VerificationMismatch
 
 FIELDS = {
     "schema", "snn", "dataset", "delay", "schedule", "timesteps", "test_samples", "metric", "accuracy",
-    "scores", "accuracy_by_step", "layerwise_differs_from_quantized", "latency_steps", "latency", "firing_rate",
-    "spikes_per_sample", "engine", "engine_reason",
+    "scores", "accuracy_by_step", "layerwise_differs_from_quantized", "latency_steps", "latency",
+    "firing_rate", "spikes_per_sample", "engine", "engine_reason",
 }  # fmt: skip
 
 

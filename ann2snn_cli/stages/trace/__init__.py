@@ -8,7 +8,7 @@ tables of its own; what both share is in `common.py` and `draft.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -16,12 +16,16 @@ from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program
 from ann2snn_cli.stages.trace.reader import Reader
+from ann2snn_cli.types import Shape
 
 __all__ = ["OnnxNetwork", "load_onnx", "trace"]
 
 
-def trace(network: nn.Module, input_shapes: Sequence[tuple[int, ...]]) -> Graph:
-    """Gives FLOAT: the network in eval mode, op by op; `input_shapes` are one sample's, by argument."""
+def trace(network: nn.Module, input_shapes: Sequence[Shape] | Mapping[str, Shape]) -> Graph:
+    """Gives FLOAT: the network in eval mode, op by op.
+
+    `input_shapes` are one sample's, in the order of the network's arguments or by their names.
+    """
     if isinstance(network, OnnxNetwork):
         return network.traced(input_shapes)
     program = export_program(network, input_shapes)
