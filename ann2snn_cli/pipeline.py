@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from ann2snn_cli.config import Hardware, Settings
 from ann2snn_cli.errors import HardwareViolations, Setting
 from ann2snn_cli.ir.contract import Contract, Pooling
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.verify import verify, verify_exact
 from ann2snn_cli.stages import simulate as engines
@@ -35,6 +36,8 @@ from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.types import Batch, EpochReport, Inputs, InputShapes, Loss, Outputs
+
+Rules = Mapping[str, Rule]  # what a call becomes, by torch operator
 
 CORRECTION_SAMPLES = 256
 
@@ -81,12 +84,17 @@ def prepare(
     input_shapes: InputShapes,
     settings: Settings,
     pooling: Pooling = Pooling.SUM,
+    *,
+    rules: Rules | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Graph:
     """The network as a FOLDED graph: traced, in normal form, with the pooling of the hardware.
 
-    A network is an nn.Module; what `load_onnx` gives is one.
+    A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own, by torch operator;
+    `note` is told which were used.
     """
-    graph = fold(verify(trace(network, input_shapes)), batch_norm=settings.fold.batch_norm)
+    graph = verify(trace(network, input_shapes, rules=rules, note=note))
+    graph = fold(graph, batch_norm=settings.fold.batch_norm)
     return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
 
 
@@ -141,6 +149,7 @@ def convert(
     hardware: Hardware | None = None,
     device: torch.device | str = "cpu",
     loss: Loss | None = None,
+    rules: Rules | None = None,
     listener: Listener | None = None,
 ) -> Conversion:
     """The trained network as an integer SNN. Limits of the hardware are checked first, registers last.
@@ -149,7 +158,8 @@ def convert(
     """
     tell = listener or Listener()
     tell.stage("trace and fold")
-    folded = prepare(network, data.input_shapes, settings, pooling_of(settings, hardware))
+    pooling, of_rules = pooling_of(settings, hardware), list[str]()
+    folded = prepare(network, data.input_shapes, settings, pooling, rules=rules, note=of_rules.append)
     verdicts: list[Verdict] = []
     if hardware is not None:
         verdicts += check(folded, hardware, settings.quantize.weight_bitwidth)
@@ -168,7 +178,7 @@ def convert(
         registers = check_registers(spiking, hardware)
         refuse_violations(registers, hardware, settings.check.allow)
         verdicts += registers
-    return Conversion(spiking, folded, tuple(verdicts), (*notes_of(network), *notes))
+    return Conversion(spiking, folded, tuple(verdicts), (*notes_of(network), *of_rules, *notes))
 
 
 def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.device | str) -> Graph:

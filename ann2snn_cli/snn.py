@@ -18,7 +18,7 @@ from ann2snn_cli.ir import show
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.run import Inputs
-from ann2snn_cli.pipeline import Samples
+from ann2snn_cli.pipeline import Rules, Samples
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.export import pth
 from ann2snn_cli.types import Labels, Loss
@@ -100,13 +100,16 @@ def convert(
     device: torch.device | str | None = None,
     loss: Loss | None = None,
     settings: Settings | None = None,
+    rules: Rules | str | None = None,
     **flags: Any,
 ) -> SpikingNetwork:
     """A trained network and data -> SNN.
 
     `data` are samples (a tensor x, or x and labels) or a dataset of `ann2snn_cli.data`; training-free unless
     `finetune_epochs` is given. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
-    mode="99.9%", channel_wise=True, delay=4, schedule="layerwise", ... or `settings` holds them all.
+    mode="99.9%", channel_wise=True, delay=4, schedule="layerwise", ... or `settings` holds them all. `rules`
+    say what an activation becomes, by its torch operator (see `ann2snn_cli/ir/rules.py`), or name a file of
+    such rules.
 
         snn = ann2snn_cli.convert(network, x, mode="max", weight_bitwidth=8, timesteps=32)
     """
@@ -122,7 +125,14 @@ def convert(
             remedy=f"give (x, labels) as data, or {Setting('finetune_epochs', 0)}",
         )
     prepared = prepare.from_objects(
-        network, _dataset(data), chosen, hardware=hardware, device=device, loss=loss, given=given
+        network,
+        _dataset(data),
+        chosen,
+        hardware=hardware,
+        device=device,
+        loss=loss,
+        rules=rules,
+        given=given,
     )
     conversion, damage = converted(prepared)
     if damage.is_large:

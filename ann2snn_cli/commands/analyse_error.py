@@ -21,8 +21,8 @@ DEFAULT_NETWORK = "example_net"
 
 @click.command()
 @settings_options(
-    "network", "ann_weight", "data", "fold", "calibrate", "quantize", "finetune", "timing", "neurons",
-    "check", "run", default_network=DEFAULT_NETWORK,
+    "network", "ann_weight", "rules", "data", "fold", "calibrate", "quantize", "finetune", "timing",
+    "neurons", "check", "run", default_network=DEFAULT_NETWORK,
 )  # fmt: skip
 @click.option("--save_dir", type=click.Path(path_type=Path), help="Default: NETWORK_analysis.")
 @overwrite_option

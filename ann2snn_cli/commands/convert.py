@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.convert import ConvertReport
 
 SECTIONS = (
-    "network", "ann_weight", "data", "fold", "calibrate", "quantize", "finetune", "timing", "neurons",
-    "check", "run", "save",
+    "network", "ann_weight", "rules", "data", "fold", "calibrate", "quantize", "finetune", "timing",
+    "neurons", "check", "run", "save",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@settings_options("network", "data", "fold", "check", "timing", "neurons", "run")
+@settings_options("network", "rules", "data", "fold", "check", "timing", "neurons", "run")
 @json_option
 def command(settings: Settings, as_json: bool) -> None:
     """Show the graph of a network or of a converted network.

@@ -183,6 +183,7 @@ class Settings(Checked):
     ann_weight: str = setting(
         "", "checkpoint of the trained network (default: NETWORK_ann.pth in checkpoints/)"
     )
+    rules: str = setting("", "file of rules for activations: path.py or module")
     data: Data = field(default_factory=Data)
     fold: Fold = field(default_factory=Fold)
     calibrate: Calibrate = field(default_factory=Calibrate)

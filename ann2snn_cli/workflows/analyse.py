@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ann2snn_cli import pipeline, trees
+from ann2snn_cli import trees
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
 from ann2snn_cli.ir.graph import Graph
@@ -21,7 +21,7 @@ from ann2snn_cli.stages.export import files
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import Inputs
-from ann2snn_cli.workflows import prepare
+from ann2snn_cli.workflows import convert, prepare
 from ann2snn_cli.workflows.evaluate import ANN, Evaluation, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.prepare import Named
 from ann2snn_cli.workflows.report import SILENT, Progress, Report, Spell
@@ -135,9 +135,7 @@ def _converted(prepared: Named, steps: int) -> tuple[Graph, Evaluation]:
     asked = replace(
         prepared.settings, timing=replace(timing, timesteps=steps, delay=delay, schedule=schedule)
     )
-    graph = pipeline.convert(
-        prepared.network, prepared.data, asked, hardware=prepared.hardware, device=prepared.device
-    ).graph
+    graph = convert.pipelined(replace(prepared, settings=asked)).graph
     evaluation = evaluate(
         graph,
         prepared.data.test_batches(asked.data.test_batch_size, asked.data.num_workers),
@@ -164,8 +162,7 @@ def _layers(prepared: Named, graph: Graph) -> tuple[list[LayerError], int]:
     """The errors by layer on some test samples, and how many samples these were."""
     settings, device = prepared.settings, prepared.device
     x = trees.to(next(iter(prepared.data.test_batches(LAYER_SAMPLES)))[0], device)
-    pooling = pipeline.pooling_of(settings, prepared.hardware)
-    floats = pipeline.prepare(prepared.network, prepared.data.input_shapes, settings, pooling).to(device)
+    floats = prepared.folded().to(device)
     there, count, size = graph.to(device), trees.sample_count(x), settings.data.test_batch_size
     parts = [trees.index(x, slice(start, start + size)) for start in range(0, count, size)]
 

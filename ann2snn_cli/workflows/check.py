@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ann2snn_cli import pipeline
 from ann2snn_cli.config import Settings
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.stages import check as rules
@@ -62,8 +61,7 @@ def check(request: CheckRequest, progress: Progress = SILENT) -> CheckReport:
             "no hardware is named",
             remedy=f"name one: {Setting('hardware', 'v1')} (ann2snn ls hardware)",
         )
-    pooling = pipeline.pooling_of(settings, hardware)
-    graph = pipeline.prepare(outline.network, outline.input_shapes, settings, pooling)
+    graph = outline.folded()
     bits = settings.quantize.weight_bitwidth
     verdicts = rules.check(graph, hardware, bits)
     return CheckReport(

@@ -117,17 +117,23 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
 def converted(prepared: Prepared, listener: Listener | None = None) -> tuple[Conversion, Damage]:
     """The conversion itself and the damage it does: of what was found by name, or of objects in Python."""
     tell = listener or Listener()
-    conversion = pipeline.convert(
+    conversion = pipelined(prepared, tell)
+    tell.stage("measure the damage")
+    return conversion, measuring.measured(prepared, conversion)
+
+
+def pipelined(prepared: Prepared, listener: Listener | None = None) -> Conversion:
+    """What the pipeline makes of it."""
+    return pipeline.convert(
         prepared.network,
         prepared.data,
         prepared.settings,
         hardware=prepared.hardware,
         device=prepared.device,
         loss=prepared.loss,
-        listener=tell,
+        rules=prepared.rules,
+        listener=listener,
     )
-    tell.stage("measure the damage")
-    return conversion, measuring.measured(prepared, conversion)
 
 
 def provenance_of(

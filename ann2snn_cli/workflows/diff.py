@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ann2snn_cli.errors import BadFile
-from ann2snn_cli.twins import diff as comparing
-from ann2snn_cli.twins.diff import Comparison
+from ann2snn_cli.packs import diff as comparing
+from ann2snn_cli.packs.diff import Comparison
 from ann2snn_cli.twins.replay import MANIFEST, Damaged, read
 from ann2snn_cli.workflows.report import Report
 

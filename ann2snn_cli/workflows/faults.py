@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ann2snn_cli.twins import faults
-from ann2snn_cli.twins.faults import Coverage, Verdict
+from ann2snn_cli.packs import faults
+from ann2snn_cli.packs.faults import Coverage, Verdict
 from ann2snn_cli.twins.replay import Pack
 
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli import pipeline
 from ann2snn_cli.config import Settings
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.graph import Graph
@@ -79,8 +78,7 @@ def inspect(request: InspectRequest, progress: Progress = SILENT) -> InspectRepo
     outline = prepare.outline(request.settings)
     for note in outline.notes:
         progress.line(f"note: {note}")
-    pooling = pipeline.pooling_of(outline.settings, outline.hardware)
-    graph = pipeline.prepare(outline.network, outline.input_shapes, outline.settings, pooling)
+    graph = outline.folded()
     return InspectReport(outline.name, graph)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from math import prod
 from pathlib import Path
 
@@ -20,11 +19,12 @@ from ann2snn_cli.stages.export import pack
 from ann2snn_cli.stages.export.files import size_of
 from ann2snn_cli.stages.export.pack import Absent, Extent, Recording, Sample
 from ann2snn_cli.stages.simulate import simulate
-from ann2snn_cli.tasks import Task
-from ann2snn_cli.twins.replay import Pack
+from ann2snn_cli.tasks import Task, task_named
+from ann2snn_cli.twins import PROGRAMS
 from ann2snn_cli.types import Batch, Inputs, Labels
 
-LANGUAGES = ("c", "verilog")
+LANGUAGES = tuple(PROGRAMS)
+CLASSIFICATION = task_named("classification")
 SEARCHED = 2048  # test samples among which a misclassified one is looked for ...
 PORTION = 64  # ... so many at a time
 
@@ -68,17 +68,49 @@ def write_pack(
     samples, absent = choose_samples(graph, batches, task, request.samples, corners=request.corners)
     samples, extent, left_out = limit(graph, samples, request.extent, request.most_bytes)
     tell(f"record {len(samples)} samples, about {len(samples) * sample_bytes(graph, extent) / 1e6:,.0f} MB")
-    pack.write(
+    write_samples(
         graph,
-        _recordings(graph, task, samples),
+        samples,
         folder,
+        task=task,
         extent=extent,
         absent=absent,
         origin=request.origin,
-        programs={language: _sources(language) for language in request.languages},
+        languages=request.languages,
         overwrite=overwrite,
     )
     return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out)
+
+
+def write_samples(
+    graph: Graph,
+    samples: Iterable[Sample],
+    folder: Path,
+    *,
+    task: Task = CLASSIFICATION,
+    extent: Extent | None = None,
+    absent: Iterable[Absent] = (),
+    origin: Mapping[str, str] | None = None,
+    languages: Iterable[str] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Record these samples one by one, and write the pack, with programs in other languages that replay it."""
+
+    def recordings() -> Iterator[Recording]:
+        with torch.no_grad():
+            for sample in samples:
+                yield record(graph, sample, task)
+
+    return pack.write(
+        graph,
+        recordings(),
+        folder,
+        extent=extent,
+        absent=absent,
+        origin=origin,
+        programs={language: PROGRAMS[language] for language in languages},
+        overwrite=overwrite,
+    )
 
 
 def refusal(graph: Graph) -> str:
@@ -206,13 +238,7 @@ def sample_bytes(graph: Graph, extent: Extent) -> int:
 # What the engine makes of them ---------------------------------------------------------------------
 
 
-def _recordings(graph: Graph, task: Task, samples: Iterable[Sample]) -> Iterator[Recording]:
-    with torch.no_grad():
-        for sample in samples:
-            yield record(graph, task, sample)
-
-
-def record(graph: Graph, task: Task, sample: Sample) -> Recording:
+def record(graph: Graph, sample: Sample, task: Task = CLASSIFICATION) -> Recording:
     """What every population and read-out does, at the graph's own delay."""
     spikes, potentials, sums = {}, {}, {}
 
@@ -230,8 +256,3 @@ def record(graph: Graph, task: Task, sample: Sample) -> Recording:
     outputs = simulate(graph, x, watch=watch, potentials=True).outputs
     predicted = task.prediction(outputs) if len(outputs) == 1 else None
     return Recording(sample, spikes, potentials, sums, None if predicted is None else int(predicted[0]))
-
-
-def _sources(language: str) -> Callable[[Pack], Mapping[str, str]]:
-    sources: Callable[[Pack], Mapping[str, str]] = import_module(f"ann2snn_cli.twins.{language}").sources
-    return sources

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from ann2snn_cli.catalog import NetworkSpec, Weights
 from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import Setting, UsageError
+from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.check import RULES
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
 from ann2snn_cli.stages.trace import OnnxNetwork
@@ -32,11 +33,17 @@ class Outline:
     network: nn.Module
     input_shapes: InputShapes
     hardware: Hardware | None
+    rules: pipeline.Rules
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of how the network was read."""
         return pipeline.notes_of(self.network)
+
+    def folded(self) -> Graph:
+        """The network as a FOLDED graph, with the pooling that was asked for."""
+        pooling = pipeline.pooling_of(self.settings, self.hardware)
+        return pipeline.prepare(self.network, self.input_shapes, self.settings, pooling, rules=self.rules)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,13 @@ class Prepared:
     dataset: str = ""  # "" where nobody can load the data again by a name
     weights: Weights | None = None  # where they came from; None: they came with the network
     loss: Loss | None = None  # of finetuning; None: that of the task
+    rules: pipeline.Rules = field(default_factory=dict)  # the user's own, by torch operator
+
+    def folded(self) -> Graph:
+        """The network as a FOLDED graph, with the pooling that was asked for."""
+        pooling = pipeline.pooling_of(self.settings, self.hardware)
+        shapes = self.data.input_shapes
+        return pipeline.prepare(self.network, shapes, self.settings, pooling, rules=self.rules)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +89,9 @@ def outline(settings: Settings, *, default_hardware: str = "none") -> Outline:
     """The network that the settings name, without data; the hardware where neither they nor it name one."""
     spec = catalog.network(settings.network)
     settings, hardware = _completed(settings, spec, default_hardware)
+    rules = catalog.load_rules(settings.rules)
     shape, classes = data.shape_of(settings.data.dataset, settings.data.data_dir)
-    return Outline(settings, spec.name, _built(settings, spec, shape, classes), (shape,), hardware)
+    return Outline(settings, spec.name, _built(settings, spec, shape, classes), (shape,), hardware, rules)
 
 
 def by_name(settings: Settings, *, trained: bool = True) -> Named:
@@ -86,11 +101,12 @@ def by_name(settings: Settings, *, trained: bool = True) -> Named:
         _refuse_weights(settings, spec, trained)
     settings, hardware = _completed(settings, spec, "none")
     device = devices.pick(settings.run.device)
+    rules = catalog.load_rules(settings.rules)
     samples = data.load(settings.data.dataset, settings.data.data_dir)
     network = _built(settings, spec, samples.input_shape, samples.classes)
     weights = _load_weights(settings, spec, network) if trained else None
     found = (spec.name, network.to(device), samples, hardware, device, samples.name, weights)
-    return Named(settings, *found)
+    return Named(settings, *found, rules=rules)
 
 
 def _completed(
@@ -207,6 +223,7 @@ def from_objects(
     hardware: Hardware | str | None = None,
     device: torch.device | str | None = None,
     loss: Loss | None = None,
+    rules: pipeline.Rules | str | None = None,
     given: Iterable[str] = (),
 ) -> Prepared:
     """A network and data in memory; hardware and device are those of the settings unless given.
@@ -226,7 +243,10 @@ def from_objects(
         asked = replace(settings, check=replace(settings.check, hardware=hardware or settings.check.hardware))
         hardware = _hardware(asked, default="none")
     place = torch.device(device) if device is not None else devices.pick(settings.run.device)
-    return Prepared(settings, type(network).__name__, network, samples, hardware, place, loss=loss)
+    if not isinstance(rules, Mapping):
+        rules = catalog.load_rules(rules or settings.rules)
+    name = type(network).__name__
+    return Prepared(settings, name, network, samples, hardware, place, loss=loss, rules=rules)
 
 
 def _refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.lookup import chosen, unknown
+from ann2snn_cli.twins import TWINS, Simulator
 from ann2snn_cli.twins.replay import (
     Damaged,
     Outcome,
@@ -28,46 +28,6 @@ from ann2snn_cli.workflows.faults import FaultReport, judged
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
 TEMPORARY_BYTES = 2_000_000_000  # of a pack that is made for one check
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A twin and what runs it; its module in twins/ is imported when it is first asked."""
-
-    module: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    default_clocks: int | None = None  # what it simulates in about 20 seconds; None: it does not count clocks
-
-    def unavailable(self) -> str:
-        """What is missing for it to run here, and the remedy; empty if nothing is."""
-        return str(self._twin.unavailable(**self.options))
-
-    def version(self) -> str:
-        """The version of the program that runs it."""
-        return str(self._twin.version(**self.options))
-
-    def verify(self, pack: Pack, samples: Sequence[str], work: Path) -> Outcome:
-        """Replay samples and compare everything that is recorded; `work` is an empty folder."""
-        outcome: Outcome = self._twin.verify(pack, samples, work, **self.options)
-        return outcome
-
-    def clocks(self, pack: Pack) -> int:
-        """About how many clocks one sample takes, where a simulator of hardware counts them; else 0."""
-        return 0 if self.default_clocks is None else int(self._twin.cycles(pack))
-
-    @property
-    def _twin(self) -> Any:
-        return import_module(f"ann2snn_cli.twins.{self.module}")
-
-
-BACKENDS = {
-    "numpy": Backend("replay"),
-    "onnx": Backend("onnx", {"runtime": "reference"}),
-    "onnxruntime": Backend("onnx", {"runtime": "onnxruntime"}),
-    "c": Backend("c"),
-    "iverilog": Backend("verilog", {"tool": "iverilog"}, default_clocks=4_000_000),
-    "verilator": Backend("verilog", {"tool": "verilator"}, default_clocks=100_000_000),
-}
 
 
 @dataclass(frozen=True)
@@ -172,11 +132,11 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
 
 def backends_named(names: Sequence[str]) -> list[str]:
     """The backends a user asks for; `all` is every one. Refuses unknown names and those that cannot run."""
-    asked = chosen("backend", names, ["all", *BACKENDS])
+    asked = chosen("backend", names, ["all", *TWINS])
     if "all" in asked:
-        return list(BACKENDS)
+        return list(TWINS)
     for name in asked:
-        if reason := BACKENDS[name].unavailable():
+        if reason := TWINS[name].unavailable():
             raise UsageError(f"the backend {name} cannot run here", remedy=reason)
     return asked
 
@@ -189,27 +149,26 @@ def _samples(pack: Pack, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _run(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None, progress: Progress) -> Run:
-    backend = BACKENDS[name]
-    if reason := backend.unavailable():
+    twin, fitting = TWINS[name], samples
+    if reason := twin.unavailable():
         return Run(name, skipped=reason)
-    clocks, most = backend.clocks(pack), max_clocks or backend.default_clocks or 0
-    fitting = samples[: most // clocks] if clocks else samples
-    if not fitting:
-        skipped = (
-            f"one sample takes about {clocks:,} clocks, more than {most:,}: raise {Setting('max_clocks')}"
-        )
-        return Run(name, skipped=skipped)
+    if isinstance(twin, Simulator):
+        clocks, most = twin.clocks(pack), max_clocks or twin.default_clocks
+        fitting = samples[: most // clocks]
+        if not fitting:
+            needed = f"one sample takes about {clocks:,} clocks, more than {most:,}"
+            return Run(name, skipped=f"{needed}: raise {Setting('max_clocks')}")
     progress.line(f"{name}: {len(fitting)} of {len(samples)} samples")
     expected = sum(values_to_check(pack, sample) for sample in fitting)
     start, outcome, failed = time.perf_counter(), None, ""
     try:
         with tempfile.TemporaryDirectory(prefix="ann2snn_") as work:
-            outcome = backend.verify(pack, fitting, Path(work))
+            outcome = twin.verify(pack, fitting, Path(work))
     except Damaged as error:
         failed = str(error)
     first = "" if outcome is None or outcome.first is None else describe(pack, outcome.first)
     seconds = time.perf_counter() - start
-    return Run(name, backend.version(), fitting, expected, outcome, first, seconds, failed=failed)
+    return Run(name, twin.version(), fitting, expected, outcome, first, seconds, failed=failed)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ann2snn_cli.twins import replay
+from ann2snn_cli.twins.twin import C
 from ann2snn_cli.workflows import verify
 
 FIELDS = {"schema", "pack", "ok", "problems", "backends"}
@@ -17,7 +18,7 @@ RUN_FIELDS = {
 }  # fmt: skip
 
 
-class Gone(verify.Backend):
+class Gone(C):
     """A backend whose tool is not there."""
 
     def unavailable(self) -> str:
@@ -26,13 +27,13 @@ class Gone(verify.Backend):
 
 def missing(name: str) -> str:
     """Why a backend cannot run here."""
-    return verify.BACKENDS[name].unavailable()
+    return verify.TWINS[name].unavailable()
 
 
 def backends() -> list:
     """All of them; those that are missing here are skipped, and say what is missing."""
     found = []
-    for name in verify.BACKENDS:
+    for name in verify.TWINS:
         reason = missing(name)
         # Verilator compiles for ten seconds a pack: one test of its own is enough
         skip = reason or ("it has a test of its own" if name == "verilator" else "")
@@ -233,8 +234,8 @@ def test_faults_are_judged_and_survivors_listed(pack, ann2snn):
 
 def test_all_says_what_it_skips(pack, ann2snn, monkeypatch):
     """A backend that is missing is no failure, but it is not silent either."""
-    both = {"numpy": verify.BACKENDS["numpy"], "c": Gone("c")}
-    monkeypatch.setattr(verify, "BACKENDS", both)
+    both = {"numpy": verify.TWINS["numpy"], "c": Gone()}
+    monkeypatch.setattr(verify, "TWINS", both)
     done = ann2snn("verify", str(pack), "--backend", "all")
     assert done.code == 0
     assert "no C compiler was found" in done.out
@@ -243,7 +244,7 @@ def test_all_says_what_it_skips(pack, ann2snn, monkeypatch):
 
 def test_a_backend_that_is_asked_for_must_run(pack, ann2snn, monkeypatch):
     """Named alone, a missing backend is an error with its remedy; nothing verified is never success."""
-    monkeypatch.setattr(verify, "BACKENDS", {"c": Gone("c")})
+    monkeypatch.setattr(verify, "TWINS", {"c": Gone()})
     done = ann2snn("verify", str(pack), "--backend", "c")
     assert done.code == 2
     assert "remedy: no C compiler was found: apt-get install gcc" in done.err
@@ -255,7 +256,7 @@ def test_samples_that_do_not_fit_the_clocks_are_left_out(pack, ann2snn, monkeypa
     reason = missing("iverilog")
     if reason:
         pytest.skip(reason)
-    clocks = verify.BACKENDS["iverilog"].clocks(replay.read(pack))
+    clocks = verify.TWINS["iverilog"].clocks(replay.read(pack))
     words = ("verify", str(pack), "--backend", "iverilog", "--json", "--max_clocks")
     assert len(ann2snn(*words, str(2 * clocks)).document["backends"][0]["samples"]) == 2
     (run,) = ann2snn(*words, str(clocks - 1)).document["backends"]

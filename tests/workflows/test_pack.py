@@ -43,7 +43,7 @@ def choose_samples(graph, given, real, *, corners=True):
 
 def record(graph, sample):
     """Of a classifier."""
-    return pack.record(graph, CLASSES, sample)
+    return pack.record(graph, sample, CLASSES)
 
 
 def classifier(unit=1.0, low=0):
@@ -283,9 +283,9 @@ def test_samples_are_recorded_one_by_one(tmp_path, monkeypatch):
     """A pack of many samples needs the memory of one: each is written before the next is computed."""
     seen, original = [], pack.record
 
-    def watched(graph, task, sample):
+    def watched(graph, sample, task):
         seen.append([path.name for path in tmp_path.glob(".pack*/expect/*")])
-        return original(graph, task, sample)
+        return original(graph, sample, task)
 
     monkeypatch.setattr(pack, "record", watched)
     write(classifier(), tmp_path / "pack", PackRequest(3, corners=False))
