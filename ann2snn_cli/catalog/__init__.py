@@ -24,11 +24,12 @@ from ann2snn_cli.catalog.files import (
 )
 from ann2snn_cli.catalog.networks import NetworkSpec, default_checkpoint, network
 from ann2snn_cli.catalog.rules import load_rules
-from ann2snn_cli.catalog.weights import load_weights
+from ann2snn_cli.catalog.weights import Weights, load_weights
 
 __all__ = [
     "Entry",
     "NetworkSpec",
+    "Weights",
     "bundled",
     "checkpoint_file",
     "config_file",

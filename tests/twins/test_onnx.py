@@ -20,7 +20,6 @@ from networks_by_hand import (
 )
 from onnx import TensorProto, checker, shape_inference
 
-from ann2snn_cli import packing
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, MaxPool, Reshape
@@ -29,6 +28,7 @@ from ann2snn_cli.twins import onnx as twin
 from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.onnx.ranges import ranges
 from ann2snn_cli.twins.replay import Damaged
+from ann2snn_cli.workflows.pack import write_samples
 
 DELAYS = (0, 1, 2, 5)  # of 5 steps
 CONTRACTS = [(delay, reset) for delay in DELAYS for reset in ("subtraction", "zero")]
@@ -382,7 +382,7 @@ def written(request, tmp_path_factory):
     make = torch.Generator().manual_seed(4)
     stimuli = [torch.randint(0, 256, (1, 6, 6), generator=make) for _ in SAMPLES]
     samples = [Sample(name, "real", "noise", x, 0) for name, x in zip(SAMPLES, stimuli, strict=True)]
-    return packing.write_pack(spiking(*request.param), samples, tmp_path_factory.mktemp("written") / "pack")
+    return write_samples(spiking(*request.param), samples, tmp_path_factory.mktemp("written") / "pack")
 
 
 @pytest.fixture

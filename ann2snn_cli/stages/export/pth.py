@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ann2snn_cli.errors import BadFile, InvalidGraph, UnsupportedNetwork, UsageError
+from ann2snn_cli.errors import BadFile, InvalidGraph, Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -75,7 +75,8 @@ def read(path: Path) -> dict[str, Any]:
             raise BadFile(
                 "it holds pickled code, which is not loaded",
                 where=str(path),
-                remedy="give a file that ann2snn wrote (a trained network's state dict goes to --ann_weight)",
+                remedy="give a file that ann2snn wrote (a trained network's state dict goes to "
+                f"{Setting('ann_weight')})",
             ) from error
         raise BadFile(
             "it is damaged or no torch file",

@@ -20,20 +20,22 @@ from ann2snn_cli.ir.user_rules import UserRule, user_rules
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program
 from ann2snn_cli.stages.trace.reader import BUILT_IN, Reader
+from ann2snn_cli.types import Shape
 
 __all__ = ["BUILT_IN", "OnnxNetwork", "load_onnx", "trace"]
 
 
 def trace(
     network: nn.Module,
-    input_shapes: Sequence[tuple[int, ...]],
+    input_shapes: Sequence[Shape] | Mapping[str, Shape],
     *,
     rules: Mapping[str, Rule] | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> Graph:
-    """Give FLOAT: the network in eval mode, op by op; `input_shapes` are one sample's, by argument.
+    """Give FLOAT: the network in eval mode, op by op.
 
-    `rules` are the user's own, by target: they take the place of the built-in ones. `note` is told of each.
+    `input_shapes` are one sample's, in the order of the network's arguments or by their names. `rules` are the
+    user's own, by target: they take the place of the built-in ones. `note` is told of each.
     """
     own = user_rules(rules or {})
     if isinstance(network, OnnxNetwork):

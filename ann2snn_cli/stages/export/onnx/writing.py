@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.export.files import refuse_foreign, write_file
 from ann2snn_cli.stages.export.onnx.models import PRODUCER, network_model, step_model
@@ -21,12 +21,13 @@ def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool 
     """
     network, step = describe(graph), step_file(path)
     for each in (path, step):
-        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, flag="--save_dir")
+        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
     try:
         content = _bytes(network_model(network, potentials=potentials))
     except Damaged as error:
         raise UnsupportedNetwork(
-            f"it has no ONNX form: {error}", remedy="lower --weight_bitwidth or --timesteps, or export a pack"
+            f"it has no ONNX form: {error}",
+            remedy=f"lower {Setting('weight_bitwidth')} or {Setting('timesteps')}, or export a pack",
         ) from error
     write_file(path, content, is_ours=is_ours, overwrite=overwrite)
     try:
