@@ -500,3 +500,16 @@ def test_axes_are_permuted_without_the_batch():
     assert permute.op.order == (2, 0, 1)
     assert permute.shape == (4, 2, 3)
     assert not trace(Calls(lambda m, x: torch.cat([x, x], 2)), [(2, 3)]).of(Concat)
+
+
+def test_inputs_by_name_are_in_the_order_of_the_networks_arguments():
+    """Whatever the order of the shapes: the graph takes a tuple as the network does, and a dict."""
+    network = CallsOnTwo(lambda self, a, b: self.fc(a) - b, fc=nn.Linear(3, 4)).eval()
+    graph = trace(network, {"b": (4,), "a": (3,)})
+    a, b = torch.randn(5, 3), torch.randn(5, 4)
+
+    assert [(node.name, node.shape) for node in graph.inputs] == [("a", (3,)), ("b", (4,))]
+    for x in ((a, b), {"b": b, "a": a}):
+        torch.testing.assert_close(run(graph, x)[0], network(a, b).detach())
+    with pytest.raises(UnsupportedNetwork, match="does not run on samples"):
+        trace(network, {"c": (4,), "a": (3,)})
