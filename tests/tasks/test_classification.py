@@ -8,9 +8,8 @@ from ann2snn_cli.errors import BadData
 from ann2snn_cli.tasks import task_named
 
 TASK = task_named("classification")
-GENERATOR = torch.Generator().manual_seed(0)
-SCORES = torch.randn(10, 3, generator=GENERATOR)
-LABELS = torch.randint(3, (10,), generator=GENERATOR)
+SCORES = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 2, 1, 1, 0, 2, 2, 0, 1, 0])
 
 
 def measured(*batches):

@@ -1,4 +1,4 @@
-"""A task is one object: a new one works everywhere, and nothing but its own file knows what its labels are."""
+"""A task is one object: a new one works everywhere, and only its own file knows what its labels are."""
 
 import pytest
 import torch
@@ -64,9 +64,11 @@ def dataset(task, samples=60):
     x = 0.1 * torch.rand(samples, 1, 4, 4, generator=generator)
     place = torch.randint(16, (samples,), generator=generator)
     x.flatten(1)[torch.arange(samples), place] = 1.0
-    labels = {"at": {"x": (place % 4) / 3, "y": place // 4 / 3}, "pixel": place.reshape(-1, 1)}
-    halves = [(x[part], {"at": {key: value[part] for key, value in labels["at"].items()},
-                         "pixel": labels["pixel"][part]}) for part in (slice(40), slice(40, None))]  # fmt: skip
+    column, row = (place % 4) / 3, place // 4 / 3
+    halves = [
+        (x[part], {"at": {"x": column[part], "y": row[part]}, "pixel": place[part].reshape(-1, 1)})
+        for part in (slice(40), slice(40, None))
+    ]
     return from_tensors("positions", *halves, task=task)
 
 
