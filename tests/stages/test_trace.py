@@ -523,3 +523,16 @@ def test_a_constant_that_every_sample_has_is_a_bias():
     assert not graph.of(Opaque)
     x = torch.randn(5, 4, 6)
     assert torch.allclose(run(graph, x)[0], network(x), atol=1e-6)
+
+
+def test_inputs_by_name_are_in_the_order_of_the_networks_arguments():
+    """Whatever the order of the shapes: the graph takes a tuple as the network does, and a dict."""
+    network = CallsOnTwo(lambda self, a, b: self.fc(a) - b, fc=nn.Linear(3, 4)).eval()
+    graph = trace(network, {"b": (4,), "a": (3,)})
+    a, b = torch.randn(5, 3), torch.randn(5, 4)
+
+    assert [(node.name, node.shape) for node in graph.inputs] == [("a", (3,)), ("b", (4,))]
+    for x in ((a, b), {"b": b, "a": a}):
+        torch.testing.assert_close(run(graph, x)[0], network(a, b).detach())
+    with pytest.raises(UnsupportedNetwork, match="does not run on samples"):
+        trace(network, {"c": (4,), "a": (3,)})
