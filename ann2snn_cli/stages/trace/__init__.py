@@ -34,8 +34,8 @@ def trace(
 ) -> Graph:
     """Give FLOAT: the network in eval mode, op by op.
 
-    `input_shapes` are one sample's, in the order of the network's arguments or by their names. `rules` are the
-    user's own, by target: they take the place of the built-in ones. `note` is told of each.
+    `input_shapes` are one sample's, in the order of the network's arguments or by their names. `rules` are
+    the user's own, by target: they take the place of the built-in ones. `note` is told of each.
     """
     own = user_rules(rules or {})
     if isinstance(network, OnnxNetwork):
