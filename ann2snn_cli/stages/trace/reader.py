@@ -16,7 +16,7 @@ from torch.fx import Node as FxNode
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir import allowed
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.ops import Batch, Gather, Input, Op
+from ann2snn_cli.ir.ops import Batch, Gather, Input, Integrate, Op
 from ann2snn_cli.ir.rules import Added, Call, Rule, Value, leaves, merged
 from ann2snn_cli.stages.trace import layers, moves, sums
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
@@ -104,10 +104,21 @@ class Reader:
         if not any(isinstance(value, Batch) for value in leaves((args, kwargs))):
             with torch.no_grad():
                 self.draft.constants[call] = _runnable(call)(*args, **dict(kwargs))
-        elif isinstance(call.meta.get("val"), Tensor):
-            self._value(call, call)  # a constant repeated for each sample
-        else:
+        elif not isinstance(call.meta.get("val"), Tensor):
             self.draft.constants[call] = batch_size(call.meta.get("val"))
+        elif (constant := _of_each_sample(call, args, dict(kwargs))) is not None:
+            self._repeated(call, constant)
+        else:
+            self._value(call, call)
+
+    def _repeated(self, call: FxNode, constant: Tensor) -> None:
+        """Add a constant that every sample has (a class token): zeros, and the constant as their bias."""
+        first = next(iter(self.draft.names))
+        zeros = Gather(torch.full(tuple(constant.shape), -1))
+        value = result_of(call)
+        described = Call(target_of(call), {}, value)
+        nothing = described.add(zeros, first)
+        self._add(call, call, Added(Integrate(constant), (nothing,), value), described)
 
     def _item(self, call: FxNode) -> None:
         source, index = call.args
@@ -185,6 +196,23 @@ def _runnable(call: FxNode) -> Callable[..., Any]:
     if not of_sizes and (why := allowed.refusal(target_of(call))):
         raise UnsupportedNetwork(f"{target_of(call)} is not run: {why}", remedy=_CONSTANT_REMEDY)
     return target
+
+
+def _of_each_sample(call: FxNode, args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The constant that a call repeats for each sample of the batch; None if it is something else."""
+    function = _runnable(call)
+    with torch.no_grad():
+        values = function(*_for_batch(args, 2), **{key: _for_batch(arg, 2) for key, arg in kwargs.items()})
+    if not (isinstance(values, Tensor) and values.is_floating_point() and values.dim() > 1):
+        return None
+    return values[0].clone() if len(values) == 2 and torch.equal(values[0], values[1]) else None
+
+
+def _for_batch(value: Any, batch: int) -> Any:
+    """The value with every size that follows the batch filled in."""
+    if isinstance(value, Batch):
+        return value.factor * batch + value.offset
+    return [_for_batch(item, batch) for item in value] if isinstance(value, tuple) else value
 
 
 def _located(refused: UnsupportedNetwork, call: FxNode) -> UnsupportedNetwork:
