@@ -123,7 +123,7 @@ def _any_kind(name: str) -> Entry:
 def find(kind: Kind, name: str) -> Entry:
     """The file of this kind that a name or path means; UsageError with what there is."""
     path = Path(name).expanduser()
-    # A bare word is a name even where a file of that name lies about: `example_net` is not ./example_net.
+    # A bare word is a name even where there is a file of that name: `example_net` is not ./example_net.
     if path.is_file() and ("/" in name or os.sep in name or "." in name):
         return Entry(path.stem, path, _origin_of(path, kind))
     there = known(kind)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ann2snn_cli import lookup
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.lookup import Reference
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def _from_path(kind: str, name: str, path: str) -> Data:
     from ann2snn_cli.data import arrays, folder
 
     if not path:
-        raise UsageError(f"{name!r} names no path", where="--dataset", remedy=f"write {kind}:PATH")
+        raise UsageError(
+            f"{name!r} names no path", where=str(Setting("dataset")), remedy=f"write {kind}:PATH"
+        )
     return {"folder": folder.load, "npz": arrays.load_npz}[kind](Path(path).expanduser(), name)
 
 
