@@ -5,20 +5,53 @@ snn = ann2snn_cli.convert(network, x, weight_bitwidth=4, timesteps=16)
 snn(x); print(snn); snn.save("my_snn.pth"); ann2snn_cli.load("my_snn.pth")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ann2snn_cli.config import Hardware as Hardware
+    from ann2snn_cli.config import Provenance as Provenance
+    from ann2snn_cli.config import Settings as Settings
+    from ann2snn_cli.errors import Ann2SnnError as Ann2SnnError
+    from ann2snn_cli.errors import BadData as BadData
+    from ann2snn_cli.errors import BadFile as BadFile
+    from ann2snn_cli.errors import BadWeights as BadWeights
+    from ann2snn_cli.errors import HardwareViolations as HardwareViolations
+    from ann2snn_cli.errors import InvalidGraph as InvalidGraph
+    from ann2snn_cli.errors import UnsupportedNetwork as UnsupportedNetwork
+    from ann2snn_cli.errors import UsageError as UsageError
+    from ann2snn_cli.errors import VerificationMismatch as VerificationMismatch
+    from ann2snn_cli.snn import DamageWarning as DamageWarning
     from ann2snn_cli.snn import SpikingNetwork as SpikingNetwork
     from ann2snn_cli.snn import convert as convert
     from ann2snn_cli.snn import load as load
 
-__all__ = ["SpikingNetwork", "convert", "load"]
+__all__ = [
+    "Ann2SnnError",
+    "BadData",
+    "BadFile",
+    "BadWeights",
+    "DamageWarning",
+    "Hardware",
+    "HardwareViolations",
+    "InvalidGraph",
+    "Provenance",
+    "Settings",
+    "SpikingNetwork",
+    "UnsupportedNetwork",
+    "UsageError",
+    "VerificationMismatch",
+    "convert",
+    "load",
+]
+
+_OF_CONFIG = ("Hardware", "Provenance", "Settings")
+_OF_SNN = ("DamageWarning", "SpikingNetwork", "convert", "load")  # these need torch
 
 
 def __getattr__(name: str) -> Any:
     """The API is imported when it is used: the command line's --help must not wait for torch."""
-    if name in __all__:
-        from ann2snn_cli import snn
-
-        return getattr(snn, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "snn" if name in _OF_SNN else "config" if name in _OF_CONFIG else "errors"
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -16,8 +16,9 @@ from typing import Any
 import click
 
 from ann2snn_cli.commands import cli
+from ann2snn_cli.commands.flags import in_flags
 from ann2snn_cli.commands.render import note, to_json
-from ann2snn_cli.errors import Ann2SnnError, HardwareViolations
+from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, violation_line
 
 OS_REMEDIES = {
     errno.ENOENT: "check the path",
@@ -69,7 +70,8 @@ def explain(raised: BaseException) -> Failure:
     """The failure behind an exception of any kind."""
     if isinstance(raised, Ann2SnnError):
         violations = raised.violations if isinstance(raised, HardwareViolations) else ()
-        return Failure(raised.what, raised.where, raised.remedy, raised.exit_code, violations)
+        what, where, remedy = (in_flags(text) for text in (raised.what, raised.where, raised.remedy))
+        return Failure(what, where, remedy, raised.exit_code, violations)
     if isinstance(raised, click.ClickException):
         return _click_failure(raised)
     # Click makes Abort of Ctrl-C, but also of any EOFError, such as a reader's of a cut file.
@@ -112,21 +114,11 @@ def _fault(raised: BaseException) -> Failure:
 
 
 def _tell(failure: Failure) -> None:
-    lines = [f"error: {failure.what}", *(f"  - {_line(each)}" for each in failure.violations)]
+    lines = [f"error: {failure.what}", *(f"  - {violation_line(each)}" for each in failure.violations)]
     lines += [f"  where: {failure.where}"] if failure.where else []
     lines += [f"  remedy: {failure.remedy}"] if failure.remedy else []
     with contextlib.suppress(OSError):  # stderr may be gone too
         note("\n".join(lines))
-
-
-def _line(violation: object) -> str:
-    facts = _plain(violation)
-    if not isinstance(facts, dict):
-        return str(facts)
-    broken = (
-        f"{facts.get('layer')}: {facts.get('rule')} is {facts.get('actual')}, the limit {facts.get('limit')}"
-    )
-    return f"{broken}; {facts['remedy']}" if facts.get("remedy") else broken
 
 
 def _document(failure: Failure) -> dict[str, Any]:
@@ -139,8 +131,9 @@ def _document(failure: Failure) -> dict[str, Any]:
 
 def _plain(violation: object) -> object:
     if dataclasses.is_dataclass(violation) and not isinstance(violation, type):
-        return dataclasses.asdict(violation)
-    return str(violation)
+        facts = dataclasses.asdict(violation)
+        return {name: in_flags(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+    return in_flags(str(violation))
 
 
 def _close_quietly() -> int:

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.errors import Setting, UsageError
+
+SETTING = str(Setting("device"))
 
 
 def pick(device: str = "auto") -> torch.device:
@@ -21,12 +23,12 @@ def pick(device: str = "auto") -> torch.device:
     if device == "auto":
         return _best()
     if named is None:
-        raise UsageError(f"unknown device {device!r}", where="--device", remedy=f"use {_choices()}")
+        raise UsageError(f"unknown device {device!r}", where=SETTING, remedy=f"use {_choices()}")
     index = int(named.group(1) or 0)
     if index >= _gpu_count():
         count = _gpu_count()
         what = f"there is no {device}: torch sees {count} GPU{'' if count == 1 else 's'}"
-        raise UsageError(what, where="--device", remedy=f"use {_choices()}; {_reason()}")
+        raise UsageError(what, where=SETTING, remedy=f"use {_choices()}; {_reason()}")
     return torch.device("cuda", index)
 
 

@@ -9,12 +9,48 @@ Ann2SnnError                 exit code 1
 ├── UsageError                 exit code 2: a wrong name, value or setting
 ├── HardwareViolations         exit code 3: a limit of the chip is broken
 └── VerificationMismatch       exit code 4: two twins disagree
+
+A remedy often names a setting. Which words name it depends on the reader: `--weight_bitwidth 4` on the
+command line, `weight_bitwidth=4` in Python. So a text holds the setting itself (`Setting`), and who shows the
+text says how it is spelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+import ast
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+_SETTING = re.compile(r"‹(\w+)(?:=([^‹›]*))?›")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting, and the value to give it, inside a text: f"lower {Setting('weight_bitwidth')}"."""
+
+    name: str  # as flags and the Python API name it
+    value: Any = None  # None: the setting as such; else a word, a number, True or False, or a tuple of words
+
+    def __str__(self) -> str:
+        return f"‹{as_argument(self)}›"
+
+
+def as_argument(setting: Setting) -> str:
+    """The setting as Python writes it: `weight_bitwidth=4`."""
+    value = str(setting.value) if isinstance(setting.value, str) else setting.value  # an enum is its word
+    return setting.name if value is None else f"{setting.name}={value!r}"
+
+
+def spelled(text: str, spell: Callable[[Setting], str] = as_argument) -> str:
+    """The text with every setting in it written out."""
+
+    def write(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        return spell(Setting(name, None if value is None else ast.literal_eval(value)))
+
+    return _SETTING.sub(write, text)
 
 
 class Ann2SnnError(Exception):
@@ -31,7 +67,10 @@ class Ann2SnnError(Exception):
     def __str__(self) -> str:
         where = f" ({self.where})" if self.where else ""
         remedy = f"\n  remedy: {self.remedy}" if self.remedy else ""
-        return f"{self.what}{where}{remedy}"
+        return spelled(f"{self.what}{self._details()}{where}{remedy}")
+
+    def _details(self) -> str:
+        return ""
 
 
 class UnsupportedNetwork(Ann2SnnError):
@@ -68,6 +107,16 @@ class HardwareViolations(Ann2SnnError):
     def __init__(self, what: str, violations: Sequence[object], *, where: str = "", remedy: str = "") -> None:
         super().__init__(what, where=where, remedy=remedy)
         self.violations = tuple(violations)
+
+    def _details(self) -> str:
+        return "".join(f"\n  - {violation_line(violation)}" for violation in self.violations)
+
+
+def violation_line(violation: Any) -> str:
+    """A broken limit in one line: layer, rule, what it is, what it may be, and the remedy."""
+    facts = {name: getattr(violation, name, "") for name in ("layer", "rule", "actual", "limit", "remedy")}
+    line = "{layer}: {rule} is {actual}, the limit {limit}".format(**facts)
+    return f"{line}; {facts['remedy']}" if facts["remedy"] else line
 
 
 class VerificationMismatch(Ann2SnnError):

@@ -24,8 +24,8 @@ def unknown(kind: str, name: str, known: Iterable[str], more: str = "") -> Usage
     folded = {each.lower().replace("-", "_"): each for each in names}
     near = get_close_matches(name.lower().replace("-", "_"), folded, n=1)
     meant = f"did you mean {folded[near[0]]}? " if near else ""
-    there_is = f"there is: {', '.join(names)}" if names else "there is none"
-    return UsageError(f"unknown {kind} {name!r}", remedy=f"{meant}{there_is}{more}")
+    choices = f"choose from: {', '.join(names)}" if names else f"no {kind} is known"
+    return UsageError(f"unknown {kind} {name!r}", remedy=f"{meant}{choices}{more}")
 
 
 def chosen(kind: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -76,9 +76,9 @@ def load(reference: Reference, expected: str) -> Any:
         module = _module(reference)
     if not hasattr(module, reference.attribute):
         callables = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
-        there_is = f" (it has {', '.join(sorted(callables))})" if callables else ""
+        others = f" (it has {', '.join(sorted(callables))})" if callables else ""
         raise UsageError(
-            f"{reference.source} has no {reference.attribute!r}{there_is}",
+            f"{reference.source} has no {reference.attribute!r}{others}",
             where=reference.shown,
             remedy=f"define {expected}, or name another function as {reference.source}:NAME",
         )
@@ -145,6 +145,6 @@ def _place(raised: BaseException, reference: Reference) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    """Whether the frame is ours or the import system's, where no user has anything to mend."""
+    """Whether the frame is ours or the import system's, where no user has anything to correct."""
     ours = Path(__file__).parent in Path(filename).parents
     return ours or filename.startswith("<frozen") or Path(filename).parent.name == "importlib"

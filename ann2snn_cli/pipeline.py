@@ -1,52 +1,57 @@
 """START HERE: the stages in order, and what each gives.
 
     network --trace--> FLOAT --fold--> FOLDED --calibrate--> CALIBRATED --quantize--> QUANTIZED
-            --threshold--> SPIKING --export--> files
+            --threshold--> SPIKING
 
 `prepare` goes to FOLDED and needs shapes only, so a chip's limits are checked before any compute is spent.
-`convert` goes all the way. `evaluate` runs the network and its three twins side by side: the ANN, the
-quantized ANN, the SNN stepwise and the SNN layerwise.
+`convert` goes all the way. What is done with networks and SNNs beside this stands in `workflows/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ann2snn_cli import trees
 from ann2snn_cli.config import Hardware, Settings
-from ann2snn_cli.errors import HardwareViolations, VerificationMismatch
-from ann2snn_cli.ir.contract import Contract, Reset, Rounding
+from ann2snn_cli.errors import HardwareViolations, Setting
+from ann2snn_cli.ir.contract import Contract, Pooling
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.ops import IntegrateFire
+from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.verify import theorem_holds, verify, verify_exact
+from ann2snn_cli.ir.verify import verify, verify_exact
+from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.quantize.correct import correct_biases
-from ann2snn_cli.stages.quantize.finetune import EpochReport, Finetuning, Loss, cross_entropy, finetune
+from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
 from ann2snn_cli.stages.quantize.weights import quantize
-from ann2snn_cli.stages.simulate import run as run_engine
-from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
+from ann2snn_cli.tasks import Task, task_named
+from ann2snn_cli.types import Batch, EpochReport, Inputs, InputShapes, Loss, Outputs
 
-Batch = tuple[Tensor, Tensor]
-Shape = tuple[int, ...]
+Rules = Mapping[str, Rule]  # what a call becomes, by torch operator
 
 CORRECTION_SAMPLES = 256
 
 
 class Samples(Protocol):
-    """What the pipeline asks of a dataset: batches of (x, y) on the CPU (see `ann2snn_cli/data/`)."""
+    """What the pipeline asks of a dataset: batches of (x, labels) on the CPU (see `ann2snn_cli/data/`)."""
 
     @property
-    def input_shape(self) -> Shape:
-        """Of one sample."""
+    def input_shapes(self) -> InputShapes:
+        """The shape of one sample of each input, in order or by name."""
+
+    @property
+    def task(self) -> str | Task:
+        """What labels mean: a task, or its name."""
 
     def train_batches(self, batch_size: int, seed: int, epoch: int, num_workers: int = 0) -> Iterator[Batch]:
         """The training split once, shuffled by (seed, epoch)."""
@@ -75,15 +80,22 @@ class Listener:
 
 
 def prepare(
-    network: nn.Module, input_shape: Shape | Sequence[Shape], settings: Settings, pooling: str = "sum"
+    network: nn.Module,
+    input_shapes: InputShapes,
+    settings: Settings,
+    pooling: Pooling = Pooling.SUM,
+    *,
+    rules: Rules | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Graph:
     """The network as a FOLDED graph: traced, in normal form, with the pooling of the hardware.
 
-    A network is an nn.Module; what `load_onnx` gives is one.
+    A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own, by torch operator;
+    `note` is told which were used.
     """
-    shapes = [input_shape] if isinstance(input_shape[0], int) else list(input_shape)
-    graph = verify(fold(verify(trace(network, shapes)), batch_norm=settings.fold.batch_norm))  # type: ignore[arg-type]
-    return verify(spiking_pools(graph)) if pooling == "spiking" else graph
+    graph = verify(trace(network, input_shapes, rules=rules, note=note))
+    graph = fold(graph, batch_norm=settings.fold.batch_norm)
+    return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
 
 
 def notes_of(network: nn.Module) -> tuple[str, ...]:
@@ -91,32 +103,28 @@ def notes_of(network: nn.Module) -> tuple[str, ...]:
     return network.notes if isinstance(network, OnnxNetwork) else ()
 
 
-def pooling_of(settings: Settings, hardware: Hardware | None) -> str:
-    """`sum` or `spiking`: what was asked for, else what the hardware does."""
-    if settings.threshold.pooling != "auto":
-        return settings.threshold.pooling
-    return hardware.pooling if hardware is not None else "sum"
+def pooling_of(settings: Settings, hardware: Hardware | None) -> Pooling:
+    """What was asked for, else what the hardware does."""
+    if settings.neurons.pooling is not None:
+        return settings.neurons.pooling
+    return hardware.pooling if hardware is not None else Pooling.SUM
 
 
 def contract_of(settings: Settings) -> Contract:
     """The part of the settings that is the arithmetic's."""
-    chosen = settings.threshold
-    delay = chosen.delay
-    if delay is None:
-        delay = chosen.timesteps if chosen.schedule == "layerwise" else 0
-    return Contract(chosen.timesteps, Reset(chosen.reset_mode), delay, Rounding(chosen.rounding))
+    timing, neurons = settings.timing, settings.neurons
+    return Contract(timing.timesteps, neurons.reset_mode, timing.firing_delay, neurons.rounding)
 
 
 def refuse_violations(verdicts: Sequence[Verdict], hardware: Hardware, allow: Sequence[str]) -> None:
     """Raise if a limit is broken that may not be: all of them at once."""
     broken = violations(verdicts, allow)
     if broken:
-        rules = sorted({verdict.rule for verdict in broken})
+        rules = tuple(sorted({verdict.rule for verdict in broken}))
         raise HardwareViolations(
             f"the network breaks {len(broken)} limit{'s' * (len(broken) > 1)} of hardware {hardware.name}",
             broken,
-            remedy="mend the layers listed, or go on in spite of it with "
-            + " ".join(f"--allow {r}" for r in rules),
+            remedy=f"change the layers listed, or allow what they break: {Setting('allow', rules)}",
         )
 
 
@@ -128,6 +136,7 @@ class Conversion:
     """A converted network and what the hardware says of it."""
 
     graph: Graph  # SPIKING
+    folded: Graph  # what it was made of
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()  # what was decided on the way
 
@@ -139,42 +148,42 @@ def convert(
     *,
     hardware: Hardware | None = None,
     device: torch.device | str = "cpu",
-    loss: Loss = cross_entropy,
+    loss: Loss | None = None,
+    rules: Rules | None = None,
     listener: Listener | None = None,
 ) -> Conversion:
-    """The trained network as an integer SNN. Limits of the hardware are checked first, registers last."""
+    """The trained network as an integer SNN. Limits of the hardware are checked first, registers last.
+
+    What finetuning makes small is the loss of the task that the data name, unless another is given.
+    """
     tell = listener or Listener()
     tell.stage("trace and fold")
-    graph = prepare(network, data.input_shape, settings, pooling_of(settings, hardware))
+    pooling, of_rules = pooling_of(settings, hardware), list[str]()
+    folded = prepare(network, data.input_shapes, settings, pooling, rules=rules, note=of_rules.append)
     verdicts: list[Verdict] = []
     if hardware is not None:
-        verdicts += check(graph, hardware, settings.quantize.weight_bitwidth)
+        verdicts += check(folded, hardware, settings.quantize.weight_bitwidth)
         refuse_violations(verdicts, hardware, settings.check.allow)
 
     tell.stage("calibrate")
-    graph = _calibrated(graph.to(device), data, settings, device)
+    graph = _calibrated(folded.to(device), data, settings, device)
     tell.stage("quantize")
-    graph = verify(
-        quantize(
-            graph,
-            contract_of(settings),
-            weight_bitwidth=settings.quantize.weight_bitwidth,
-            channel_wise=settings.quantize.channel_wise,
-        )
-    )
+    weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
+    contract = contract_of(settings)
+    graph = quantize(graph, contract, weight_bitwidth=weight_bitwidth, channel_wise=channel_wise)
     graph, notes = _improved(graph, data, settings, device, loss, tell)
     tell.stage("threshold")
-    spiking = verify_exact(verify(threshold(graph))).to("cpu")
+    spiking = verify_exact(threshold(graph)).to("cpu")
     if hardware is not None:
         registers = check_registers(spiking, hardware)
         refuse_violations(registers, hardware, settings.check.allow)
         verdicts += registers
-    return Conversion(spiking, tuple(verdicts), (*notes_of(network), *notes))
+    return Conversion(spiking, folded, tuple(verdicts), (*notes_of(network), *of_rules, *notes))
 
 
 def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.device | str) -> Graph:
     batches = (
-        x.to(device)
+        trees.to(x, device)
         for x, _ in data.calibration_batches(
             settings.data.calibration_samples,
             settings.data.batch_size,
@@ -183,233 +192,84 @@ def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.d
         )
     )
     return verify(
-        calibrate(graph, batches, mode=settings.calibrate.mode, timesteps=settings.threshold.timesteps)
+        calibrate(graph, batches, mode=settings.calibrate.mode, timesteps=settings.timing.timesteps)
     )
 
 
 def _improved(
-    graph: Graph, data: Samples, settings: Settings, device: torch.device | str, loss: Loss, tell: Listener
+    graph: Graph,
+    data: Samples,
+    settings: Settings,
+    device: torch.device | str,
+    loss: Loss | None,
+    tell: Listener,
 ) -> tuple[Graph, list[str]]:
     """Bias correction, finetuning, and after that a correction of timing where it pays (SPEC 8)."""
-    x = _some_samples(data, settings).to(device)
+    keep = _Correction(settings, trees.to(_some_samples(data, settings), device))
     recipe = Finetuning(
         settings.finetune.epochs, settings.finetune.lr, settings.finetune.momentum, settings.finetune.wd
     )
-    delay = graph.timing.delay
-    notes: list[str] = []
+    timesteps, delay = graph.timing.timesteps, graph.timing.delay
     if recipe.epochs == 0:
         tell.stage("correct biases")
-        return _if_better(
-            graph, correct_biases(graph, x, run_engine, delay=delay), x, trained=False, notes=notes
-        ), notes
-    graph = _if_better(
-        graph,
-        correct_biases(graph, x, run_engine, delay=graph.timing.timesteps),
-        x,
-        trained=False,
-        notes=[],
-        delay=graph.timing.timesteps,
-    )
+        graph, note = keep.better(graph, delay, trained=False)
+        return graph, [note]
+    graph, _ = keep.better(graph, timesteps, trained=False)  # what is trained is the closed form
     tell.stage(f"finetune, {recipe.epochs} epochs")
 
     def batches(epoch: int) -> Iterable[Batch]:
         seed, size, workers = settings.run.seed, settings.data.batch_size, settings.data.num_workers
         for samples, target in data.train_batches(size, seed, epoch, workers):
-            yield samples.to(device), target.to(device)
+            yield trees.to(samples, device), trees.to(target, device)
 
+    task = task_named(data.task)
     graph = finetune(
         graph,
         batches,
         recipe,
-        loss=loss,
+        loss=loss or task.loss,
+        metric=task.metric,
         report=tell.epoch,
         tick=tell.tick,
         save=tell.save,
         resume=tell.resume,
     )
-    if delay < graph.timing.timesteps:
-        tell.stage(f"correct biases for a delay of {delay}")
-        corrected = correct_biases(graph, x, run_engine, delay=delay, trained=True)
-        graph = _if_better(graph, corrected, x, trained=True, notes=notes)
-    return verify(graph), notes
+    if delay == timesteps:
+        return verify(graph), []
+    tell.stage(f"correct biases for a delay of {delay}")
+    graph, note = keep.better(graph, delay, trained=True)
+    return verify(graph), [note]
 
 
-def _if_better(
-    graph: Graph, corrected: Graph, x: Tensor, *, trained: bool, notes: list[str], delay: int | None = None
-) -> Graph:
-    """The corrected graph if its outputs on the calibration samples are nearer to those it stands for."""
-    with torch.no_grad():
-        wanted = run_counts(threshold(graph), x.double())[0] if trained else run(graph, x.double())[0]
-        before, after = (_distance(threshold(each), x, wanted, delay) for each in (graph, corrected))
-    kept = after < before
-    notes.append(
-        f"bias correction {'kept' if kept else 'not kept'}: "
-        f"mean output error {before:.4g} -> {after:.4g} on {len(x)} calibration samples"
-    )
-    return corrected if kept else graph
+@dataclass(frozen=True, eq=False)
+class _Correction:
+    """Corrects biases on some samples, and keeps that only if it brings the outputs nearer."""
+
+    settings: Settings
+    x: Inputs
+
+    def better(self, graph: Graph, delay: int, *, trained: bool) -> tuple[Graph, str]:
+        """The corrected graph if its outputs are nearer to those it stands for, and what was decided."""
+        engine = partial(engines.run, engine=self.settings.run.engine)
+        corrected = correct_biases(graph, self.x, engine, delay=delay, trained=trained)
+        with torch.no_grad():
+            x = trees.map_leaves(Tensor.double, self.x)
+            wanted = run_counts(threshold(graph), x) if trained else run(graph, x)
+            before, after = (self._distance(each, wanted, delay) for each in (graph, corrected))
+        note = (
+            f"bias correction {'kept' if after < before else 'not kept'}: mean output error "
+            f"{before:.4g} -> {after:.4g} on {trees.sample_count(self.x)} calibration samples"
+        )
+        return (corrected if after < before else graph), note
+
+    def _distance(self, graph: Graph, wanted: Outputs, delay: int) -> float:
+        """The mean error of an output, summed over the outputs."""
+        found = engines.simulate(threshold(graph), self.x, delay=delay, engine=self.settings.run.engine)
+        return sum(float((a - b).abs().mean()) for a, b in zip(found.outputs, wanted, strict=True))
 
 
-def _distance(graph: Graph, x: Tensor, wanted: Tensor, delay: int | None) -> float:
-    return float((simulate(graph, x, delay=delay).outputs[0] - wanted).abs().mean())
-
-
-def _some_samples(data: Samples, settings: Settings) -> Tensor:
+def _some_samples(data: Samples, settings: Settings) -> Inputs:
     count = min(CORRECTION_SAMPLES, settings.data.calibration_samples)
-    return torch.cat(
+    return trees.cat(
         [x for x, _ in data.calibration_batches(count, count, settings.run.seed, settings.data.num_workers)]
     )
-
-
-# Evaluation ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class Score:
-    """How often an output's largest value was the label's; None where outputs are no class scores."""
-
-    right: int = 0
-    seen: int = 0
-    scored: bool = True
-
-    def add(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Count a batch and give its predictions."""
-        self.seen += len(labels)
-        if outputs.dim() != 2 or outputs.shape[1] < 2:
-            self.scored = False
-            return outputs
-        predictions = outputs.argmax(1)
-        self.right += int((predictions == labels.to(predictions.device)).sum())
-        return predictions
-
-    @property
-    def accuracy(self) -> float | None:
-        """As a fraction of 1."""
-        return self.right / self.seen if self.scored and self.seen else None
-
-
-@dataclass
-class Evaluation:
-    """The ANN and its twins on the test set."""
-
-    ann: Score = field(default_factory=Score)
-    quantized: Score = field(default_factory=Score)
-    stepwise: Score = field(default_factory=Score)
-    layerwise: Score = field(default_factory=Score)
-    by_step: list[Score] = field(
-        default_factory=list
-    )  # stopped after 1, 2, ... T steps, in the graph's schedule
-    spikes: dict[str, int] = field(default_factory=dict)  # by population, over all samples
-    differing_outputs: int = 0  # samples on which the layerwise SNN is not the quantized network
-    largest_error: float = 0.0  # |SNN − ANN| at an output, as a fraction of the ANN's largest output
-
-    @property
-    def samples(self) -> int:
-        """How many samples were tested."""
-        return self.stepwise.seen
-
-    def firing_rate(self, graph: Graph) -> dict[str, float]:
-        """Spikes of a neuron a step, by population."""
-        return {
-            name: count / (self.samples * graph.timing.timesteps * torch.Size(graph[name].shape).numel())
-            for name, count in self.spikes.items()
-        }
-
-
-def evaluate(
-    graph: Graph,
-    batches: Iterable[Batch],
-    *,
-    network: nn.Module | None = None,
-    device: torch.device | str = "cpu",
-    tick: Callable[[], None] = lambda: None,
-) -> Evaluation:
-    """Run SPIKING `graph`, the integer quantized network and, where given, the ANN on labelled samples."""
-    graph = graph.to(device)
-    result = Evaluation(by_step=[Score() for _ in range(graph.timing.timesteps)])
-    for x, labels in batches:
-        x = x.to(device)
-        ann = _ann_outputs(network, x)
-        if ann is not None:
-            result.ann.add(ann, labels)
-        snn = _evaluate_batch(graph, x, labels, result)
-        if ann is not None and snn.shape == ann.shape:
-            error = (snn - ann).abs().max() / ann.abs().max().clamp_min(1e-30)
-            result.largest_error = max(result.largest_error, float(error))
-        tick()
-    return result
-
-
-def _ann_outputs(network: nn.Module | None, x: Tensor) -> Tensor | None:
-    if network is None:
-        return None
-    with torch.no_grad():
-        outputs = network.eval()(x)
-    return outputs if isinstance(outputs, Tensor) else outputs[0]
-
-
-def _evaluate_batch(graph: Graph, x: Tensor, labels: Tensor, result: Evaluation) -> Tensor:
-    """D = 0, D = T and the quantized network on a batch; gives the outputs at the graph's own delay."""
-    steps, own = graph.timing.timesteps, graph.timing.delay
-    runs = {
-        delay: simulate(graph, x, delay=delay, by_step=delay == own, counts=delay == own)
-        for delay in {0, steps, own}
-    }
-    for node in graph.of(IntegrateFire):
-        spikes = (runs[own].counts or {})[node.name].sum()
-        result.spikes[node.name] = result.spikes.get(node.name, 0) + int(spikes)
-    with torch.no_grad():
-        quantized = run_counts(graph, x.double())[0]
-    layerwise = runs[steps].outputs[0]
-    result.quantized.add(quantized, labels)
-    result.layerwise.add(layerwise, labels)
-    result.stepwise.add(runs[0].outputs[0], labels)
-    result.differing_outputs += int((layerwise != quantized).flatten(1).any(dim=1).sum())
-    for score, outputs in zip(result.by_step, (runs[own].by_step or ())[0], strict=True):
-        score.add(outputs, labels)
-    return runs[own].outputs[0]
-
-
-def refuse_mismatch(graph: Graph, evaluation: Evaluation) -> None:
-    """The theorem of SPEC 5, held against every test sample."""
-    if theorem_holds(graph) and evaluation.differing_outputs:
-        raise VerificationMismatch(
-            f"the layerwise SNN differs from the quantized network on {evaluation.differing_outputs} of "
-            f"{evaluation.samples} samples",
-            remedy="this is a fault of ann2snn: please report it with the network and the settings",
-        )
-
-
-# Latency -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Steps until a sample's answer is there, and steps between two samples (SPEC 5)."""
-
-    timesteps: int
-    depth: int  # populations on the longest way through the network
-
-    def steps(self, schedule: str) -> int:
-        """T + depth·D: every population on the way waits D steps; the read-out integrates the last T."""
-        return self.timesteps * (1 if schedule == "stepwise" else 1 + self.depth)
-
-    def report(self) -> dict[str, dict[str, int]]:
-        """Both schedules: latency of a sample, and steps a sample with potentials buffered twice or once."""
-        steps = self.timesteps
-        return {
-            "stepwise": {"latency_steps": steps, "steps_per_sample": steps},
-            "layerwise": {
-                "latency_steps": self.steps("layerwise"),
-                "steps_per_sample": steps,
-                "steps_per_sample_single_buffered": 2 * steps,
-            },
-        }
-
-
-def latency(graph: Graph) -> Latency:
-    """The latency of a SPIKING graph."""
-    depth: dict[str, int] = {}
-    for node in graph.nodes:
-        before = max((depth[name] for name in node.inputs), default=0)
-        depth[node.name] = before + isinstance(node.op, IntegrateFire)
-    return Latency(graph.timing.timesteps, max(depth.values(), default=0))

@@ -2,45 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ann2snn_cli import catalog, pipeline
-from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware, resolve
+from ann2snn_cli import lookup
+from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
 from ann2snn_cli.data.samples import from_tensors
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.errors import Setting, UsageError, spelled
 from ann2snn_cli.ir import show
+from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.run import Inputs
+from ann2snn_cli.pipeline import Rules, Samples
+from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.export import pth
-from ann2snn_cli.stages.quantize.finetune import Loss, cross_entropy
-from ann2snn_cli.stages.simulate import Simulation, simulate
+from ann2snn_cli.types import Labels, Loss
+from ann2snn_cli.workflows import prepare
+from ann2snn_cli.workflows.convert import converted, provenance_of
+from ann2snn_cli.workflows.damage import warning
+
+
+class DamageWarning(UserWarning):
+    """The outputs of an SNN are far from those of the network it was made of."""
 
 
 class SpikingNetwork(nn.Module):
     """A SPIKING graph that runs: `snn(x)` takes samples as the float network did and gives its outputs."""
 
-    def __init__(self, graph: Graph, provenance: dict[str, Any] | None = None) -> None:
+    def __init__(self, graph: Graph, provenance: Provenance | None = None) -> None:
         super().__init__()
         self.graph = graph
-        self.provenance = provenance or {}
+        self.provenance = provenance or Provenance()
 
     def forward(self, x: Inputs) -> Tensor | tuple[Tensor, ...]:
         """The outputs after T steps, in real numbers; a tuple if there are several."""
-        outputs = self.simulate(x).outputs
+        outputs = engines.simulate(self.graph, x).outputs
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def simulate(self, x: Inputs, *, delay: int | None = None, watch: Any = None) -> Simulation:
-        """The outputs after every step; `watch(node, activity)` is shown what every population does."""
-        return simulate(self.graph, x, delay=delay, by_step=True, watch=watch, potentials=True)
+    def simulate(
+        self,
+        x: Inputs,
+        *,
+        delay: int | None = None,
+        schedule: Schedule | str | None = None,
+        by_step: bool = False,
+        counts: bool = False,
+        watch: Watch | None = None,
+        potentials: bool = False,
+        engine: str = engines.AUTO,
+    ) -> Simulation:
+        """The outputs, and what else is asked for; at the network's own delay unless another is given.
+
+        `by_step` asks for the outputs after every step, `counts` for the spike counts of every population;
+        `watch(node, activity)` is shown the train of every population, and its potentials if asked for.
+        """
+        asked = chosen_delay(self.graph.timing.timesteps, _schedule(schedule), delay)
+        request = Request(x, asked, by_step=by_step, counts=counts, potentials=potentials, watch=watch)
+        return engines.run(self.graph, request, engine)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the `.pth` that `load` reads."""
-        return pth.save(self.graph, self.provenance, Path(path), overwrite=overwrite)
+        return pth.save(self.graph, self.provenance.to_plain(), Path(path), overwrite=overwrite)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SpikingNetwork:
         """Follow `.to(device)`. `.half()` and the like change nothing: these numbers are exact or wrong."""
@@ -55,54 +82,80 @@ class SpikingNetwork(nn.Module):
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in zip(*columns, strict=True)
         ]
-        return "\n".join([f"SpikingNetwork({self.graph.timing})", *lines])
+        contract = ", ".join(f"{name} {value}" for name, value in self.graph.timing.to_plain().items())
+        return "\n".join([f"SpikingNetwork({contract})", *lines])
 
 
 def load(path: Path | str) -> SpikingNetwork:
     """The network in a `.pth` that `ann2snn convert` or `SpikingNetwork.save` wrote."""
-    return SpikingNetwork(*pth.load(Path(path)))
+    graph, provenance = pth.load(Path(path))
+    return SpikingNetwork(graph, Provenance.from_plain(provenance))
 
 
 def convert(
     network: nn.Module,
-    data: pipeline.Samples | Tensor | tuple[Tensor, Tensor],
+    data: Samples | Inputs | tuple[Inputs, Labels],
     *,
     hardware: Hardware | str | None = None,
-    device: torch.device | str = "cpu",
-    loss: Loss = cross_entropy,
+    device: torch.device | str | None = None,
+    loss: Loss | None = None,
     settings: Settings | None = None,
+    rules: Rules | str | None = None,
     **flags: Any,
 ) -> SpikingNetwork:
     """A trained network and data -> SNN.
 
-    `data` are samples (x, or x and labels) or a dataset of `ann2snn_cli.data`; training-free unless
+    `data` are samples (a tensor x, or x and labels) or a dataset of `ann2snn_cli.data`; training-free unless
     `finetune_epochs` is given. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
-    mode="99.9%", channel_wise=True, schedule="layerwise", ...
+    mode="99.9%", channel_wise=True, delay=4, schedule="layerwise", ... or `settings` holds them all. `rules`
+    say what an activation becomes, by its torch operator (see `ann2snn_cli/ir/rules.py`), or name a file of
+    such rules.
 
         snn = ann2snn_cli.convert(network, x, mode="max", weight_bitwidth=8, timesteps=32)
     """
-    chosen = settings or resolve(None, [], {"finetune.epochs": 0} | _by_dotted_name(flags))
     if settings is not None and flags:
         raise UsageError(
             "give settings or flags, not both", remedy=f"put {', '.join(flags)} into the settings"
         )
-    limits = load_hardware(catalog.hardware_file(hardware)) if isinstance(hardware, str) else hardware
-    samples = _dataset(data)
-    network = network.to(device)
-    conversion = pipeline.convert(network, samples, chosen, hardware=limits, device=device, loss=loss)
-    return SpikingNetwork(conversion.graph, {"notes": list(conversion.notes)})
-
-
-def _by_dotted_name(flags: dict[str, Any]) -> dict[str, Any]:
-    dotted = {key.flag: key.dotted for key in KEYS.values()}
-    if unknown := [flag for flag in flags if flag not in dotted]:
+    given = _by_dotted_name(flags)
+    chosen = settings or resolve(None, [], {"finetune.epochs": 0} | given)
+    if isinstance(data, Tensor) and chosen.finetune.epochs:
         raise UsageError(
-            f"unknown setting: {', '.join(unknown)}", remedy=f"there is: {', '.join(sorted(dotted))}"
+            "samples without labels cannot be finetuned on",
+            remedy=f"give (x, labels) as data, or {Setting('finetune_epochs', 0)}",
         )
+    prepared = prepare.from_objects(
+        network,
+        _dataset(data),
+        chosen,
+        hardware=hardware,
+        device=device,
+        loss=loss,
+        rules=rules,
+        given=given,
+    )
+    conversion, damage = converted(prepared)
+    if damage.is_large:
+        warnings.warn(spelled(warning(damage)), DamageWarning, stacklevel=2)
+    return SpikingNetwork(conversion.graph, provenance_of(prepared, conversion, damage))
+
+
+def _by_dotted_name(flags: Mapping[str, Any]) -> dict[str, Any]:
+    dotted = {key.flag: key.dotted for key in KEYS.values()}
+    for flag in flags:
+        if flag not in dotted:
+            raise lookup.unknown("setting", flag, dotted)
     return {dotted[flag]: value for flag, value in flags.items()}
 
 
-def _dataset(data: pipeline.Samples | Tensor | tuple[Tensor, Tensor]) -> pipeline.Samples:
+def _schedule(word: Schedule | str | None) -> Schedule | None:
+    names = [each.value for each in Schedule]
+    if word is not None and word not in names:
+        raise lookup.unknown("schedule", str(word), names)
+    return None if word is None else Schedule(word)
+
+
+def _dataset(data: Samples | Inputs | tuple[Inputs, Labels]) -> Samples:
     if isinstance(data, Tensor):
         data = (data, torch.zeros(len(data), dtype=torch.int64))
-    return from_tensors("samples", data, data) if isinstance(data, tuple) else data
+    return from_tensors("samples", data, data) if isinstance(data, tuple) else data  # type: ignore[return-value]

@@ -12,9 +12,12 @@ from ann2snn_cli import config
 from ann2snn_cli.config import (
     KEYS,
     Hardware,
+    Neurons,
+    Schedule,
     Settings,
-    Threshold,
+    Timing,
     as_dict,
+    delay_name,
     load_hardware,
     parse_mode,
     resolve,
@@ -22,6 +25,7 @@ from ann2snn_cli.config import (
 )
 from ann2snn_cli.config.kinds import KINDS
 from ann2snn_cli.errors import BadFile, UsageError
+from ann2snn_cli.ir.contract import Pooling, Reset, Rounding
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -42,17 +46,78 @@ def test_without_a_word_every_setting_has_its_default():
     """The defaults are those of the origin tool: 4 bits, 16 steps, the 99.9th percentile."""
     settings = resolve()
     assert settings == Settings()
-    assert (settings.quantize.weight_bitwidth, settings.threshold.timesteps) == (4, 16)
+    assert (settings.quantize.weight_bitwidth, settings.timing.timesteps) == (4, 16)
     assert (settings.calibrate.mode, settings.finetune.epochs, settings.finetune.lr) == ("99.9%", 5, 0.005)
     assert (settings.finetune.momentum, settings.finetune.wd, settings.check.hardware) == (0.9, 5e-4, "auto")
 
 
 def test_flags_beat_set_which_beats_the_file_which_beats_the_defaults(yaml_file):
     """Precedence: defaults < config file < --set < flags."""
-    path = yaml_file("threshold: {timesteps: 2, rounding: bias, schedule: layerwise}\n")
-    settings = resolve(path, ["threshold.timesteps=3", "threshold.rounding=none"], {"threshold.timesteps": 4})
-    expected = Threshold(timesteps=4, rounding="none", schedule="layerwise")
-    assert settings.threshold == expected
+    path = yaml_file("timing: {timesteps: 2, schedule: layerwise}\nneurons: {rounding: bias}\n")
+    settings = resolve(path, ["timing.timesteps=3", "neurons.rounding=none"], {"timing.timesteps": 4})
+    assert settings.timing == Timing(timesteps=4, schedule=Schedule.LAYERWISE)
+    assert settings.neurons == Neurons(rounding=Rounding.NONE)
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "flags", "delay"),
+    [
+        ("{}", [], {}, 0),
+        ("{schedule: layerwise}", [], {}, 8),
+        ("{schedule: layerwise, delay: 8}", [], {}, 8),
+        ("{schedule: layerwise}", ["timing.delay=3"], {}, 3),  # the stronger source, not a contradiction
+        ("{delay: 3}", ["timing.schedule=layerwise"], {}, 8),
+        ("{delay: 3}", ["timing.schedule=layerwise"], {"timing.delay": 0}, 0),
+        ("{schedule: auto, delay: null}", [], {"timing.schedule": "stepwise"}, 0),
+    ],
+)
+def test_a_delay_has_a_number_and_two_names(yaml_file, file, words, flags, delay):
+    """stepwise is 0, layerwise is T; whichever of the two the strongest source gives counts."""
+    settings = resolve(yaml_file(f"timing: {file}\n"), words, {"timing.timesteps": 8} | flags)
+    assert settings.timing.firing_delay == delay
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"delay": 3, "schedule": "layerwise"},
+            "the delay is 3, and the schedule layerwise, which is a delay",
+        ),
+        (
+            {"delay": 3, "schedule": "stepwise"},
+            "the delay is 3, and the schedule stepwise, which is a delay of 0",
+        ),
+        ({"delay": 9}, "the delay is 9; it must be a whole number from 0 to 8"),
+    ],
+)
+def test_a_delay_that_cannot_be_is_refused(values, said):
+    """A name and a number that contradict each other, or more steps than a sample is shown."""
+    flags = {f"timing.{name}": value for name, value in values.items()}
+    with pytest.raises(UsageError) as refused:
+        resolve(None, [], {"timing.timesteps": 8} | flags)
+    assert refused.value.what.startswith(said)
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("steps", "delay", "name"), [(8, 0, "stepwise"), (8, 8, "layerwise"), (8, 3, "delay_3")]
+)
+def test_a_delay_is_called_by_its_name(steps, delay, name):
+    """In reports."""
+    assert delay_name(delay, steps) == name
+
+
+def test_words_become_modes():
+    """Text from anywhere, and the members themselves, give the same members."""
+    given = resolve(None, ["neurons.reset_mode=zero"], {"neurons.pooling": "spiking"}).neurons
+    assert given == Neurons(reset_mode="zero", pooling=Pooling.SPIKING)
+    assert (given.reset_mode, given.rounding, given.pooling) == (
+        Reset.ZERO,
+        Rounding.POTENTIAL,
+        Pooling.SPIKING,
+    )
+    assert resolve(None, [], {"neurons.pooling": "auto"}).neurons.pooling is None
 
 
 def test_later_words_beat_earlier_ones():
@@ -67,7 +132,7 @@ def test_later_words_beat_earlier_ones():
         ("finetune: {lr: 1}", "finetune.lr", 1.0),
         ("data: {data_dir: no}", "data.data_dir", "no"),  # PyYAML: False
         ("data: {dataset: 12:30}", "data.dataset", "12:30"),  # PyYAML: 750
-        ("threshold: {timesteps: 010}", "threshold.timesteps", 10),  # PyYAML: 8
+        ("timing: {timesteps: 010}", "timing.timesteps", 10),  # PyYAML: 8
         ("fold: {batch_norm: off}", "fold.batch_norm", False),
         ("calibrate: {mode: 0.5}", "calibrate.mode", "0.5"),  # PyYAML: a float
         ("calibrate: {mode: 99.9%}", "calibrate.mode", "99.9%"),
@@ -89,15 +154,17 @@ def test_a_scalar_is_read_as_its_field_declares(yaml_file, line, dotted, value):
 @pytest.mark.parametrize(
     ("word", "must_be"),
     [
-        ("threshold.timesteps=0", "1 or more"),
-        ("threshold.timesteps=12:30", "a whole number"),
-        ("threshold.timesteps=1.5", "a whole number"),
-        ("threshold.timesteps=1_0", "a whole number"),
-        ("threshold.timesteps=", "a whole number"),
-        ("threshold.reset_mode=hard", "subtraction or zero"),
-        ("threshold.rounding=up", "potential or bias or none"),
-        ("threshold.schedule=both", "stepwise or layerwise"),
-        ("threshold.pooling=max", "auto or sum or spiking"),
+        ("timing.timesteps=0", "1 or more"),
+        ("timing.timesteps=12:30", "a whole number"),
+        ("timing.timesteps=1.5", "a whole number"),
+        ("timing.timesteps=1_0", "a whole number"),
+        ("timing.timesteps=", "a whole number"),
+        ("neurons.reset_mode=hard", "subtraction or zero"),
+        ("neurons.rounding=up", "potential, bias or none"),
+        ("timing.schedule=both", "auto, stepwise or layerwise"),
+        ("timing.delay=-1", "0 or more"),
+        ("timing.delay=half", "a whole number"),
+        ("neurons.pooling=max", "auto, sum or spiking"),
         ("quantize.weight_bitwidth=9", "1 to 8 bits, or 32"),
         ("quantize.weight_bitwidth=0", "1 to 8 bits, or 32"),
         ("quantize.channel_wise=2", "true or false"),
@@ -155,35 +222,35 @@ def test_a_python_value_of_the_wrong_type_is_refused():
     with pytest.raises(UsageError, match="weight_bitwidth is True"):
         resolve(None, [], {"quantize.weight_bitwidth": True})
     with pytest.raises(UsageError, match="timesteps is 0"):
-        Threshold(timesteps=0)
+        Timing(timesteps=0)
     with pytest.raises(UsageError, match="timesteps is 0"):
-        replace(Threshold(), timesteps=0)
+        replace(Timing(), timesteps=0)
 
 
 def test_all_mistakes_come_at_once_with_their_lines(yaml_file):
     """One error lists those of the file, of --set and of the flags, each with its place."""
-    path = yaml_file("quantize:\n  weight_bitwidth: 9\nthreshold:\n  timestep: 4\n")
+    path = yaml_file("quantize:\n  weight_bitwidth: 9\ntiming:\n  timestep: 4\n")
     with pytest.raises(UsageError) as refused:
         resolve(path, ["finetune.lr=-1"], {"calibrate.mode": "best"})
     what = refused.value.what
     assert what.startswith("4 settings are wrong")
     assert f"[{path}:2]" in what
-    assert f"[{path}:4]; did you mean threshold.timesteps?" in what
+    assert f"[{path}:4]; did you mean timing.timesteps?" in what
     assert "[--set finetune.lr=-1]" in what
-    assert "[--mode]" in what
+    assert "[mode]" in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("dotted", "nearest"),
     [
-        ("threshold.timestep", "threshold.timesteps"),
-        ("timesteps", "threshold.timesteps"),  # right word, no section
-        ("quantize.timesteps", "threshold.timesteps"),  # right word, wrong section
+        ("timing.timestep", "timing.timesteps"),
+        ("timesteps", "timing.timesteps"),  # right word, no section
+        ("quantize.timesteps", "timing.timesteps"),  # right word, wrong section
         ("data.batch_norm", "fold.batch_norm"),  # even where its own section has something like it
         ("finetune.network", "network"),
         ("finetune.finetune_lr", "finetune.lr"),  # the flag's name
         ("quantise.weight_bitwidth", "quantize.weight_bitwidth"),
-        ("treshold", "threshold"),
+        ("quantise", "quantize"),
         ("networks", "network"),
     ],
 )
@@ -202,20 +269,20 @@ def test_an_unknown_setting_with_nothing_near_lists_what_there_is():
     assert refused.value.remedy == "known here: fold.batch_norm"
     with pytest.raises(UsageError) as refused:
         resolve(None, ["xyzxyz=1"])
-    assert "threshold" in refused.value.remedy
+    assert "quantize" in refused.value.remedy
 
 
 @pytest.mark.parametrize(
     ("text", "complaint", "line"),
     [
-        ("threshold: 16\n", "threshold is a section", 1),
-        ("threshold:\n  timesteps: 4\n  timesteps: 8\n", "threshold.timesteps is given twice", 3),
-        ("threshold:\n  timesteps:\n", "threshold.timesteps has no value", 2),
-        ("threshold:\n  timesteps: [1, 2]\n", "a whole number", 2),
-        ("threshold:\n  timesteps: {a: 1}\n", "a whole number", 2),
+        ("timing: 16\n", "timing is a section", 1),
+        ("timing:\n  timesteps: 4\n  timesteps: 8\n", "timing.timesteps is given twice", 3),
+        ("timing:\n  timesteps:\n", "timing.timesteps has no value", 2),
+        ("timing:\n  timesteps: [1, 2]\n", "a whole number", 2),
+        ("timing:\n  timesteps: {a: 1}\n", "a whole number", 2),
         ("check:\n  allow: [[a]]\n", "a list of words", 2),
         ("network: example_net\n---\nnetwork: lenet\n", "not a YAML file", 2),
-        ("threshold:\n  timesteps: 4\n bad\n", "not a YAML file", None),
+        ("timing:\n  timesteps: 4\n bad\n", "not a YAML file", None),
         ("a: &a [*a]\n", "not a setting", 1),
         ("a: " + "[" * 5000, "nested too deeply", None),
         ("- a\n- b\n", "no `key: value` lines", None),
@@ -249,7 +316,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_empty_files_and_empty_sections_change_nothing(yaml_file):
     """A config may hold nothing but comments."""
     assert resolve(yaml_file("")) == Settings()
-    assert resolve(yaml_file("# nothing\nthreshold:\nrun: {}\n")) == Settings()
+    assert resolve(yaml_file("# nothing\ntiming:\nrun: {}\n")) == Settings()
 
 
 NASTY = [
@@ -274,6 +341,7 @@ def test_resolved_settings_can_be_fed_back(yaml_file):
     """to_yaml gives a config that resolves to the same settings, for every setting and nasty texts."""
     changed = {"network": "a.py:build", "ann_weight": "w.pth", "save.save_file": "o.pth", "save.vectors": 3}
     changed |= {"fold.batch_norm": False, "finetune.lr": 1e-5, "calibrate.mode": "0.5", "check.allow": NASTY}
+    changed |= {"timing.delay": 3, "neurons.reset_mode": "zero", "neurons.pooling": "sum"}
     for text in NASTY:
         settings = resolve(None, [], changed | {"data.data_dir": text})
         assert resolve(yaml_file(to_yaml(settings))) == settings
@@ -334,7 +402,11 @@ def test_hardware_v1_holds_the_published_numbers():
     assert lines is not None
     for kernel, row in hardware.in_channels.items():
         assert row == {bits: lines // (kernel * kernel * bits) for bits in row}
-    assert (hardware.max_weight_bitwidth, hardware.pooling, hardware.conv_needs_relu) == (4, "spiking", True)
+    assert (hardware.max_weight_bitwidth, hardware.pooling, hardware.conv_needs_relu) == (
+        4,
+        Pooling.SPIKING,
+        True,
+    )
     assert (hardware.threshold_bits, hardware.bias_bits, hardware.weight_code_bits) == (18, 19, 11)
     assert hardware.potential_bits is None  # not published
     assert not hardware.final_linear_on_chip

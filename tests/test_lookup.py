@@ -22,7 +22,7 @@ def test_unknown_name_lists_what_there_is_and_the_nearest():
 
     assert isinstance(error, UsageError)
     assert error.what == "unknown network 'Mnist-CN'"
-    assert error.remedy == "did you mean mnist_cnn? there is: lenet, mnist_cnn"
+    assert error.remedy == "did you mean mnist_cnn? choose from: lenet, mnist_cnn"
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_error_while_importing(tmp_path, text, what, line):
 
 
 def test_error_deep_in_a_library_is_placed_in_the_users_file(tmp_path):
-    """The line to mend is the user's, even where a library raised."""
+    """The line to correct is the user's, even where a library raised."""
     reference = written(tmp_path, "import json\n\ndef build():\n    return json.loads('{')\n")
     build = lookup.load(reference, "def build()")
 
     with (
         pytest.raises(UnsupportedNetwork) as caught,
-        lookup.users_code(reference, UnsupportedNetwork, "mend it"),
+        lookup.users_code(reference, UnsupportedNetwork, "correct it"),
     ):
         build()
 

@@ -1,14 +1,24 @@
 """The Python API by name, and what its names promise."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import ann2snn_cli
-from ann2snn_cli.errors import HardwareViolations, UsageError
+from ann2snn_cli import HardwareViolations, Settings, SpikingNetwork, UsageError
+from ann2snn_cli.__main__ import main
+from ann2snn_cli.config import KEYS, resolve
+from ann2snn_cli.ir.contract import Contract, Reset, Rounding
+
+# Random weights at few steps are far from the float network, and that is not what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore::ann2snn_cli.snn.DamageWarning")
 
 
 @pytest.fixture
@@ -34,7 +44,11 @@ def x():
 
 def test_the_public_names_are_these():
     """Nobody adds or removes a public name without changing this list."""
-    assert ann2snn_cli.__all__ == ["SpikingNetwork", "convert", "load"]
+    assert ann2snn_cli.__all__ == [
+        "Ann2SnnError", "BadData", "BadFile", "BadWeights", "DamageWarning", "Hardware", "HardwareViolations",
+        "InvalidGraph", "Provenance", "Settings", "SpikingNetwork", "UnsupportedNetwork", "UsageError",
+        "VerificationMismatch", "convert", "load",
+    ]  # fmt: skip
     assert all(hasattr(ann2snn_cli, name) for name in ann2snn_cli.__all__)
     with pytest.raises(AttributeError):
         ann2snn_cli.nothing  # noqa: B018 - the access is what is tested
@@ -80,7 +94,174 @@ def test_the_snn_is_a_module_that_prints_its_graph_and_keeps_integers(network, x
 
 def test_wrong_settings_and_broken_limits_are_named(network, x):
     """A setting that does not exist lists those that do; a chip's limits hold here as well."""
-    with pytest.raises(UsageError, match="bits"):
+    with pytest.raises(UsageError, match=r"unknown setting 'bits'\n.*weight_bitwidth"):
         ann2snn_cli.convert(network, x, bits=4)
-    with pytest.raises(HardwareViolations):
+    with pytest.raises(
+        HardwareViolations, match="weight_bitwidth is 8, the limit 4; weight_bitwidth=4 or fewer"
+    ):
         ann2snn_cli.convert(network, x, weight_bitwidth=8, hardware="v1")
+
+
+# The same settings mean the same from both sides ---------------------------------------------------
+
+
+def training_free(**sections):
+    """Settings without training, but for what is named: `timing={"timesteps": 4}`."""
+    settings = Settings()
+    for section, values in ({"finetune": {"epochs": 0}} | sections).items():
+        settings = replace(settings, **{section: replace(getattr(settings, section), **values)})
+    return settings
+
+
+def test_the_hardware_of_the_settings_is_checked(network, x):
+    """As argument, as flag or inside the settings: the limits are the same, and so is the pooling."""
+    asked = training_free(check={"hardware": "v1"}, quantize={"weight_bitwidth": 8})
+    for words in ({"settings": asked}, {"hardware": "v1", "weight_bitwidth": 8}):
+        with pytest.raises(HardwareViolations, match="weight_bitwidth is 8, the limit 4"):
+            ann2snn_cli.convert(network, x, **words)
+    four = training_free(check={"hardware": "v1"}, timing={"timesteps": 4})
+    snn = ann2snn_cli.convert(network, x, settings=four)
+    assert any(node.name.endswith(".neurons") for node in snn.graph.nodes), "pooling of v1 is spiking"
+    with pytest.raises(UsageError, match="the hardware is given twice"):
+        ann2snn_cli.convert(network, x, settings=four, hardware="v1")
+
+
+def test_every_setting_reaches_the_contract(network, x):
+    """Timesteps, delay, reset and rounding, as flags and in settings; names and numbers of a delay alike."""
+    asked = training_free(
+        timing={"timesteps": 6, "delay": 2}, neurons={"reset_mode": "zero", "rounding": "bias"}
+    )
+    flags = {"timesteps": 6, "delay": 2, "reset_mode": "zero", "rounding": "bias"}
+    snns = [ann2snn_cli.convert(network, x, settings=asked), ann2snn_cli.convert(network, x, **flags)]
+    for snn in snns:
+        assert snn.graph.timing == Contract(6, Reset.ZERO, 2, Rounding.BIAS)
+    assert torch.equal(snns[0](x), snns[1](x))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("save_file", "a.pth", "snn.save"),
+        ("vectors", 3, "ann2snn export"),
+        ("network", "lenet", "the network itself is given"),
+        ("ann_weight", "w.pth", "given with its weights"),
+        ("dataset", "digits", "the data themselves are given"),
+        ("data_dir", "data", "the data themselves are given"),
+        ("test_batch_size", 7, "nothing is tested"),
+    ],
+)
+def test_a_setting_that_means_nothing_here_is_refused(network, x, flag, value, said):
+    """As a flag and inside settings: what the command line does is not silently left undone."""
+    key = next(key for key in KEYS.values() if key.flag == flag)
+    settings = resolve(None, [], {"finetune.epochs": 0, key.dotted: value})
+    given = {} if flag == "network" else {flag: value}  # `network` is the first argument already
+    for words in (given or {"settings": settings}, {"settings": settings}):
+        with pytest.raises(UsageError, match=f"{flag} means nothing here: .*{said}"):
+            ann2snn_cli.convert(network, x, **words)
+
+
+def test_words_that_do_not_exist_are_answered(network, x):
+    """An engine, a hardware rule, a schedule: with what there is to choose from."""
+    for words, said in (
+        ({"engine": "refrence"}, "did you mean reference"),
+        ({"allow": ["in_chanels"]}, "did you mean in_channels"),
+        ({"schedule": "stepwize"}, "it must be auto, stepwise or layerwise"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            ann2snn_cli.convert(network, x, **words)
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    with pytest.raises(UsageError, match="did you mean stepwise"):
+        snn.simulate(x, schedule="stepwize")
+    with pytest.raises(UsageError, match="the delay is 5"):
+        snn.simulate(x, delay=5)
+    with pytest.raises(UsageError, match="reference"):
+        snn.simulate(x, engine="refrence")
+
+
+def test_a_simulation_gives_what_is_asked_for(network, x):
+    """Outputs at any delay, by name or number; by step; counts of spikes; trains and potentials."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4, delay=1)
+    assert torch.equal(snn.simulate(x).outputs[0], snn(x))
+    assert torch.equal(snn.simulate(x, schedule="layerwise").outputs[0], snn.simulate(x, delay=4).outputs[0])
+    seen = {}
+    found = snn.simulate(
+        x, by_step=True, counts=True, potentials=True, watch=lambda node, act: seen.update({node.name: act})
+    )
+    assert found.by_step[0].shape == (4, 20, 3)
+    assert torch.equal(found.by_step[0][-1], found.outputs[0])
+    assert all(torch.equal(act.train.sum(0), found.counts[name]) for name, act in seen.items())
+    assert all(act.potentials is not None for act in seen.values())
+
+
+def test_samples_without_labels_are_not_trained_on(network, x):
+    """There is nothing to learn from them; labels or no epochs."""
+    with pytest.raises(UsageError, match="without labels"):
+        ann2snn_cli.convert(network, x, finetune_epochs=1)
+    labels = torch.arange(20) % 3
+    ann2snn_cli.convert(network, (x, labels), finetune_epochs=1, timesteps=16)
+
+
+def test_a_conversion_that_damages_the_network_warns(network, x):
+    """Naming the first layer, and what to try in the words of Python; the numbers are kept."""
+    with pytest.warns(
+        ann2snn_cli.DamageWarning, match="first at .*: try more weight_bitwidth, channel_wise=True"
+    ):
+        snn = ann2snn_cli.convert(network, x, weight_bitwidth=1, timesteps=1)
+    assert snn.provenance.damage["snn"] > 0.25
+    assert ann2snn_cli.convert(network, x, weight_bitwidth=8, timesteps=64).provenance.damage["snn"] < 0.25
+
+
+def test_the_type_hints_are_shipped():
+    """A marker that mypy looks for in an installed package."""
+    assert (Path(ann2snn_cli.__file__).parent / "py.typed").is_file()
+
+
+# Files of one side on the other --------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(network, x, tmp_path, monkeypatch):
+    """A .pth that `SpikingNetwork.save` wrote, in the working directory, beside data it can be tested on."""
+    monkeypatch.chdir(tmp_path)
+    snn = ann2snn_cli.convert(network, x, weight_bitwidth=4, timesteps=4)
+    np.savez("data.npz", x=x.numpy(), y=np.arange(20) % 3)
+    return snn, snn.save("mine.pth")
+
+
+def test_what_python_saves_the_command_line_runs(saved, x, capsys):
+    """simulate, export, verify and inspect; the data, which the file cannot name, by flag."""
+    _, path = saved
+    for words in (
+        ["simulate", str(path)],
+        ["export", str(path), "--samples", "1"],
+        ["verify", str(path), "--backend", "numpy", "--samples", "1"],
+    ):
+        assert main([*words, "--dataset", "npz:data.npz", "--json"]) == 0
+        capsys.readouterr()
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert "the file names no dataset" in error
+        assert "remedy: give the data it was made for: --dataset NAME" in error
+    manifest = json.loads(Path("mine_pack/manifest.json").read_text())
+    assert (manifest["network"], manifest["dataset"]) == ("Sequential", "npz:data.npz")
+    assert main(["inspect", str(path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["provenance"]["settings"]["quantize"]["weight_bitwidth"] == 4
+
+
+def test_a_bare_graph_can_be_saved_and_exported(saved, capsys):
+    """Nothing at all is known of where it comes from."""
+    snn, _ = saved
+    SpikingNetwork(snn.graph).save("bare.pth")
+    assert ann2snn_cli.load("bare.pth").provenance == ann2snn_cli.Provenance()
+    assert main(["export", "bare.pth", "--samples", "1", "--dataset", "npz:data.npz"]) == 0
+    assert main(["verify", "bare_pack", "--backend", "numpy"]) == 0
+
+
+def test_the_provenance_survives_saving(saved):
+    """Settings, notes, damage, tool."""
+    snn, path = saved
+    loaded = ann2snn_cli.load(path)
+    assert loaded.provenance == snn.provenance
+    assert loaded.provenance.tool.startswith("ann2snn ")
+    assert loaded.provenance.settings["timing"]["timesteps"] == 4

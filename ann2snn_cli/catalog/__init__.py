@@ -6,6 +6,7 @@ a network or to load weights: `ann2snn --help` and `ls` must not wait for it.
 
 files.py      where each kind lies; finding, listing, copying
 networks.py   a network's file: what it says of itself, building it
+rules.py      a user's file of rules for activations
 weights.py    a checkpoint into a network, with every disagreement listed
 """
 
@@ -22,11 +23,13 @@ from ann2snn_cli.catalog.files import (
     list_networks,
 )
 from ann2snn_cli.catalog.networks import NetworkSpec, default_checkpoint, network
-from ann2snn_cli.catalog.weights import load_weights
+from ann2snn_cli.catalog.rules import load_rules
+from ann2snn_cli.catalog.weights import Weights, load_weights
 
 __all__ = [
     "Entry",
     "NetworkSpec",
+    "Weights",
     "bundled",
     "checkpoint_file",
     "config_file",
@@ -37,6 +40,7 @@ __all__ = [
     "list_configs",
     "list_hardware",
     "list_networks",
+    "load_rules",
     "load_weights",
     "network",
 ]

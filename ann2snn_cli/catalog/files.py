@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ann2snn_cli import lookup
-from ann2snn_cli.errors import BadFile, UsageError
+from ann2snn_cli.errors import BadFile, Setting, UsageError
 from ann2snn_cli.stages.export.files import write_file
 
 
@@ -95,7 +95,9 @@ def copy(name: str, target_dir: Path | str = ".", overwrite: bool = False) -> Pa
     if target.exists() and target.resolve() == entry.path.resolve():
         raise UsageError("it is the file itself", where=str(target), remedy="name another folder")
     if target.is_dir() or (target.exists() and not overwrite):
-        raise UsageError("there is one already", where=str(target), remedy="use --overwrite to replace it")
+        raise UsageError(
+            "there is one already", where=str(target), remedy=f"{Setting('overwrite', True)} replaces it"
+        )
     try:
         write_file(target, entry.path.read_bytes(), is_ours=lambda path: True)
     except OSError as error:

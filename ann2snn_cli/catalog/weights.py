@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,21 @@ SAVE = "torch.save(network.state_dict(), 'weights.pth')"
 SHOWN = 10  # lines of each kind of disagreement
 
 
-def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:
-    """Load a checkpoint into `module` (nothing is changed when it does not fit) and say where it came from.
+@dataclass(frozen=True)
+class Weights:
+    """Where weights came from."""
 
-    Gives what the checkpoint tells of itself under `provenance`, and its `file` name and `sha256`.
-    """
+    file: str  # its name; "" where there is no file
+    sha256: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint tells of itself
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain Python: what the checkpoint tells, its file and its hash."""
+        return {**self.provenance, "file": self.file, "sha256": self.sha256}
+
+
+def load_weights(module: nn.Module, path: Path | str) -> Weights:
+    """Load a checkpoint into `module` and say where it came from; one that does not fit changes nothing."""
     path = Path(path)
     content = read_checkpoint(path)
     given = _state_dict(content, path)
@@ -34,7 +45,7 @@ def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:
     module.load_state_dict(given, strict=False)  # strict is done above, with shapes, in words of our own
     provenance = content.get("provenance", {})
     recorded = dict(provenance) if isinstance(provenance, Mapping) else {}
-    return recorded | {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return Weights(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), recorded)
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line: parse, one library call, render. File = command = stage name.
+"""The command line: parse, one library call, render. One file a command.
 
 A command's module is imported when the command is called, never for `ann2snn --help` (torch costs seconds),
 and holds a click command named `command`. Its own imports of the library stand inside the function, so that
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
 
 from ann2snn_cli.errors import UsageError
+from ann2snn_cli.version import tool
 
 # In the order of the work. The words are the command's own short help, so that help needs no import.
 COMMANDS = {
@@ -70,7 +70,9 @@ class LazyGroup(click.Group):
         if name not in COMMANDS and not name.startswith("-"):
             near = get_close_matches(name, COMMANDS, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"unknown command {args[0]!r}", remedy=f"{meant}there is: {', '.join(COMMANDS)}")
+            raise UsageError(
+                f"unknown command {args[0]!r}", remedy=f"{meant}choose from: {', '.join(COMMANDS)}"
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -79,21 +81,13 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def tool_version() -> str:
-    """The version of the installed package."""
-    try:
-        return version("ann2snn")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
 def _underscored(token: str) -> str:
     return token.replace("-", "_")
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"ann2snn {tool_version()}")
+        click.echo(tool())
         ctx.exit()
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ann2snn_cli.commands.options import json_option, settings_options
-from ann2snn_cli.commands.render import emit
-from ann2snn_cli.commands.verdicts import plain_verdict, verdict_table, violation_list
+from ann2snn_cli.commands.render import Progress, show
+from ann2snn_cli.commands.verdicts import verdict_table, violation_list
 from ann2snn_cli.config import Settings
 
-USUAL = "v1"  # what a network that names no hardware is checked against
+if TYPE_CHECKING:
+    from ann2snn_cli.workflows.check import CheckReport
 
 
 @click.command()
-@settings_options("network", "data", "fold", "quantize", "threshold", "check", "run")
+@settings_options("network", "rules", "data", "fold", "quantize", "timing", "neurons", "check", "run")
 @json_option
 def command(settings: Settings, as_json: bool) -> int:
     """List every limit of a chip that a network breaks.
@@ -27,45 +28,20 @@ def command(settings: Settings, as_json: bool) -> int:
     ann2snn check example_net
     ann2snn check vgg16 --hardware v1 --weight_bitwidth 2
     """
-    from ann2snn_cli import pipeline
-    from ann2snn_cli.commands.bench import plan
-    from ann2snn_cli.errors import UsageError
-    from ann2snn_cli.stages import check
+    from ann2snn_cli.workflows.check import CheckRequest, check
 
-    planned = plan(settings, usual_hardware=USUAL)
-    hardware = planned.hardware
-    if hardware is None:
-        raise UsageError("no hardware is named", remedy="name one: --hardware v1 (ann2snn ls hardware)")
-    settings = planned.settings
-    graph = pipeline.prepare(
-        planned.network, planned.input_shape, settings, pipeline.pooling_of(settings, hardware)
-    )
-    verdicts = check.check(graph, hardware, settings.quantize.weight_bitwidth)
-    broken = check.violations(verdicts, settings.check.allow)
-    document = {
-        "schema": "ann2snn/check/1",
-        "network": planned.spec.name,
-        "input_shape": list(planned.input_shape),
-        "weight_bitwidth": settings.quantize.weight_bitwidth,
-        "hardware": {
-            "name": hardware.name,
-            "ok": not broken,
-            "violations": [plain_verdict(verdict) for verdict in broken],
-            "verdicts": [plain_verdict(verdict) for verdict in verdicts],
-        },
-    }
-    emit(document, as_json, lambda: _text(document))
-    return 3 if broken else 0
+    with Progress() as progress:
+        report = check(CheckRequest(settings), progress)
+    show(report, as_json, lambda: _text(report))
+    return 0 if report.hardware.ok else 3
 
 
-def _text(document: dict[str, Any]) -> str:
-    hardware = document["hardware"]
-    shape = "x".join(map(str, document["input_shape"]))
+def _text(report: CheckReport) -> str:
+    hardware, broken = report.hardware, report.hardware.violations
     title = (
-        f"{document['network']} ({shape}, {document['weight_bitwidth']}-bit weights) "
-        f"on hardware {hardware['name']}: "
+        f"{report.network} ({report.shown_shape}, {report.weight_bitwidth}-bit weights) "
+        f"on hardware {hardware.name}: "
     )
-    broken = hardware["violations"]
-    title += "fits" if not broken else f"{len(broken)} violation{'s' * (len(broken) > 1)}"
-    parts = [title, verdict_table(hardware["verdicts"])]
+    title += "fits" if hardware.ok else f"{len(broken)} violation{'s' * (len(broken) > 1)}"
+    parts = [title, verdict_table(hardware)]
     return "\n\n".join([*parts, violation_list(broken)] if broken else parts)

@@ -1,4 +1,4 @@
-"""`ann2snn cp`: a bundled file becomes one's own."""
+"""`ann2snn cp`: a copy of a bundled file, to edit."""
 
 from __future__ import annotations
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ann2snn_cli.commands.options import json_option
-from ann2snn_cli.commands.render import emit
+from ann2snn_cli.commands.render import show
 
 if TYPE_CHECKING:
-    from ann2snn_cli.twins.diff import Comparison
-    from ann2snn_cli.twins.replay import Pack
+    from ann2snn_cli.workflows.diff import DiffReport
 
 
 @click.command()
@@ -31,31 +29,16 @@ def command(one: Path, other: Path, as_json: bool) -> int:
     ann2snn diff old_snn_pack new_snn_pack
     ann2snn diff example_net_snn_pack rtl_log.csv
     """
-    from ann2snn_cli import verification
+    from ann2snn_cli.workflows.diff import DiffRequest, diff
 
-    pack, found = verification.differences(one, other)
-    document = {"schema": "ann2snn/diff/1", "one": str(one), "other": str(other), **_document(pack, found)}
-    emit(document, as_json, lambda: _text(document))
-    return 0 if found.same else 4
-
-
-def _document(pack: Pack, found: Comparison) -> dict[str, Any]:
-    from ann2snn_cli.twins.diff import describe
-
-    activity = found.activity
-    first = activity.first
-    return {
-        "same": found.same,
-        "network": found.network,
-        "checked": activity.checked,
-        "mismatches": activity.mismatches,
-        "first": None if first is None else asdict(first) | {"text": describe(pack, first)},
-    }
+    report = diff(DiffRequest(one, other))
+    show(report, as_json, lambda: _text(report))
+    return 0 if report.comparison.same else 4
 
 
-def _text(document: dict[str, Any]) -> str:
-    counted = f"{document['checked']} values compared, {document['mismatches']} differ"
-    verdict = "the same" if document["same"] else "DIFFERENT"
-    title = f"{document['one']} | {document['other']}: {verdict}, {counted}"
-    first = [f"first difference: {document['first']['text']}"] if document["first"] else []
-    return "\n".join([title, *document["network"], *first])
+def _text(report: DiffReport) -> str:
+    found = report.comparison
+    counted = f"{found.activity.checked} values compared, {found.activity.mismatches} differ"
+    title = f"{report.one} | {report.other}: {'the same' if found.same else 'DIFFERENT'}, {counted}"
+    first = [f"first difference: {report.first}"] if report.first else []
+    return "\n".join([title, *found.network, *first])

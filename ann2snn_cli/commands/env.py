@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from ann2snn_cli.commands import tool_version
 from ann2snn_cli.commands.options import json_option
 from ann2snn_cli.commands.render import emit
+from ann2snn_cli.version import tool_version
 
 PACKAGES = ("torch", "torchvision", "numpy", "onnx", "click")
 

@@ -11,7 +11,7 @@ from ann2snn_cli.commands.render import emit, table
 from ann2snn_cli.lookup import unknown
 
 KINDS = ("networks", "datasets", "configs", "hardware", "checkpoints")
-OWN_DATASETS = "folder:PATH (images in class folders), npz:PATH (x, y), path.py:loader"
+YOUR_DATASETS = "folder:PATH (images in class folders), npz:PATH (x, y), path.py:loader"
 
 
 @click.command()
@@ -63,4 +63,4 @@ def _text(kind: str, rows: Sequence[dict[str, str]]) -> str:
         return f"{kind}\n  (none)"
     columns = [column for column in ("origin", "description") if column in rows[0]]
     lines = table([kind, *columns], [[row["name"], *(row[column] for column in columns)] for row in rows])
-    return lines + ("\nor one's own: " + OWN_DATASETS if kind == "datasets" else "")
+    return lines + ("\nor your own: " + YOUR_DATASETS if kind == "datasets" else "")

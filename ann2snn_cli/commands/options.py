@@ -11,13 +11,15 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ann2snn_cli.config import KEYS, Key, Settings, resolve
+from ann2snn_cli.config import KEYS, Key, Schedule, Settings, resolve
+from ann2snn_cli.config.kinds import KINDS
 from ann2snn_cli.errors import UsageError
 
 Callback = Callable[..., Any]
 Decorator = Callable[[Callback], Callback]
 
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", tuple[str, ...]: "NAME", int | None: "N"}
+UNSAID: tuple[Any, ...] = ("", (), None)  # defaults that the help says in words
 
 json_option: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout."
@@ -27,10 +29,27 @@ overwrite_option: Decorator = click.option(
 )
 
 
+def delay_options(command: Callback) -> Callback:
+    """Give a command on a saved SNN `--schedule` and `--delay`: another firing delay than its own."""
+
+    def named(context: click.Context, parameter: click.Parameter, word: str | None) -> Schedule | None:
+        return None if word is None else Schedule(word)
+
+    schedule = click.option(
+        "--schedule", type=click.Choice([each.value for each in Schedule]), callback=named,
+        help="stepwise: a delay of 0; layerwise: a delay of T.  [default: the SNN's own delay]",
+    )  # fmt: skip
+    delay = click.option(
+        "--delay", type=click.IntRange(0), metavar="D",
+        help="Steps a layer integrates before it may fire, 0 to T.  [default: the SNN's own]",
+    )  # fmt: skip
+    return schedule(delay(command))
+
+
 def settings_options(*names: str, default_network: str = "") -> Decorator:
     """Give a command the flags of these sections, `--config` and `--set`; it gets the resolved `settings`.
 
-    A name is a section (`"threshold"`) or a setting of the top level: `"network"` becomes the argument
+    A name is a section (`"quantize"`) or a setting of the top level: `"network"` becomes the argument
     NETWORK, which must then be given there or in the config unless there is a `default_network`.
     """
     chosen = [key for key in KEYS.values() if (key.section or key.name) in names]
@@ -77,14 +96,15 @@ def _option(key: Key) -> Decorator:
         sides = f"--{key.flag}/--no_{key.flag}"
         shown = f"{words}  [default: {'on' if key.default else 'off'}]"
         return click.option(sides, _parameter(key), default=None, help=shown)
+    default = KINDS[key.kind].write(key.default)
     return click.option(
         *([key.short] if key.short else []),
         f"--{key.flag}",
         _parameter(key),
         type=str,
         multiple=key.kind == tuple[str, ...],
-        metavar="|".join(key.rule.choices) if key.rule and key.rule.choices else METAVARS[key.kind],
-        help=words + (f"  [default: {key.default}]" if key.default not in ("", (), None) else ""),
+        metavar="|".join(key.choices) if key.choices else METAVARS[key.kind],
+        help=words + ("" if default in UNSAID or default == [] else f"  [default: {default}]"),
     )
 
 

@@ -7,10 +7,20 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
+
+from ann2snn_cli.commands.flags import as_flag, in_flags
+
+if TYPE_CHECKING:
+    from ann2snn_cli.workflows.report import FileEntry, Report
+
+
+def show(report: Report, as_json: bool, text: Callable[[], str]) -> None:
+    """Print a report, once: as JSON, or as the text for people."""
+    emit(report.to_json(as_flag) if as_json else {}, as_json, text)
 
 
 def emit(document: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:
@@ -20,7 +30,8 @@ def emit(document: dict[str, Any], as_json: bool, text: Callable[[], str]) -> No
     """
     context = click.get_current_context(silent=True)
     stream = context.find_root().obj if context else None
-    click.echo(to_json(document) if as_json else text().rstrip("\n"), file=stream, color=_color())
+    result = to_json(document) if as_json else in_flags(text()).rstrip("\n")
+    click.echo(result, file=stream, color=_color())
 
 
 def to_json(document: dict[str, Any]) -> str:
@@ -44,32 +55,32 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def files_table(files: Sequence[FileEntry]) -> str:
+    """What was written: a line a file."""
+    return table(["file", "bytes", "what"], [[file.path, file.bytes, file.what] for file in files])
+
+
 def percent(fraction: float | None) -> str:
     """`0.9711` as `97.11 %`; a dash where there is no number."""
     return "-" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.2f} %"
 
 
-def paint(text: str, color: str) -> str:
-    """Coloured text. `emit` strips the colour where stdout is no terminal or NO_COLOR is set."""
-    return click.style(text, fg=color)
-
-
 def note(line: str) -> None:
     """One line of progress, on stderr."""
-    click.echo(line, err=True, color=_color())
+    click.echo(in_flags(line), err=True, color=_color())
 
 
 class Progress:
     """A bar on stderr; where stderr is no terminal, only the plain lines.
 
-    with Progress("finetune", total=5 * batches) as progress:
+    with Progress() as progress:
+        progress.begin("finetune", steps=5 * batches)
         progress.advance()
         progress.line("epoch 1/5  loss 0.312  accuracy 96.40 %")
     """
 
-    def __init__(self, label: str, total: int | None = None, unit: str = "step") -> None:
-        # disable=None is tqdm's own way to say: only on a terminal.
-        self._bar = tqdm(total=total, desc=label, unit=unit, disable=None, leave=False, dynamic_ncols=True)
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -77,16 +88,27 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        self._close()
+
+    def begin(self, label: str, steps: int | None = None) -> None:
+        """A part of the work begins that takes so many steps: a new bar."""
+        self._close()
+        # disable=None is tqdm's own way to say: only on a terminal.
+        self._bar = tqdm(total=steps, desc=label, unit="batch", disable=None, leave=False, dynamic_ncols=True)
 
     def advance(self, count: int = 1) -> None:
         """So many steps more are done."""
-        self._bar.update(count)
+        if self._bar is not None:
+            self._bar.update(count)
 
     def line(self, text: str) -> None:
         """A plain line, above the bar if there is one."""
         with tqdm.external_write_mode():
             note(text)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _color() -> bool | None:
@@ -96,7 +118,7 @@ def _color() -> bool | None:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else in_flags(str(value))
 
 
 def _is_number(value: object) -> bool:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
-from ann2snn_cli.commands.render import Progress, emit, percent
+from ann2snn_cli.commands.render import Progress, show
+from ann2snn_cli.commands.scores import shown
 from ann2snn_cli.config import Settings
 
 if TYPE_CHECKING:
-    from ann2snn_cli.commands.bench import Bench
-
-FORMAT = "ann2snn/ann"
+    from ann2snn_cli.workflows.train import TrainReport
 
 
 @click.command()
@@ -46,101 +44,24 @@ def command(
     ann2snn train example_net
     ann2snn train ./my_net.py --dataset npz:my_data.npz --epochs 50
     """
-    from ann2snn_cli.commands.bench import lay_out
-    from ann2snn_cli.commands.outputs import named_pth
-    from ann2snn_cli.stages.export import files
-    from ann2snn_cli.stages.train import accuracy
+    from ann2snn_cli.workflows.train import TrainRequest, train
 
-    bench = lay_out(settings, trained=False)
-    path = named_pth(save_file or Path("checkpoints") / f"{bench.spec.name}_ann.pth")
-    files.refuse_foreign(path, is_ours=_is_ours, overwrite=overwrite)
-    files.refuse_shut(path.parent)
-    history = _trained(bench, epochs, lr, wd)
-    score = accuracy(
-        bench.network, bench.data.test_batches(bench.settings.data.test_batch_size), bench.device
-    )
-    provenance = {
-        "network": bench.spec.name,
-        "dataset": bench.data.name,
-        "input_shape": list(bench.data.input_shape),
-        "classes": bench.data.classes,
-        "test_accuracy": score,
-        "epochs": epochs,
-        "lr": lr,
-        "wd": wd,
-        "batch_size": bench.settings.data.batch_size,
-        "seed": bench.settings.run.seed,
-    }
-    _save(bench, provenance, path, overwrite)
-    document: dict[str, Any] = {
-        "schema": "ann2snn/train/1",
-        **provenance,
-        "train_accuracy": history[-1].accuracy,
-        "loss": history[-1].loss,
-        "files": [{"path": str(path), "bytes": path.stat().st_size, "what": "the trained weights"}],
-    }
-    emit(document, as_json, lambda: f"{_text(document)}\n  next: {_next(settings, path)}")
+    with Progress() as progress:
+        report = train(TrainRequest(settings, epochs, lr, wd, save_file, overwrite), progress)
+    show(report, as_json, lambda: f"{_text(report)}\n  next: {_next(settings, report.file.path)}")
 
 
-def _trained(bench: Bench, epochs: int, lr: float, wd: float) -> list[Any]:
-    from ann2snn_cli.stages import train
-
-    data = bench.settings.data
-    batches = -(-bench.data.train_size // data.batch_size)
-    with Progress("train", epochs * batches) as bar:
-
-        def show(progress: train.Progress) -> None:
-            if progress.done:
-                score = percent(progress.accuracy)
-                bar.line(f"epoch {progress.epoch}/{epochs}  loss {progress.loss:.4f}  accuracy {score}")
-            else:
-                bar.advance()
-
-        return train.train(
-            bench.network,
-            lambda epoch: bench.data.train_batches(
-                data.batch_size, bench.settings.run.seed, epoch, data.num_workers
-            ),
-            epochs=epochs,
-            lr=lr,
-            weight_decay=wd,
-            seed=bench.settings.run.seed,
-            device=bench.device,
-            progress=show,
-        )
-
-
-def _save(bench: Bench, provenance: dict[str, Any], path: Path, overwrite: bool) -> None:
-    import torch
-
-    from ann2snn_cli.stages.export import files
-
-    state = {name: tensor.detach().cpu().clone() for name, tensor in bench.network.state_dict().items()}
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "state_dict": state, "provenance": provenance}, buffer)
-    files.write_file(path, buffer.getvalue(), is_ours=_is_ours, overwrite=overwrite)
-
-
-def _is_ours(path: Path) -> bool:
-    from ann2snn_cli.errors import BadFile
-    from ann2snn_cli.stages.export import pth
-
-    try:
-        return pth.read(path).get("format") == FORMAT
-    except BadFile:
-        return False
-
-
-def _text(document: dict[str, Any]) -> str:
-    (file,) = document["files"]
+def _text(report: TrainReport) -> str:
+    facts = report.provenance
+    test, training = (shown(report.headline, score) for score in (report.test_score, report.train_score))
     return (
-        f"{document['network']} on {document['dataset']}: {percent(document['test_accuracy'])} of the test "
-        f"set (training: {percent(document['train_accuracy'])})\n{file['path']}  {file['bytes']} bytes"
+        f"{facts['network']} on {facts['dataset']}: {report.headline} {test} on the test set "
+        f"(training: {training})\n{report.file.path}  {report.file.bytes} bytes"
     )
 
 
-def _next(given: Settings, path: Path) -> str:
+def _next(given: Settings, path: str) -> str:
     """The command that converts what was trained, to be typed as it stands."""
     words = ["ann2snn", "convert", given.network]
     words += ["--dataset", given.data.dataset] if given.data.dataset else []
-    return shlex.join([*words, "--ann_weight", str(path)])
+    return shlex.join([*words, "--ann_weight", path])

@@ -4,11 +4,15 @@ settings.py   one frozen dataclass a section, and the rules of their values
 sources.py    `resolve`: defaults < config file < --set < flags, every mistake at once
 hardware.py   a chip's limits and `load_hardware`
 fields.py     what a setting is: default, rule, help, flag; flags and help are made from it
-kinds.py      how a value of each declared type is read
+kinds.py      how a value of each declared type is read: the words for a mode become its enum here
+provenance.py where an SNN comes from, as a .pth says it
+schedule.py   stepwise and layerwise, the names of two delays
 """
 
 from ann2snn_cli.config.fields import Key
 from ann2snn_cli.config.hardware import OPS, Hardware, load_hardware
+from ann2snn_cli.config.provenance import Provenance
+from ann2snn_cli.config.schedule import Schedule, chosen_delay, delay_name
 from ann2snn_cli.config.settings import (
     KEYS,
     SECTIONS,
@@ -18,11 +22,12 @@ from ann2snn_cli.config.settings import (
     Finetune,
     Fold,
     Mode,
+    Neurons,
     Quantize,
     Run,
     Save,
     Settings,
-    Threshold,
+    Timing,
     as_dict,
     parse_mode,
     to_yaml,
@@ -41,12 +46,17 @@ __all__ = [
     "Hardware",
     "Key",
     "Mode",
+    "Neurons",
+    "Provenance",
     "Quantize",
     "Run",
     "Save",
+    "Schedule",
     "Settings",
-    "Threshold",
+    "Timing",
     "as_dict",
+    "chosen_delay",
+    "delay_name",
     "load_hardware",
     "parse_mode",
     "resolve",

@@ -17,7 +17,6 @@ class Rule:
 
     words: str
     holds: Callable[[Any], bool]
-    choices: tuple[str, ...] = ()  # for help, where there are only a few
 
 
 def at_least(low: int) -> Rule:
@@ -28,11 +27,6 @@ def at_least(low: int) -> Rule:
 def between(low: int, high: int) -> Rule:
     """A whole number within both ends."""
     return Rule(f"a whole number from {low} to {high}", lambda value: low <= value <= high)
-
-
-def one_of(*choices: str) -> Rule:
-    """One of a few words."""
-    return Rule(" or ".join(choices), lambda value: value in choices, choices)
 
 
 def about(help: str, rule: Rule | None = None, *, flag: str = "", short: str = "") -> dict[str, Any]:
@@ -67,6 +61,11 @@ class Key:
     def words(self) -> str:
         """What a value must be."""
         return self.rule.words if self.rule else KINDS[self.kind].words
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words it may be, where there are only a few."""
+        return KINDS[self.kind].choices
 
     def parse(self, value: object) -> Any:
         """The value as its declared type, from text or from Python; ValueError with the whole sentence."""
@@ -107,7 +106,10 @@ def keys_of(described: type, section: str = "") -> dict[str, Key]:
 
 
 class Checked:
-    """Base of the dataclasses of settings: a value that breaks its rule is refused, whoever gave it."""
+    """Base of the dataclasses of settings: a value that breaks its rule is refused, whoever gave it.
+
+    Words for one of a few choices become that choice: `Neurons(reset_mode="zero")` holds `Reset.ZERO`.
+    """
 
     @classmethod
     def section(cls) -> str:
@@ -120,6 +122,8 @@ class Checked:
         own = [key for key in keys_of(own_type, section).values() if key.section == section]
         complaints = (key.complaint(getattr(self, key.name)) for key in own)
         refuse(Mistake(what, type(self).__name__) for what in complaints if what)
+        for key in own:
+            object.__setattr__(self, key.name, key.parse(getattr(self, key.name)))
 
 
 class Section(Checked):

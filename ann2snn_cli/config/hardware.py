@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ann2snn_cli.config.fields import Checked, Rule, about, between, keys_of, one_of, setting
+from ann2snn_cli.config.fields import Checked, Rule, about, between, keys_of, setting
 from ann2snn_cli.config.kinds import IntTable
 from ann2snn_cli.config.sources import Given, from_file, settle
+from ann2snn_cli.ir.contract import Pooling
 
 # What a chip may or may not compute. Neurons are always there, so they have no name here.
 OPS = (
@@ -54,7 +55,7 @@ class Hardware(Checked):
     potential_bits: int | None = setting(
         None, "width of a neuron's accumulator, signed, against the worst case over all inputs", BITS
     )
-    pooling: str = setting("sum", "how average pooling is done", one_of("sum", "spiking"))
+    pooling: Pooling = setting(Pooling.SUM, "how average pooling is done")
     final_linear_on_chip: bool = setting(True, "the last linear layer is on the chip, not read out beside it")
     channel_wise_threshold: bool = setting(True, "each channel may have its own threshold")
 

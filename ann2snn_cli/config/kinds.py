@@ -8,6 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ann2snn_cli.config.schedule import Schedule
+from ann2snn_cli.ir.contract import Choice, Pooling, Reset, Rounding
+
+AUTO = "auto"  # the word for None where a setting may be left to be decided by others
+
 IntTable = Mapping[int, Mapping[int, int]]
 
 
@@ -17,6 +22,8 @@ class Kind:
 
     words: str
     read: Callable[[Any], Any]
+    write: Callable[[Any], Any] = lambda value: value  # as plain Python, which `read` takes back
+    choices: tuple[str, ...] = ()  # for help, where there are only a few
 
 
 def _read_bool(value: object) -> bool:
@@ -84,12 +91,43 @@ def _read_row(row: object) -> dict[int, int]:
     return {_read_int(bits): _read_int(limit) for bits, limit in row.items()}
 
 
+def _choice(kind: type[Choice]) -> Kind:
+    """One of a few words."""
+    words = tuple(each.value for each in kind)
+
+    def read(value: object) -> Choice:
+        return kind(_read_str(value))  # ValueError for another word
+
+    return Kind(_either(words), read, str, words)
+
+
+def _choice_or_auto(kind: type[Choice]) -> Kind:
+    """One of a few words, or auto, which is None."""
+    own = _choice(kind)
+    words = (AUTO, *own.choices)
+
+    def read(value: object) -> Choice | None:
+        chosen: Choice | None = None if value is None or value == AUTO else own.read(value)
+        return chosen
+
+    return Kind(_either(words), read, lambda value: AUTO if value is None else str(value), words)
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
 KINDS: dict[Any, Kind] = {
     bool: Kind("true or false", _read_bool),
     int: Kind("a whole number", _read_int),
     float: Kind("a number", _read_float),
     str: Kind("text", _read_str),
-    tuple[str, ...]: Kind("a list of words", _read_words),
+    tuple[str, ...]: Kind("a list of words", _read_words, list),
     int | None: Kind("a whole number or none", _read_limit),
     IntTable: Kind("a table such as 3x3: {1: 113, 2: 56}", _read_table),
+    Reset: _choice(Reset),
+    Rounding: _choice(Rounding),
+    Pooling: _choice(Pooling),
+    Pooling | None: _choice_or_auto(Pooling),
+    Schedule | None: _choice_or_auto(Schedule),
 }

@@ -1,4 +1,4 @@
-"""The settings of a run: one frozen dataclass a section, each named after the stage it serves."""
+"""The settings of a run: one frozen dataclass a section, each named after what is in it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any, Literal
 
 import yaml
 
-from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, one_of, setting
+from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, setting
+from ann2snn_cli.config.kinds import KINDS
+from ann2snn_cli.config.schedule import Schedule, chosen_delay
+from ann2snn_cli.ir.contract import Pooling, Reset, Rounding
 
 WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
 ABOVE_ZERO = Rule("a number above 0", lambda value: value > 0)
 NOT_NEGATIVE = Rule("a number, 0 or more", lambda value: value >= 0)
+DELAY = Rule("a whole number, 0 or more, or none", lambda delay: delay is None or delay >= 0)
 BELOW_ONE = Rule("a number from 0 up to, but not, 1", lambda value: 0 <= value < 1)
 DEVICE = Rule("auto, cpu, cuda or cuda:N", lambda name: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", name)))
 
@@ -48,6 +52,7 @@ def _is_mode(text: str) -> bool:
 
 
 MODE = Rule("a percentile such as 99.9%, max, mse, or a factor of the maximum, above 0 and up to 1", _is_mode)
+ENGINE = Rule("auto, or the name of an engine such as reference", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
 
 
@@ -100,33 +105,40 @@ class Finetune(Section):
 
 
 @dataclass(frozen=True)
-class Threshold(Section):
-    """The neurons."""
+class Timing(Section):
+    """How long a sample is shown, and when the layers fire (SPEC 5)."""
 
     timesteps: int = setting(16, "steps a sample is shown", at_least(1), short="-T")
-    reset_mode: str = setting(
-        "subtraction", "what a spike does to the potential", one_of("subtraction", "zero")
-    )
-    rounding: str = setting(
-        "potential",
-        "where the half spike that rounds counts is put: in the first potential, in the bias, or nowhere",
-        one_of("potential", "bias", "none"),
-    )
-    schedule: str = setting(
-        "stepwise",
-        "stepwise: all layers at each step (a delay of 0); layerwise: a layer integrates its whole input, "
-        "then fires (a delay of T)",
-        one_of("stepwise", "layerwise"),
+    schedule: Schedule | None = setting(
+        None,
+        "the name of a delay: stepwise is 0, all layers run at each step; layerwise is T, a layer integrates "
+        "its whole input, then fires (auto: stepwise, unless a delay is given)",
     )
     delay: int | None = setting(
-        None,
-        "steps a population integrates before it may fire, 0 to T (default: what the schedule says)",
-        Rule("a whole number, 0 or more, or none", lambda delay: delay is None or delay >= 0),
+        None, "steps a layer integrates before it may fire, 0 to T (default: what the schedule says)", DELAY
     )
-    pooling: str = setting(
-        "auto",
-        "average pooling by integer sums or by spiking neurons (auto: what the hardware says, else sum)",
-        one_of("auto", "sum", "spiking"),
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chosen_delay(self.timesteps, self.schedule, self.delay)
+
+    @property
+    def firing_delay(self) -> int:
+        """The delay that was asked for; 0 where none was."""
+        return chosen_delay(self.timesteps, self.schedule, self.delay) or 0
+
+
+@dataclass(frozen=True)
+class Neurons(Section):
+    """What a neuron does, and where neurons are put."""
+
+    reset_mode: Reset = setting(Reset.SUBTRACTION, "what a spike does to the potential")
+    rounding: Rounding = setting(
+        Rounding.POTENTIAL,
+        "where the half spike that rounds counts is put: in the first potential, in the bias, or nowhere",
+    )
+    pooling: Pooling | None = setting(
+        None, "average pooling by integer sums or by spiking neurons (auto: what the hardware says, else sum)"
     )
 
 
@@ -146,6 +158,11 @@ class Run(Section):
 
     seed: int = setting(0, "seed of every random choice", between(0, 2**32 - 1))
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", DEVICE)
+    engine: str = setting(
+        "auto",
+        "what steps the SNN: an engine by name, such as reference (auto: the quickest that can run it)",
+        ENGINE,
+    )
 
 
 @dataclass(frozen=True)
@@ -166,12 +183,14 @@ class Settings(Checked):
     ann_weight: str = setting(
         "", "checkpoint of the trained network (default: NETWORK_ann.pth in checkpoints/)"
     )
+    rules: str = setting("", "file of rules for activations: path.py or module")
     data: Data = field(default_factory=Data)
     fold: Fold = field(default_factory=Fold)
     calibrate: Calibrate = field(default_factory=Calibrate)
     quantize: Quantize = field(default_factory=Quantize)
     finetune: Finetune = field(default_factory=Finetune)
-    threshold: Threshold = field(default_factory=Threshold)
+    timing: Timing = field(default_factory=Timing)
+    neurons: Neurons = field(default_factory=Neurons)
     check: Check = field(default_factory=Check)
     run: Run = field(default_factory=Run)
     save: Save = field(default_factory=Save)
@@ -200,7 +219,7 @@ def as_dict(settings: Settings) -> dict[str, Any]:
         holder = getattr(settings, key.section) if key.section else settings
         value = getattr(holder, key.name)
         place = tree.setdefault(key.section, {}) if key.section else tree
-        place[key.name] = list(value) if isinstance(value, tuple) else value
+        place[key.name] = KINDS[key.kind].write(value)
     return tree
 
 

@@ -16,7 +16,9 @@ import yaml
 
 from ann2snn_cli.config.fields import Key, Mistake, refuse
 from ann2snn_cli.config.settings import KEYS, SECTIONS, Settings, build
-from ann2snn_cli.errors import BadFile, UsageError
+from ann2snn_cli.errors import BadFile, Setting, UsageError
+
+SAME_THING = {"timing.schedule", "timing.delay"}  # a delay by its name and by its number
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,19 @@ def resolve(
     `overrides` are "section.name=value"; `flags` go by dotted name and hold only what was given.
     """
     given, mistakes = from_file(config_file, SECTIONS) if config_file else ([], [])
-    given += [_from_word(word) for word in overrides]
-    given += [_from_flag(dotted, value) for dotted, value in (flags or {}).items()]
+    for stronger in (
+        [_from_word(word) for word in overrides],
+        [_from_flag(dotted, value) for dotted, value in (flags or {}).items()],
+    ):
+        given = _without_replaced(given, stronger) + stronger
     return build(settle(given, KEYS, mistakes))
+
+
+def _without_replaced(given: list[Given], stronger: Sequence[Given]) -> list[Given]:
+    """What is given, without the delay or its name where a stronger source gives either of the two."""
+    if not SAME_THING & {each.dotted for each in stronger}:
+        return given
+    return [each for each in given if each.dotted not in SAME_THING]
 
 
 def settle(
@@ -83,7 +95,7 @@ def _walk(path: Path, root: yaml.Node | None, sections: Collection[str]) -> Iter
 
 
 def _compose(path: Path) -> yaml.Node | None:
-    remedy = "give a YAML file with sections such as `threshold:`, as in `ann2snn cp example_net.yaml .`"
+    remedy = "give a YAML file with sections such as `quantize:`, as in `ann2snn cp example_net.yaml .`"
     try:
         root = yaml.compose(path.read_bytes(), Loader=yaml.SafeLoader)
     except OSError as error:
@@ -130,7 +142,7 @@ def _from_word(word: str) -> Given:
 
 def _from_flag(dotted: str, value: Any) -> Given:
     key = KEYS.get(dotted)
-    return Given(dotted, value, f"--{key.flag}" if key else dotted)
+    return Given(dotted, value, str(Setting(key.flag)) if key else dotted)
 
 
 def _unknown(given: Given, keys: Mapping[str, Key]) -> Mistake:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli import lookup
-from ann2snn_cli.data.samples import Batch, Data, from_tensors, split_indices
+from ann2snn_cli.data.samples import Data, from_tensors, split_indices
 from ann2snn_cli.errors import BadData
 from ann2snn_cli.lookup import Reference
 
+Pair = tuple[Tensor, Tensor]  # x and y
 FOUR = ("x_train", "y_train", "x_test", "y_test")
 LOADER = "def loader(): return x_train, y_train, x_test, y_test"
 ASKED = (
@@ -81,7 +82,7 @@ def _tensor(key: str, value: Any, where: str) -> Tensor:
         raise BadData(f"{key} is no array of numbers: {error}", where=where, remedy=ASKED) from None
 
 
-def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Batch, Batch]:
+def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Pair, Pair]:
     if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
         what = f"x and y differ in length: {tuple(x.shape)} and {tuple(y.shape)}"
         raise BadData(what, where=where, remedy="give one label a sample")
@@ -89,7 +90,7 @@ def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Batch, Batch]:
     return (x[train], y[train]), (x[test], y[test])
 
 
-def _images(split: Batch) -> Batch:
+def _images(split: Pair) -> Pair:
     """[samples, height, width] are grey images: they have one channel."""
     x, y = split
     return (x[:, None], y) if x.dim() == 3 else (x, y)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ann2snn_cli import trees
+from ann2snn_cli.data.checks import check_labels, check_samples, check_shapes
 from ann2snn_cli.errors import BadData
+from ann2snn_cli.tasks import Task, task_named
+from ann2snn_cli.types import Batch, Inputs, InputShapes, Labels, Shape
 
-Batch = tuple[Tensor, Tensor]  # float32 [batch, *input_shape], int64 [batch]; on the CPU
 LABELS_AT_MOST = 1000  # more classes than this, and than samples, are a mistake unless `classes` says so
 
 
@@ -20,23 +23,26 @@ class Split(Protocol):
     """Half of a dataset: labels in memory, samples fetched when they are wanted."""
 
     @property
-    def labels(self) -> Tensor:
-        """Int64 [samples]."""
+    def labels(self) -> Labels:
+        """A tree of tensors, [samples, ...]; for classification int64 [samples]."""
 
-    def fetch(self, indices: Tensor, num_workers: int) -> Tensor:
-        """Samples as they are kept: uint8 (0 to 255 for 0 to 1) or float32, [batch, *input_shape]."""
+    def fetch(self, indices: Tensor, num_workers: int) -> Inputs:
+        """Samples as they are kept: uint8 (0 to 255 for 0 to 1) or float32, [batch, *input_shape].
+
+        Several inputs are a tuple in the order of the network's inputs, or a dict by their names.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class TensorSplit:
     """Samples in memory, as uint8 where they are images: a quarter of the room."""
 
-    x: Tensor  # uint8 or float32 [samples, *input_shape]
-    labels: Tensor
+    x: Inputs  # uint8 or float32 [samples, *input_shape]
+    labels: Labels
 
-    def fetch(self, indices: Tensor, num_workers: int) -> Tensor:
+    def fetch(self, indices: Tensor, num_workers: int) -> Inputs:
         """Those samples; memory needs no workers."""
-        return self.x[indices]
+        return trees.index(self.x, indices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,24 +50,52 @@ class Data:
     """A dataset: what a sample looks like, and its two splits."""
 
     name: str
-    input_shape: tuple[int, ...]
-    classes: int
+    shapes: Shape | InputShapes  # of one sample: of its input; of several inputs a tuple, or a dict by name
+    classes: int  # 0 where the task has none
     train: Split
     test: Split
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()  # per channel of values in 0..1; batches are (x - mean) / std; none: as is
     std: tuple[float, ...] = ()
     augmented: bool = False  # training batches are shifted by up to 4 pixels and mirrored at random
+    task: str | Task = "classification"  # what labels mean: a name in TASKS, or a task of a user's own
+
+    def __post_init__(self) -> None:
+        task = task_named(self.task)
+        if (self.mean or self.augmented) and len(self.input_shapes) > 1:
+            what = f"{self.name} has {len(self.input_shapes)} inputs: mean, std and augmented are for images"
+            raise BadData(what, remedy="leave them out, and give samples as the network takes them")
+        if self.augmented and task.name != "classification":
+            what = f"{self.name} is augmented: its images would move without their labels ({task.name})"
+            raise BadData(what, remedy="leave augmented out")
+
+    @property
+    def input_shapes(self) -> InputShapes:
+        """The shape of each input, without the batch: in order, or by name."""
+        if isinstance(self.shapes, Mapping):
+            return {name: tuple(shape) for name, shape in self.shapes.items()}
+        if any(isinstance(shape, Sequence) for shape in self.shapes):
+            return tuple(tuple(shape) for shape in cast(tuple[Shape, ...], self.shapes))
+        return (tuple(cast(Shape, self.shapes)),)
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the one input; BadData where there are several."""
+        shapes = self.input_shapes
+        if len(shapes) != 1:
+            what = f"the samples of {self.name} have {len(shapes)} inputs, where one is expected"
+            raise BadData(what, remedy="give samples with one input")
+        return next(iter(shapes.values())) if isinstance(shapes, Mapping) else shapes[0]
 
     @property
     def train_size(self) -> int:
         """Samples to train on."""
-        return len(self.train.labels)
+        return trees.sample_count(self.train.labels, "labels")
 
     @property
     def test_size(self) -> int:
         """Samples to test on."""
-        return len(self.test.labels)
+        return trees.sample_count(self.test.labels, "labels")
 
     def train_batches(self, batch_size: int, seed: int, epoch: int, num_workers: int = 0) -> Iterator[Batch]:
         """The train split once, in an order (and with shifts) that depend on seed and epoch alone."""
@@ -69,7 +103,8 @@ class Data:
         order = torch.randperm(self.train_size, generator=random)
         for indices in _without_single(torch.split(order, batch_size)):
             x = self.train.fetch(indices, num_workers)
-            yield self._scaled(_shifted(x, random) if self.augmented else x), self.train.labels[indices]
+            x = trees.map_leaves(lambda images: _shifted(images, random), x) if self.augmented else x
+            yield self._scaled(x), trees.index(self.train.labels, indices)
 
     def test_batches(self, batch_size: int, num_workers: int = 0) -> Iterator[Batch]:
         """The test split once, in its own order."""
@@ -84,13 +119,14 @@ class Data:
 
     def _batches(self, split: Split, order: Tensor, batch_size: int, num_workers: int) -> Iterator[Batch]:
         for indices in torch.split(order, batch_size):
-            yield self._scaled(split.fetch(indices, num_workers)), split.labels[indices]
+            yield self._scaled(split.fetch(indices, num_workers)), trees.index(split.labels, indices)
 
-    def _scaled(self, x: Tensor) -> Tensor:
-        values = x.float() / 255 if x.dtype == torch.uint8 else x
-        if not self.mean:
-            return values
-        per_channel = (-1, *[1] * (x.dim() - 2))
+    def _scaled(self, x: Inputs) -> Inputs:
+        values = trees.map_leaves(lambda leaf: leaf.float() / 255 if leaf.dtype == torch.uint8 else leaf, x)
+        return trees.map_leaves(self._normalised, values) if self.mean else values
+
+    def _normalised(self, values: Tensor) -> Tensor:
+        per_channel = (-1, *[1] * (values.dim() - 2))
         mean, std = (torch.tensor(each).reshape(per_channel) for each in (self.mean, self.std))
         return (values - mean) / std
 
@@ -103,22 +139,24 @@ def from_tensors(
     where: str = "",
     classes: int = 0,
     class_names: tuple[str, ...] = (),
+    task: str | Task = "classification",
 ) -> Data:
-    """A dataset of tensors in memory: uint8 or floats and whole labels; BadData for what cannot be one."""
-    for (x, y), part in ((train, "train"), (test, "test")):
-        _check(x, y, part, where or name)
-    if train[0].shape[1:] != test[0].shape[1:]:
-        shapes = f"{tuple(train[0].shape[1:])} and {tuple(test[0].shape[1:])}"
-        remedy = "give samples of one shape"
-        raise BadData(f"train and test samples differ in shape: {shapes}", where=where or name, remedy=remedy)
-    highest = max(int(train[1].max()), int(test[1].max()))
-    most = classes or max(LABELS_AT_MOST, len(train[1]) + len(test[1]))
-    if highest >= most:
-        remedy = f"labels are 0 to {most - 1} here; number the classes from 0"
-        raise BadData(f"label {highest} is out of range", where=where or name, remedy=remedy)
-    shape = tuple(train[0].shape[1:])
-    splits = [TensorSplit(x if x.dtype == torch.uint8 else x.float(), y.long()) for x, y in (train, test)]
-    return Data(name, shape, classes or highest + 1, splits[0], splits[1], class_names)
+    """A dataset of tensors in memory: (x, labels) twice; BadData for what cannot be one.
+
+    x is uint8 or floats: a tensor, or for several inputs a tuple in order or a dict by their names. Labels
+    are what the task takes: whole numbers for classification, else any tree of tensors.
+    """
+    meaning, where = task_named(task), where or name
+    splits = {"train": train, "test": test}
+    samples = {part: check_samples(x, part, where) for part, (x, _) in splits.items()}
+    shapes = check_shapes(train[0], test[0], where)
+    most = classes or max(LABELS_AT_MOST, sum(samples.values()))
+    seen = [
+        check_labels(y, samples[part], part, where, lambda labels: meaning.count_classes(labels, most))
+        for part, (_, y) in splits.items()
+    ]
+    kept = [TensorSplit(trees.map_leaves(_sample, x), trees.map_leaves(_label, y)) for x, y in (train, test)]
+    return Data(name, shapes, classes or max(seen), kept[0], kept[1], class_names, task=task)
 
 
 def split_indices(samples: int, where: str) -> tuple[Tensor, Tensor]:
@@ -131,34 +169,14 @@ def split_indices(samples: int, where: str) -> tuple[Tensor, Tensor]:
     return order[held_out:].sort().values, order[:held_out].sort().values
 
 
-def _check(x: Tensor, y: Tensor, part: str, where: str) -> None:
-    complaint, remedy = "", ""
-    floats = x.is_floating_point()
-    if not floats and x.dtype != torch.uint8:
-        complaint, remedy = f"x is {_word(x)}", "give uint8 (0 to 255) or floats"
-    elif x.dim() < 2:
-        complaint, remedy = (
-            f"x has the shape {tuple(x.shape)}",
-            "the first axis counts samples: [samples, ...]",
-        )
-    elif x.dim() == 4 and x.shape[3] == 3 and x.shape[1] == x.shape[2]:
-        complaint, remedy = f"x has its channels last: {tuple(x.shape)}", "give x.transpose(0, 3, 1, 2)"
-    elif y.dim() != 1 or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        complaint, remedy = f"y is {_word(y)} of shape {tuple(y.shape)}", "give one whole number a sample"
-    elif len(x) != len(y):
-        complaint, remedy = f"{len(x)} samples in x and {len(y)} labels in y", "give one label a sample"
-    elif x.numel() == 0:
-        complaint, remedy = f"x is empty: {tuple(x.shape)}", "give at least one sample"
-    elif floats and not bool(torch.isfinite(x.float()).all()):
-        complaint, remedy = "x holds NaN or infinite values", "replace them, or leave those samples out"
-    elif int(y.min()) < 0:
-        complaint, remedy = f"label {int(y.min())} is out of range", "number the classes from 0"
-    if complaint:
-        raise BadData(f"{part}: {complaint}", where=where, remedy=remedy)
+def _sample(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.uint8 else values.float()
 
 
-def _word(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _label(values: Tensor) -> Tensor:
+    """A whole number a sample is kept as torch's losses take it; maps keep their smaller type."""
+    whole = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+    return values.long() if whole and values.dim() == 1 else values
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ann2snn_cli.errors import InvalidGraph
+from ann2snn_cli.errors import InvalidGraph, Setting
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -156,7 +156,8 @@ def verify_exact(graph: Graph) -> Graph:
     }
     if spilling:
         raise InvalidGraph(
-            f"sums may exceed 2^53 in {', '.join(spilling)}", remedy="lower --weight_bitwidth or --timesteps"
+            f"sums may exceed 2^53 in {', '.join(spilling)}",
+            remedy=f"lower {Setting('weight_bitwidth')} or {Setting('timesteps')}",
         )
     return graph
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ann2snn_cli import trees
 from ann2snn_cli.config import Mode, parse_mode
 from ann2snn_cli.errors import BadData, BadWeights
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Input, Op, Relu
 from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.verify import stage
-
-Batches = Iterable[Tensor]
+from ann2snn_cli.types import Inputs
 
 BINS = 1 << 14  # at least half of them are in use, so a clip is right to 1/8192 of the largest activation
 
@@ -161,7 +161,7 @@ class InputRange:
 
 
 @stage(Level.FOLDED, Level.CALIBRATED)
-def calibrate(graph: Graph, batches: Batches, *, mode: str = "99.9%", timesteps: int = 16) -> Graph:
+def calibrate(graph: Graph, batches: Iterable[Inputs], *, mode: str = "99.9%", timesteps: int = 16) -> Graph:
     """Needs FOLDED; gives CALIBRATED: every population has its clip, every input its unit."""
     chosen = parse_mode(mode)
     statistics = observe(graph, batches)
@@ -182,7 +182,7 @@ def _clip(op: Relu, histogram: Histogram, mode: Mode, timesteps: int) -> float:
     return clip if op.limit is None else min(clip, op.limit)
 
 
-def observe(graph: Graph, batches: Batches) -> Statistics:
+def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
     """Run the calibration set through the real-valued network, in float64, and count its activations."""
     statistics = Statistics(
         {node.name: Histogram() for node in graph.of(Relu)},
@@ -204,8 +204,8 @@ def observe(graph: Graph, batches: Batches) -> Statistics:
     seen = 0
     with torch.no_grad():
         for x in batches:
-            run(graph, x.double(), watch)
-            seen += len(x)
+            run(graph, trees.map_leaves(lambda values: values.double(), x), watch)
+            seen += trees.sample_count(x)
     if seen == 0:
         raise BadData(
             "the calibration set is empty", remedy="raise --calibration_samples or check the dataset"

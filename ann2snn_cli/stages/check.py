@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ann2snn_cli.config import Hardware
+from ann2snn_cli.errors import Setting
 from ann2snn_cli.ir.bounds import bounds
+from ann2snn_cli.ir.contract import Pooling
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
     Add,
@@ -37,6 +39,20 @@ from ann2snn_cli.ir.ops import (
 )
 from ann2snn_cli.ir.registers import has_register, potential
 from ann2snn_cli.ir.span import Span
+
+# What verdicts are called: the names that a user may allow to be broken.
+RULES = (
+    "op",
+    "weight_bitwidth",
+    "in_channels",
+    "conv_needs_relu",
+    "pooling",
+    "threshold_bits",
+    "bias_bits",
+    "channel_wise_threshold",
+    "weight_code_bits",
+    "potential_bits",
+)
 
 
 @dataclass(frozen=True)
@@ -145,9 +161,8 @@ def _op_is_known(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Ite
 def _bits_fit(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
     if isinstance(node.op, Conv | Linear | Scale):
         limit = hardware.max_weight_bitwidth
-        yield Verdict(
-            "weight_bitwidth", _layer(node), bits, limit, bits <= limit, f"--weight_bitwidth {limit} or fewer"
-        )
+        remedy = f"{Setting('weight_bitwidth', limit)} or fewer"
+        yield Verdict("weight_bitwidth", _layer(node), bits, limit, bits <= limit, remedy)
 
 
 # The input lines of a core -------------------------------------------------------------------------
@@ -203,7 +218,7 @@ def _channel_remedies(node: Node, hardware: Hardware, fan_in: _FanIn, limit: int
     for bits in range(hardware.max_weight_bitwidth, 0, -1):
         found = channel_limit(hardware, fan_in.kernel, bits)
         if found is not None and found[0] >= fan_in.channels:
-            remedies.append(f"--weight_bitwidth {bits} (limit {found[0]})")
+            remedies.append(f"{Setting('weight_bitwidth', bits)} (limit {found[0]})")
             break
     total = fan_in.channels * fan_in.groups
     groups = next((g for g in fan_in.choices if total // g <= limit), None)
@@ -221,7 +236,7 @@ def _channel_remedies(node: Node, hardware: Hardware, fan_in: _FanIn, limit: int
 
 
 def _neurons_follow(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
-    """A convolution or linear layer must end in neurons before anything that is no mere wire or sum."""
+    """A convolution or linear layer must end in neurons before anything but moves and sums reads it."""
     if not (hardware.conv_needs_relu and isinstance(node.op, Conv | Linear | Scale)):
         return
     stuck = _first_without_neurons(graph, node)
@@ -249,7 +264,7 @@ def _first_without_neurons(graph: Graph, node: Node) -> Node | None:
 
 def _spikes_are_pooled(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
     """Spiking average pooling needs spikes to pool, not pixels or currents, and neurons that end it."""
-    if hardware.pooling != "spiking" or not isinstance(node.op, AvgPool):
+    if hardware.pooling is not Pooling.SPIKING or not isinstance(node.op, AvgPool):
         return
     stuck = _first_without_neurons(graph, node)
     if node.inputs[0] not in graph.spiking:
@@ -260,7 +275,8 @@ def _spikes_are_pooled(graph: Graph, node: Node, hardware: Hardware, bits: int) 
         )
     elif stuck is not None:
         sums = f"its sums reach {_layer(stuck)}"
-        yield Verdict("pooling", _layer(node), sums, "neurons", False, "--pooling spiking, or auto")
+        remedy = f"{Setting('pooling', 'spiking')}, or auto"
+        yield Verdict("pooling", _layer(node), sums, "neurons", False, remedy)
 
 
 _SHAPE_RULES: tuple[Callable[[Graph, Node, Hardware, int], Iterator[Verdict]], ...] = (
@@ -285,7 +301,7 @@ def _fits(rule: str, node: Node, values: Tensor, bits: int | None, remedy: str) 
 def _thresholds_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict]:
     if not isinstance(node.op, IntegrateFire):
         return
-    remedy = "fewer --weight_bitwidth, or a lower --mode"
+    remedy = f"fewer {Setting('weight_bitwidth')}, or a lower {Setting('mode')}"
     yield from _fits("threshold_bits", node, node.op.threshold, hardware.threshold_bits, remedy)
     yield from _fits("bias_bits", node, node.op.bias, hardware.bias_bits, remedy)
     if not hardware.channel_wise_threshold:
@@ -296,7 +312,7 @@ def _thresholds_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Ve
             different,
             1,
             different == 1,
-            "convert without --channel_wise",
+            f"convert with {Setting('channel_wise', False)}",
         )
 
 
@@ -313,7 +329,7 @@ def _codes_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict
         node,
         codes,
         hardware.weight_code_bits,
-        "a higher --mode or more --weight_bitwidth",
+        f"a higher {Setting('mode')} or more {Setting('weight_bitwidth')}",
     )
 
 
@@ -324,7 +340,7 @@ def _potentials_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Ve
         return
     held = potential(graph, node)
     if held is None:
-        remedy = "--weight_bitwidth 8 or fewer, and no opaque layer before it"
+        remedy = f"{Setting('weight_bitwidth', 8)} or fewer, and no opaque layer before it"
         yield Verdict("potential_bits", _layer(node), "real numbers", limit, False, remedy)
         return
     fits = held.bits <= limit
@@ -340,10 +356,10 @@ def _potential_remedies(graph: Graph, node: Node, held: Span, limit: int) -> str
     there = potential(graph, node, 0)
     remedies = []
     if there is not None and there.bits < held.bits:
-        remedies.append(f"--delay 0 ({there.bits} bits)")
+        remedies.append(f"{Setting('delay', 0)} ({there.bits} bits)")
     if graph.timing.timesteps > 1 and _one_step(graph, node).bits <= limit:
-        remedies.append("fewer --timesteps")
-    return "; or ".join([*remedies, "fewer --weight_bitwidth"])
+        remedies.append(f"fewer {Setting('timesteps')}")
+    return "; or ".join([*remedies, f"fewer {Setting('weight_bitwidth')}"])
 
 
 def _one_step(graph: Graph, node: Node) -> Span:

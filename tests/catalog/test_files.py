@@ -163,7 +163,7 @@ def test_copy_replaces_only_when_told(here):
 
     with pytest.raises(UsageError, match="there is one already") as caught:
         catalog.copy("lenet", here)
-    assert "--overwrite" in caught.value.remedy
+    assert "overwrite=True" in str(caught.value)
     assert (here / "lenet.py").read_text() == "edited"
 
     assert "LeNet" in catalog.copy("lenet", here, overwrite=True).read_text()

@@ -41,11 +41,12 @@ def test_provenance(path):
     """The checkpoint's own words about itself come back, with the file's name and hash."""
     torch.save({"state_dict": network().state_dict(), "provenance": {"dataset": "digits"}}, path)
 
-    provenance = catalog.load_weights(network(), path)
+    weights = catalog.load_weights(network(), path)
 
-    assert provenance["dataset"] == "digits"
-    assert provenance["file"] == "weights.pth"
-    assert len(provenance["sha256"]) == 64
+    assert weights.provenance == {"dataset": "digits"}
+    assert weights.file == "weights.pth"
+    assert len(weights.sha256) == 64
+    assert weights.to_plain() == {"dataset": "digits", "file": weights.file, "sha256": weights.sha256}
 
 
 def test_counters_of_batches_may_be_missing(path):

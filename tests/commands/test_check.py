@@ -5,6 +5,8 @@ import time
 import pytest
 
 from ann2snn_cli.commands.verdicts import verdict_table
+from ann2snn_cli.stages.check import Verdict
+from ann2snn_cli.workflows.hardware import HardwareReport
 
 WRONG = '''"""Breaks three rules in two layers."""
 
@@ -35,7 +37,7 @@ def test_the_document_has_the_promised_fields(here, ann2snn):
     assert document["schema"] == "ann2snn/check/1"
     assert document["input_shape"] == [1, 28, 28]
     hardware = document["hardware"]
-    assert set(hardware) == {"name", "ok", "violations", "verdicts"}
+    assert set(hardware) == {"name", "ok", "synapse_lines", "violations", "verdicts"}
     assert (hardware["name"], hardware["ok"], hardware["violations"]) == ("v1", True, [])
     conv3 = next(v for v in hardware["verdicts"] if v["layer"] == "conv3" and v["rule"] == "in_channels")
     assert (conv3["actual"], conv3["limit"], conv3["ok"], conv3["derived"]) == (16, 28, True, False)
@@ -73,12 +75,30 @@ def test_allowed_rules_do_not_count(wrong, ann2snn):
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_module_that_is_called_twice_shows_its_worst_call(order):
     """One line a module: a call that fits does not hide one that does not, nor a wide one a tight one."""
-    room = {"rule": "in_channels", "layer": "conv", "remedy": "", "derived": False, "limit": 28}
     fits, tight, broken = (
-        room | {"actual": actual, "ok": actual <= 28, "headroom": 1 - actual / 28} for actual in (3, 28, 29)
+        Verdict("in_channels", "conv", actual, 28, ok=actual <= 28) for actual in (3, 28, 29)
     )
-    assert "conv   ok       28/28" in verdict_table([fits, tight][::order])
-    assert "conv   VIOLATION  29/28 !" in verdict_table([fits, broken][::order])
+    assert "conv   ok       28/28" in verdict_table(HardwareReport("x", (fits, tight)[::order]))
+    assert "conv   VIOLATION  29/28 !" in verdict_table(HardwareReport("x", (fits, broken)[::order]))
+
+
+def test_the_note_under_the_table_has_the_chips_own_formula(here, ann2snn):
+    """A chip with 2048 lines derives its limits from 2048, and says so."""
+    assert ann2snn("cp", "v1", ".").code == 0
+    text = (here / "v1.yaml").read_text().replace("synapse_lines: 1024", "synapse_lines: 2048")
+    (here / "v1.yaml").write_text(text)
+    done = ann2snn("check", "example_net", "--hardware", "./v1.yaml")
+    assert "not in the published table, 2048 // (kernel * kernel * bits)" in done.out
+    assert "1024 //" in ann2snn("check", "example_net").out
+
+
+def test_a_rule_that_does_not_exist_cannot_be_allowed(here, ann2snn):
+    """The rules that exist are listed, the nearest first."""
+    done = ann2snn("check", "example_net", "--allow", "in_chanels")
+    assert done.code == 2
+    assert "unknown hardware rule 'in_chanels'" in done.err
+    assert "where: --allow" in done.err
+    assert "did you mean in_channels? choose from: bias_bits, " in done.err
 
 
 def test_no_weights_and_no_data_are_needed(here, ann2snn):
@@ -96,7 +116,7 @@ def test_without_hardware_there_is_nothing_to_check(here, ann2snn):
     assert "--hardware v1" in done.err
 
 
-def test_hardware_of_ones_own_is_read_from_its_file(here, ann2snn):
+def test_your_own_hardware_is_read_from_its_file(here, ann2snn):
     """`ann2snn cp v1 .`, edit, check."""
     assert ann2snn("cp", "v1", ".").code == 0
     text = (here / "v1.yaml").read_text().replace("name: v1", "name: mine").replace("4: 28", "4: 15")

@@ -2,7 +2,6 @@
 
 import errno
 import importlib.util
-import io
 import json
 import os
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 from ann2snn_cli.__main__ import main
 from ann2snn_cli.commands import COMMANDS, LazyGroup
 from ann2snn_cli.commands.options import json_option, settings_options
-from ann2snn_cli.commands.render import Progress, emit, paint, percent, table, to_json
+from ann2snn_cli.commands.render import Progress, emit, percent, table, to_json
 from ann2snn_cli.errors import BadFile, HardwareViolations, UsageError, VerificationMismatch
 
 
@@ -145,18 +144,19 @@ def test_a_flag_takes_hyphens_and_underscores(flag, plant, capsys):
 
 def test_flags_become_settings_and_what_is_not_given_does_not(plant, capsys, tmp_path):
     """A flag beats --set and --config; a flag that is not given leaves theirs alone."""
-    (tmp_path / "my.yaml").write_text("threshold: {timesteps: 2, reset_mode: zero}\nfold: {batch_norm: no}\n")
-    seen = []
-    plant(
-        lambda settings, as_json: seen.append(settings), "network", "threshold", "fold", "check", "finetune"
+    (tmp_path / "my.yaml").write_text(
+        "timing: {timesteps: 2}\nneurons: {reset_mode: zero}\nfold: {batch_norm: no}\n"
     )
-    words = ["convert", "lenet", "--config", str(tmp_path / "my.yaml"), "--set", "threshold.timesteps=3"]
+    seen = []
+    sections = ("network", "timing", "neurons", "fold", "check", "finetune")
+    plant(lambda settings, as_json: seen.append(settings), *sections)
+    words = ["convert", "lenet", "--config", str(tmp_path / "my.yaml"), "--set", "timing.timesteps=3"]
     assert main([*words, "-e", "0", "--allow", "a", "--allow", "b"]) == 0
     assert main([*words, "-T", "4", "--batch_norm"]) == 0
     first, second = seen
-    assert (first.network, first.threshold.timesteps, first.threshold.reset_mode) == ("lenet", 3, "zero")
+    assert (first.network, first.timing.timesteps, first.neurons.reset_mode) == ("lenet", 3, "zero")
     assert (first.fold.batch_norm, first.finetune.epochs, first.check.allow) == (False, 0, ("a", "b"))
-    assert (second.threshold.timesteps, second.fold.batch_norm, second.finetune.epochs) == (4, True, 5)
+    assert (second.timing.timesteps, second.fold.batch_norm, second.finetune.epochs) == (4, True, 5)
 
 
 def test_a_missing_network_is_a_usage_error_unless_there_is_a_default(plant, capsys):
@@ -171,7 +171,7 @@ def test_a_missing_network_is_a_usage_error_unless_there_is_a_default(plant, cap
 
 def test_all_wrong_flags_are_listed_at_once(plant, capsys):
     """Click would stop at the first."""
-    plant(lambda settings, as_json: None, "quantize", "threshold")
+    plant(lambda settings, as_json: None, "quantize", "timing")
     assert main(["convert", "--timesteps", "0", "--weight_bitwidth", "9"]) == 2
     text = capsys.readouterr().err
     assert "--timesteps" in text
@@ -180,13 +180,14 @@ def test_all_wrong_flags_are_listed_at_once(plant, capsys):
 
 def test_the_options_of_a_command_show_their_help_and_defaults(plant, capsys):
     """The words of `config` reach --help."""
-    plant(lambda settings, as_json: None, "quantize", "threshold", "fold", "run")
+    plant(lambda settings, as_json: None, "quantize", "timing", "fold", "run")
     assert main(["convert", "--help"]) == 0
     text = capsys.readouterr().out
     assert "--weight_bitwidth N" in text
     assert "[default: 16]" in text
     assert "[default: 0]" in text
-    assert "--schedule stepwise|layerwise" in text
+    assert "--schedule auto|stepwise|layerwise" in text
+    assert "--delay N" in text
     assert "--batch_norm / --no_batch_norm" in text
     assert "--finetune_epochs" not in text
 
@@ -248,7 +249,7 @@ def test_violations_are_listed_in_text_and_json(fails, capsys):
     ("words", "said"),
     [
         (["convrt"], "did you mean convert?"),
-        (["xyz"], "there is: train, convert"),
+        (["xyz"], "choose from: train, convert"),
         (["--no-such"], "no such option"),
         (["ls", "--jsn"], "did you mean --json?"),
         (["cp"], "see `ann2snn cp --help`"),
@@ -324,27 +325,10 @@ def test_json_numbers_stay_json():
     }
 
 
-def test_colour_is_for_terminals_and_not_where_no_color_is_set(plant, capsys, monkeypatch):
-    """Escape codes reach no pipe and nobody who does not want them."""
-    plant(lambda settings, as_json: emit({}, as_json, lambda: paint("ok", "green")))
-    main(["convert"])
-    assert capsys.readouterr().out == "ok\n"
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    for expected, no_color in (("\x1b[32mok\x1b[0m\n", ""), ("ok\n", "1")):
-        monkeypatch.setenv("NO_COLOR", no_color)
-        monkeypatch.setattr("sys.stdout", _Terminal())
-        main(["convert"])
-        assert sys.stdout.getvalue() == expected
-
-
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def test_progress_is_lines_where_there_is_no_terminal(capsys):
     """A log gets one line an epoch and no bar; stdout gets nothing."""
-    with Progress("finetune", total=2) as progress:
+    with Progress() as progress:
+        progress.begin("finetune", steps=2)
         progress.advance()
         progress.line("epoch 1/1  loss 0.5")
     out, err = capsys.readouterr()

@@ -10,14 +10,16 @@ import pytest
 import torch
 import yaml
 
+from ann2snn_cli.config import delay_name
 from ann2snn_cli.stages.export import pth
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.twins import replay
 
 FIELDS = {
-    "schema", "network", "dataset", "test_samples", "accuracy", "layerwise_differs_from_quantized",
-    "largest_output_error", "timesteps", "schedule", "latency_steps", "latency", "firing_rate",
-    "spikes_per_sample", "hardware", "notes", "weights", "settings", "files",
+    "schema", "network", "dataset", "test_samples", "metric", "accuracy", "scores",
+    "layerwise_differs_from_quantized", "largest_output_error", "timesteps", "delay", "schedule",
+    "latency_steps", "latency", "damage", "firing_rate", "spikes_per_sample", "engine", "engine_reason",
+    "hardware", "notes", "weights", "settings", "files",
 }  # fmt: skip
 TINY = ("convert", "./tiny.py", "--batch_size", "16", "--vectors", "2")
 
@@ -33,7 +35,7 @@ def test_the_document_has_the_promised_fields(example):
     assert list(document["accuracy"]) == ["ann", "quantized", "stepwise", "layerwise"]
     assert all(0 <= value <= 1 for value in document["accuracy"].values())
     assert document["latency_steps"] == document["latency"]["stepwise"]["latency_steps"] == 16
-    assert document["latency"]["layerwise"]["latency_steps"] == 6 * 16
+    assert document["latency"]["layerwise"]["latency_steps"] == 16 + 6 * 16
     assert list(document["firing_rate"])[:2] == ["relu1", "pool1.neurons"]
     assert all(0 < rate < 1 for rate in document["firing_rate"].values())
     hardware = document["hardware"]
@@ -98,7 +100,7 @@ def test_the_pth_says_where_it_came_from(example):
     """Network, data, checkpoint, settings, accuracies, tool."""
     folder, document = example
     provenance = torch.load(folder / "example_net_snn.pth", weights_only=True)["provenance"]
-    for name in ("network", "dataset", "weights", "settings", "accuracy"):
+    for name in ("network", "dataset", "weights", "settings", "scores", "damage"):
         assert provenance[name] == document[name]
     assert provenance["tool"].startswith("ann2snn ")
     assert len(provenance["weights"]["sha256"]) == 64
@@ -185,7 +187,7 @@ def test_the_golden_values_are_those_that_are_written_down():
     [("debug_net0", "debug0"), ("debug_net1", "debug0"), ("debug_net2", "debug1"), ("debug_net3", "debug2")],
 )
 def test_a_debug_network_converts_simulates_and_meets_its_golden_values(name, dataset, here, ann2snn):
-    """8 bits and 64 steps come within 3 % of the largest value, in both schedules."""
+    """8 bits and 64 steps come within 3 % of the largest value, whatever the delay."""
     words = ("-e", "0", "--dataset", dataset, "--weight_bitwidth", "8", "-T", "64", "--mode", "max")
     document = ann2snn("convert", name, *words, "--json").document
     assert document["accuracy"] == dict.fromkeys(("ann", "quantized", "stepwise", "layerwise"))
@@ -193,9 +195,9 @@ def test_a_debug_network_converts_simulates_and_meets_its_golden_values(name, da
     assert ann2snn("simulate", f"{name}_snn.pth").code == 0
     graph, _ = pth.load(here / f"{name}_snn.pth")
     wanted = golden(name)
-    for schedule in ("stepwise", "layerwise"):
-        (output,) = simulate(graph, torch.ones(1, *graph.inputs[0].shape), schedule=schedule).outputs
-        assert float((output[0] - wanted).abs().max() / wanted.max()) < 0.03, schedule
+    for delay in (0, 32, 64):
+        (output,) = simulate(graph, torch.ones(1, *graph.inputs[0].shape), delay=delay).outputs
+        assert float((output[0] - wanted).abs().max() / wanted.max()) < 0.03, delay
 
 
 def test_a_debug_network_of_one_weight_is_exact(here, ann2snn):
@@ -352,6 +354,9 @@ def test_overwrite_replaces_what_is_not_ours(tiny, ann2snn):
         ("--channel_wise",),
         ("--reset_mode", "zero"),
         ("--schedule", "layerwise"),
+        ("--delay", "3"),
+        ("--delay", "16", "--schedule", "layerwise"),
+        ("--engine", "reference"),
         ("--rounding", "bias"),
         ("--rounding", "none"),
         ("--pooling", "spiking"),
@@ -363,22 +368,79 @@ def test_overwrite_replaces_what_is_not_ours(tiny, ann2snn):
     ],
 )
 def test_every_option_converts(words, tiny, ann2snn):
-    """A whole run each; reset to zero says what its layerwise accuracy is worth."""
+    """A whole run each; reset to zero says that its layerwise accuracy means nothing."""
     document = ann2snn(*TINY, "-e", "0", *words, "--json").document
     assert document["test_samples"] == 30
-    assert document["schedule"] == ("layerwise" if "layerwise" in words else "stepwise")
+    delay = 16 if "layerwise" in words else 3 if "3" in words else 0
+    assert (document["delay"], document["schedule"]) == (delay, delay_name(delay, document["timesteps"]))
+    assert document["engine"] == "reference"
     assert bool(document["layerwise_differs_from_quantized"]) <= ("zero" in words or "32" in words)
     assert any("reset to zero" in note for note in document["notes"]) == ("zero" in words)
 
 
-def test_layerwise_latency_is_depth_times_steps(tiny, ann2snn):
-    """One sample needs a pass of T steps for each layer of neurons, honestly said."""
-    document = ann2snn(*TINY, "-e", "0", "-T", "8", "--schedule", "layerwise", "--json").document
-    assert document["latency_steps"] == 1 * 8
-    spiking = ann2snn(
-        *TINY, "-e", "0", "-T", "8", "--schedule", "layerwise", "--pooling", "spiking", "--json"
-    ).document  # fmt: skip
-    assert spiking["latency_steps"] == 2 * 8
+def test_latency_is_t_and_the_delay_of_every_layer_of_neurons(tiny, ann2snn):
+    """Each population waits D steps, then the read-out takes T: in the report, by name, and in the table."""
+    words = (*TINY, "-e", "0", "-T", "8", "--vectors", "0")
+    document = ann2snn(*words, "--schedule", "layerwise", "--json").document
+    assert document["latency_steps"] == 8 + 1 * 8
+    done = ann2snn(*words, "--delay", "3", "--pooling", "spiking", "--json")
+    document = done.document
+    assert list(document["accuracy"]) == ["ann", "quantized", "stepwise", "layerwise", "delay_3"]
+    steps = {name: each["latency_steps"] for name, each in document["latency"].items()}
+    assert steps == {"stepwise": 8, "layerwise": 8 + 2 * 8, "delay_3": 8 + 2 * 3}
+    assert document["latency_steps"] == 8 + 2 * 3
+    assert document["latency"]["delay_3"]["steps_per_sample_single_buffered"] == 8 + 3
+    lines = ann2snn(*words, "--delay", "3", "--pooling", "spiking").out.splitlines()
+    (delayed,) = [line.split() for line in lines if line.startswith("SNN delay 3")]
+    assert delayed[-2:] == ["3", "14"]
+
+
+def test_the_snn_that_is_written_has_the_delay_that_was_asked_for(tiny, ann2snn):
+    """The .pth, and the score of that delay, which another engine run of the file finds again."""
+    document = ann2snn(*TINY, "-e", "0", "-T", "6", "--delay", "2", "--json").document
+    graph, _ = pth.load(tiny / "tiny_snn.pth")
+    assert graph.timing.delay == 2
+    again = ann2snn("simulate", "tiny_snn.pth", "--json").document
+    assert again["accuracy"]["delay_2"] == document["accuracy"]["delay_2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--delay", "5", "--schedule", "layerwise"), "the delay is 5, and the schedule layerwise"),
+        (("--delay", "9"), "the delay is 9; it must be a whole number from 0 to 8"),
+        (("--engine", "fast"), "unknown engine 'fast'"),
+        (("--allow", "nonsense"), "unknown hardware rule 'nonsense'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_before_any_work(words, said, tiny, ann2snn):
+    """In words, with what there is to choose from."""
+    done = ann2snn(*TINY, "-T", "8", *words)
+    assert done.code == 2
+    assert f"error: {said}" in done.err
+    assert "remedy: " in done.err
+    assert "trace" not in done.err
+
+
+def test_a_conversion_measures_its_own_damage(tiny, ann2snn):
+    """In the report and the summary; above the limit a warning names the layer, and --strict exits with 3."""
+    fine = ann2snn(*TINY, "-e", "0", "--weight_bitwidth", "8", "-T", "32", "--strict", "--json")
+    assert fine.code == 0
+    damage = fine.document["damage"]
+    assert 0 < damage["quantized"] < 0.25
+    assert (damage["limit"], damage["is_large"], damage["warning"], damage["layer"]) == (0.25, False, "", "")
+    words = (*TINY, "-e", "0", "--weight_bitwidth", "1", "-T", "1", "--vectors", "0")
+    done = ann2snn(*words, "--json")
+    assert done.code == 0
+    damage = done.document["damage"]
+    assert damage["is_large"]
+    assert damage["layer"] in ("1", "4")
+    assert f"first at {damage['layer']}" in damage["warning"]
+    assert "try more --weight_bitwidth, --channel_wise or another --mode" in damage["warning"]
+    strict = ann2snn(*words, "--strict")
+    assert strict.code == 3
+    assert f"warning: {damage['warning']}" in strict.out
+    assert (tiny / "tiny_snn.pth").is_file()
 
 
 def test_more_vectors_than_samples_are_all_of_them(tiny, ann2snn):
@@ -392,7 +454,7 @@ def test_more_vectors_than_samples_are_all_of_them(tiny, ann2snn):
 
 def test_the_settings_of_a_config_are_taken_and_flags_come_on_top(tiny, ann2snn):
     """defaults < config < --set < flags."""
-    (tiny / "my.yaml").write_text("network: ./tiny.py\nfinetune: {epochs: 0}\nthreshold: {timesteps: 3}\n")
+    (tiny / "my.yaml").write_text("network: ./tiny.py\nfinetune: {epochs: 0}\ntiming: {timesteps: 3}\n")
     document = ann2snn("convert", "--config", "my.yaml", "--json").document
     assert (document["network"], document["timesteps"]) == ("tiny", 3)
     assert ann2snn("convert", "--config", "my.yaml", "-T", "5", "--json").document["timesteps"] == 5

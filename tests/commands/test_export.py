@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-FIELDS = {"schema", "snn", "schedule", "timesteps", "files", "notes"}
+FIELDS = {"schema", "snn", "delay", "schedule", "timesteps", "files", "notes"}
 
 
 @pytest.fixture
@@ -74,14 +74,15 @@ def test_several_formats_at_once(converted, ann2snn):
     assert ann2snn("verify", "tiny_snn_pack", "--backend", "numpy").code == 0
 
 
-def test_the_other_schedule_may_be_asked_for(converted, ann2snn):
-    """The .pth keeps its own."""
-    assert (
-        ann2snn("export", "tiny_snn.pth", "--schedule", "layerwise", "--json").document["schedule"]
-        == "layerwise"
-    )
-    assert manifest(converted)["contract"]["schedule"] == "layerwise"
-    assert torch.load(converted / "tiny_snn.pth")["contract"]["schedule"] == "stepwise"
+@pytest.mark.parametrize(
+    ("words", "delay"), [(("--schedule", "layerwise"), 3), (("--delay", "2"), 2), (("--delay", "0"), 0)]
+)
+def test_another_delay_may_be_asked_for(words, delay, converted, ann2snn):
+    """By name or by number; the .pth keeps its own."""
+    document = ann2snn("export", "tiny_snn.pth", *words, "--samples", "1", "--json").document
+    assert document["delay"] == delay
+    assert manifest(converted)["contract"]["delay"] == delay
+    assert torch.load(converted / "tiny_snn.pth")["contract"]["delay"] == 0
 
 
 def test_the_onnx_file_is_the_network(converted, ann2snn):

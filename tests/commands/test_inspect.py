@@ -29,7 +29,7 @@ def test_an_snn_is_shown_with_its_contract_and_integers(example, in_folder, ann2
         text = ann2snn("inspect", "example_net_snn.pth").out
     assert document["level"] == "SPIKING"
     assert document["contract"] == {
-        "timesteps": 16, "reset_mode": "subtraction", "schedule": "stepwise", "rounding": "potential",
+        "timesteps": 16, "reset_mode": "subtraction", "delay": 0, "rounding": "potential",
     }  # fmt: skip
     assert document["provenance"]["network"] == "example_net"
     relu1 = next(node for node in document["nodes"] if node["node"] == "relu1")

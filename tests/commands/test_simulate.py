@@ -5,8 +5,9 @@ import pytest
 from ann2snn_cli.errors import VerificationMismatch
 
 FIELDS = {
-    "schema", "snn", "dataset", "test_samples", "schedule", "timesteps", "accuracy", "accuracy_by_step",
-    "latency_steps", "latency", "firing_rate", "spikes_per_sample",
+    "schema", "snn", "dataset", "delay", "schedule", "timesteps", "test_samples", "metric", "accuracy",
+    "scores", "accuracy_by_step", "layerwise_differs_from_quantized", "latency_steps", "latency",
+    "firing_rate", "spikes_per_sample", "engine", "engine_reason",
 }  # fmt: skip
 
 
@@ -31,25 +32,53 @@ def test_it_finds_what_the_conversion_found(converted, ann2snn):
 
 
 def test_accuracy_against_time_ends_at_the_accuracy(converted, ann2snn):
-    """One number a step, in the schedule that is shown."""
-    for schedule in ("stepwise", "layerwise"):
-        document = ann2snn("simulate", "tiny_snn.pth", "--schedule", schedule, "--json").document
+    """One number a step, at the delay that is asked for, by name or by number."""
+    for flag, value, name in (
+        ("--schedule", "stepwise", "stepwise"),
+        ("--schedule", "layerwise", "layerwise"),
+        ("--delay", "6", "layerwise"),
+        ("--delay", "2", "delay_2"),
+    ):
+        document = ann2snn("simulate", "tiny_snn.pth", flag, value, "--json").document
         assert len(document["accuracy_by_step"]) == 6
-        assert document["accuracy_by_step"][-1] == document["accuracy"][schedule]
-        assert document["schedule"] == schedule
+        assert document["accuracy_by_step"][-1] == document["accuracy"][name]
+        assert document["schedule"] == name
+    assert list(document["accuracy"]) == ["quantized", "stepwise", "layerwise", "delay_2"]
+
+
+def test_a_delay_that_cannot_be_is_refused(converted, ann2snn):
+    """More than the T of the file, or a name that says another number."""
+    for words, said in (
+        (("--delay", "7"), "the delay is 7; it must be a whole number from 0 to 6"),
+        (("--delay", "2", "--schedule", "layerwise"), "the delay is 2, and the schedule layerwise"),
+    ):
+        done = ann2snn("simulate", "tiny_snn.pth", *words)
+        assert (done.code, said in done.err) == (2, True)
+
+
+def test_an_engine_may_be_asked_for(converted, ann2snn):
+    """And is named in the report; one that does not exist is answered with those that do."""
+    document = ann2snn("simulate", "tiny_snn.pth", "--engine", "reference", "--json").document
+    assert (document["engine"], document["engine_reason"]) == ("reference", "it was asked for")
+    done = ann2snn("simulate", "tiny_snn.pth", "--engine", "refrence")
+    assert (done.code, "did you mean reference?" in done.err) == (2, True)
 
 
 def test_other_batches_change_nothing(converted, ann2snn):
     """A result does not depend on how many samples go together."""
     one = ann2snn("simulate", "tiny_snn.pth", "--test_batch_size", "1", "--json").document
-    assert one == ann2snn("simulate", "tiny_snn.pth", "--json").document
+    all_together = ann2snn("simulate", "tiny_snn.pth", "--json").document
+    for variant, scores in one.pop("scores").items():  # a mean loss is rounded batch by batch
+        assert scores == pytest.approx(all_together["scores"][variant])
+    del all_together["scores"]
+    assert one == all_together
 
 
 def test_the_text_has_the_curve_and_the_rates(converted, ann2snn):
     """What a person reads."""
     done = ann2snn("simulate", "tiny_snn.pth")
     assert done.code == 0
-    assert "tiny_snn.pth on npz:tiny.npz: 30 test samples, stepwise, 6 timesteps" in done.out
+    assert "tiny_snn.pth on npz:tiny.npz: 30 test samples, 6 timesteps, delay 0" in done.out
     for said in ("step  accuracy", "firing rate", "spikes a sample"):
         assert said in done.out
 
@@ -67,5 +96,5 @@ def test_a_mismatch_of_the_twins_is_exit_code_4(converted, ann2snn, monkeypatch)
     def disagree(graph, result):
         raise VerificationMismatch("they differ", remedy="report it")
 
-    monkeypatch.setattr("ann2snn_cli.pipeline.refuse_mismatch", disagree)
+    monkeypatch.setattr("ann2snn_cli.workflows.simulate.refuse_mismatch", disagree)
     assert ann2snn("simulate", "tiny_snn.pth").code == 4

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ann2snn_cli import verification
 from ann2snn_cli.twins import replay
+from ann2snn_cli.twins.twin import C
+from ann2snn_cli.workflows import verify
 
 FIELDS = {"schema", "pack", "ok", "problems", "backends"}
 RUN_FIELDS = {
@@ -17,7 +18,7 @@ RUN_FIELDS = {
 }  # fmt: skip
 
 
-class Gone(verification.Backend):
+class Gone(C):
     """A backend whose tool is not there."""
 
     def unavailable(self) -> str:
@@ -26,13 +27,13 @@ class Gone(verification.Backend):
 
 def missing(name: str) -> str:
     """Why a backend cannot run here."""
-    return verification.BACKENDS[name].unavailable()
+    return verify.TWINS[name].unavailable()
 
 
 def backends() -> list:
     """All of them; those that are missing here are skipped, and say what is missing."""
     found = []
-    for name in verification.BACKENDS:
+    for name in verify.TWINS:
         reason = missing(name)
         # Verilator compiles for ten seconds a pack: one test of its own is enough
         skip = reason or ("it has a test of its own" if name == "verilator" else "")
@@ -197,11 +198,11 @@ def change(pack: Path) -> None:
 
 
 def test_a_pth_is_packed_for_the_check(packs, in_folder, ann2snn):
-    """Both schedules, from the file alone; nothing is left behind."""
+    """At any delay, from the file alone; nothing is left behind."""
     before = sorted(path.name for path in packs.iterdir())
     with in_folder(packs):
-        for schedule in ("stepwise", "layerwise"):
-            words = ("verify", "tiny_snn.pth", "--samples", "2", "--schedule", schedule, "--backend", "numpy")
+        for delay in (("--schedule", "stepwise"), ("--schedule", "layerwise"), ("--delay", "1")):
+            words = ("verify", "tiny_snn.pth", "--samples", "2", *delay, "--backend", "numpy")
             document = ann2snn(*words, "--json").document
             assert document["ok"]
             assert document["backends"][0]["samples"][:3] == ["test_0000", "test_0001", "zeros"]
@@ -233,8 +234,8 @@ def test_faults_are_judged_and_survivors_listed(pack, ann2snn):
 
 def test_all_says_what_it_skips(pack, ann2snn, monkeypatch):
     """A backend that is missing is no failure, but it is not silent either."""
-    both = {"numpy": verification.BACKENDS["numpy"], "c": Gone("c")}
-    monkeypatch.setattr(verification, "BACKENDS", both)
+    both = {"numpy": verify.TWINS["numpy"], "c": Gone()}
+    monkeypatch.setattr(verify, "TWINS", both)
     done = ann2snn("verify", str(pack), "--backend", "all")
     assert done.code == 0
     assert "no C compiler was found" in done.out
@@ -243,7 +244,7 @@ def test_all_says_what_it_skips(pack, ann2snn, monkeypatch):
 
 def test_a_backend_that_is_asked_for_must_run(pack, ann2snn, monkeypatch):
     """Named alone, a missing backend is an error with its remedy; nothing verified is never success."""
-    monkeypatch.setattr(verification, "BACKENDS", {"c": Gone("c")})
+    monkeypatch.setattr(verify, "TWINS", {"c": Gone()})
     done = ann2snn("verify", str(pack), "--backend", "c")
     assert done.code == 2
     assert "remedy: no C compiler was found: apt-get install gcc" in done.err
@@ -255,7 +256,7 @@ def test_samples_that_do_not_fit_the_clocks_are_left_out(pack, ann2snn, monkeypa
     reason = missing("iverilog")
     if reason:
         pytest.skip(reason)
-    clocks = verification.BACKENDS["iverilog"].clocks(replay.read(pack))
+    clocks = verify.TWINS["iverilog"].clocks(replay.read(pack))
     words = ("verify", str(pack), "--backend", "iverilog", "--json", "--max_clocks")
     assert len(ann2snn(*words, str(2 * clocks)).document["backends"][0]["samples"]) == 2
     (run,) = ann2snn(*words, str(clocks - 1)).document["backends"]

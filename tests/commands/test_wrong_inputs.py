@@ -99,13 +99,13 @@ def test_a_checkpoint_that_is_not_there_is_named(name, refused):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--timesteps", "0"), "threshold.timesteps is 0; it must be a whole number, 1 or more"),
+        (("--timesteps", "0"), "timing.timesteps is 0; it must be a whole number, 1 or more"),
         (("--weight_bitwidth", "9"), "quantize.weight_bitwidth is 9; it must be 1 to 8 bits, or 32 (floats)"),
         (("--weight_bitwidth", "four"), "quantize.weight_bitwidth is four"),
         (("--calibration_samples", "0"), "data.calibration_samples is 0"),
         (("--mode", "101%"), "calibrate.mode is 101%"),
-        (("--schedule", "backwards"), "threshold.schedule is backwards"),
-        (("--reset_mode", "soft"), "threshold.reset_mode is soft"),
+        (("--schedule", "backwards"), "timing.schedule is backwards"),
+        (("--reset_mode", "soft"), "neurons.reset_mode is soft"),
         (("--device", "tpu"), "run.device is tpu"),
         (("--seed", "-1"), "run.seed is -1"),
         (("--set", "quantize.bits=3"), "quantize.bits is not a setting"),
@@ -134,7 +134,7 @@ def test_a_config_that_is_no_yaml_is_refused_with_its_line(refused, tiny):
 def test_an_unknown_config_and_hardware_get_the_nearest_name(refused):
     """Both are looked up by name."""
     assert "did you mean example_net?" in refused(2, *convert("--config", "exmple_net"))["remedy"]
-    assert "there is: v1" in refused(2, *convert("--hardware", "v2"))["remedy"]
+    assert "choose from: v1" in refused(2, *convert("--hardware", "v2"))["remedy"]
 
 
 def test_an_unknown_dataset_gets_the_nearest_name(refused):

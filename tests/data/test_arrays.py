@@ -131,6 +131,21 @@ def test_own_loader_of_data(tmp_path):
     assert isinstance(data.load("debug0"), data.Data)
 
 
+def test_own_loader_of_another_task(tmp_path):
+    """A Data with two inputs by name, labels in a dict, and a task of the user's own."""
+    body = """from ann2snn_cli.data.samples import from_tensors
+    class Ranking:
+        name = headline = "ranking"
+        def count_classes(self, labels, most):
+            return 0
+    split = {"user": torch.ones(4, 3), "item": torch.ones(4, 5)}, {"rank": torch.rand(4)}
+    return from_tensors("pairs", split, split, task=Ranking())"""
+
+    loaded = data.load(loader(tmp_path, body))
+
+    assert (loaded.input_shapes, loaded.task.name) == ({"user": (3,), "item": (5,)}, "ranking")
+
+
 def test_own_loader_in_a_module(tmp_path, monkeypatch):
     """A module of the working directory is named with a colon, too."""
     loader(tmp_path, "return torch.ones(2, 3), [0, 1], torch.ones(2, 3), [0, 1]")

@@ -1,10 +1,12 @@
 """Batches: every order follows from a seed alone, and what cannot be a dataset is refused in one sentence."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ann2snn_cli.data.samples import Data, TensorSplit, from_tensors, split_indices
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.errors import BadData, UsageError
 
 
 def numbered(samples=10, **more):
@@ -170,6 +172,136 @@ def test_label_beyond_the_named_classes():
     """Where the number of classes is known, a label beyond it is refused."""
     with pytest.raises(BadData, match="label 3 is out of range"):
         from_tensors("mine", (X, Y), (X, Y), classes=3)
+
+
+# Several inputs, and other labels than classes --------------------------------------------------------
+
+
+def two_inputs(form, samples=10):
+    """An image of bytes and a vector of floats, both telling the sample's number; labels as well."""
+    numbers = torch.arange(samples)
+    image = numbers.to(torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
+    vector = numbers.double().reshape(-1, 1).repeat(1, 3)
+    return ((image, vector) if form == "tuple" else {"image": image, "vector": vector}), numbers
+
+
+@pytest.mark.parametrize("form", ["tuple", "dict"])
+def test_inputs_of_a_sample_stay_together(form):
+    """In every split and order each input belongs to the label; bytes become fractions, floats float32."""
+    data = from_tensors("two", two_inputs(form), two_inputs(form, 4))
+    every = [data.train_batches(3, 0, 0), data.test_batches(3), data.calibration_batches(5, 3, 0)]
+
+    for batches, count in zip(every, (10, 4, 5), strict=True):
+        seen = list(batches)
+        assert sum(len(y) for _, y in seen) == count
+        for x, y in seen:
+            image, vector = x if form == "tuple" else (x["image"], x["vector"])
+            assert (image[:, 0, 1, 1] * 255).round().tolist() == vector[:, 2].tolist() == y.tolist()
+            assert image.dtype == vector.dtype == torch.float32
+
+
+def test_shapes_of_several_inputs():
+    """In order or by name; the shape of the one input is asked in vain."""
+    in_order = from_tensors("two", two_inputs("tuple"), two_inputs("tuple"))
+    by_name = from_tensors("two", two_inputs("dict"), two_inputs("dict"))
+
+    assert in_order.input_shapes == ((1, 2, 2), (3,))
+    assert by_name.input_shapes == {"image": (1, 2, 2), "vector": (3,)}
+    assert numbered().input_shapes == ((1, 2, 2),)
+    with pytest.raises(BadData, match="2 inputs, where one is expected"):
+        _ = by_name.input_shape
+
+
+@pytest.mark.parametrize("change", [{"mean": (0.5,), "std": (1.0,)}, {"augmented": True}])
+def test_images_alone_are_normalised_and_moved(change):
+    """With several inputs nobody could say which of them is meant."""
+    data = from_tensors("two", two_inputs("tuple"), two_inputs("tuple"))
+    with pytest.raises(BadData, match="has 2 inputs"):
+        replace(data, **change)
+
+
+@pytest.mark.parametrize(
+    ("x", "what"),
+    [
+        ((X, X[:3]), r"test: 4 samples in x\[0\] and 3 in x\[1\]"),
+        ((X, X.long()), r"test: x\[1\] is int64"),
+        ({"a": X, "b": X / 0}, r"test: x\['b'\] holds NaN"),
+        ((X, (X, X)), "holds more than tensors"),
+        ({}, "or none"),
+        ({"a": X, "b": "text"}, r"x\['b'\] is no tensor"),
+        ({"a": X, "c": X}, r"differ in shape: \{'a': \(1, 2, 2\), 'b': .* and .*'c'"),
+        ((X, X), "differ in shape"),
+    ],
+)
+def test_refusals_of_several_inputs(x, what):
+    """The input is named as Python would write it."""
+    with pytest.raises(BadData, match=what) as caught:
+        from_tensors("mine", ({"a": X, "b": X}, Y), (x, Y), where="here")
+    assert caught.value.where == "here"
+    assert caught.value.remedy
+
+
+class Anything:
+    """A task that takes every label."""
+
+    name = headline = "anything"
+
+    def count_classes(self, labels, most):
+        return 0
+
+
+def boxes(samples=4):
+    """Labels as detection has them: floats, a map of bytes, a pair."""
+    numbers = torch.arange(samples)
+    return {
+        "box": numbers[:, None] * 0.5,
+        "map": numbers.to(torch.uint8)[:, None],
+        "pair": (numbers, -numbers),
+    }
+
+
+def test_labels_may_be_any_tree():
+    """They come as they were given, in the order of their samples."""
+    data = from_tensors("boxes", (X, boxes()), (X, boxes()), task=Anything())
+    ((_, given),) = data.train_batches(4, 0, 0)
+    order = given["pair"][0]
+
+    assert (data.train_size, data.classes) == (4, 0)
+    assert sorted(order.tolist()) == [0, 1, 2, 3]
+    assert order.tolist() != [0, 1, 2, 3]
+    assert torch.equal(given["pair"][1], -order)
+    assert torch.equal(given["box"], order[:, None] * 0.5)
+    assert torch.equal(given["map"], order.to(torch.uint8)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        (boxes() | {"map": torch.zeros(3, 1)}, r"test: 4 samples in y\['box'\] and 3 in y\['map'\]"),
+        (boxes(3), r"test: 4 samples in x and 3 labels in y\['box'\]"),
+        ({"box": torch.tensor(1.0)}, r"y\['box'\] is a single number"),
+        ([], "y holds no tensor"),
+    ],
+)
+def test_refusals_of_trees_of_labels(labels, what):
+    """Every tensor has an entry for each sample."""
+    with pytest.raises(BadData, match=what):
+        from_tensors("boxes", (X, boxes()), (X, labels), task=Anything())
+
+
+def test_only_images_with_classes_are_moved():
+    """The labels of another task may say where in the image something is."""
+    data = from_tensors("boxes", (X, boxes()), (X, boxes()), task=Anything())
+    with pytest.raises(BadData, match="would move without their labels"):
+        replace(data, augmented=True)
+
+
+def test_an_unknown_task_is_refused_at_once():
+    """Not when it is used; the nearest is named."""
+    with pytest.raises(UsageError, match="unknown task 'clasification'"):
+        from_tensors("mine", (X, Y), (X, Y), task="clasification")
+    with pytest.raises(UsageError, match="unknown task"):
+        replace(numbered(), task="clasification")
 
 
 def test_split_is_fixed_and_complete():

@@ -225,6 +225,41 @@ def test_all_batches_decide_on_the_input():
     assert (op.low, op.high) == (-127, 127)
 
 
+# Several inputs -------------------------------------------------------------------------------------
+
+
+def two_inputs():
+    """relu(a) + relu(b), each with a population of its own."""
+    nodes = (
+        Node("a", Input(), (), (4,)),
+        Node("b", Input(), (), (2, 2)),
+        Node("relu_a", Relu(), ("a",), (4,)),
+        Node("relu_b", Relu(), ("b",), (2, 2)),
+    )
+    return Graph(nodes, ("relu_a", "relu_b"), Level.FOLDED)
+
+
+@pytest.mark.parametrize("form", ["tuple", "dict"])
+def test_every_input_has_the_samples_that_are_its_own(form):
+    """A tuple in order, or a dict in another: clips and units follow the largest value of their own input."""
+    a, b = values().float().reshape(-1, 4), 7.3 * values(seed=1).float().reshape(-1, 2, 2) - 1
+    parts = zip(a.split(100), b.split(100), strict=True)
+    batches = [part if form == "tuple" else {"b": part[1], "a": part[0]} for part in parts]
+
+    graph = calibrate(two_inputs(), batches, mode="max")
+
+    for name, x, low, high in (("a", a, 0, 255), ("b", b, -127, 127)):
+        assert float(graph[f"relu_{name}"].op.clip) == float(x.max())
+        assert (graph[name].op.low, graph[name].op.high) == (low, high)
+        assert graph[name].op.unit == pytest.approx(float(x.max()) / high, rel=1e-6)
+
+
+def test_inputs_that_differ_in_length_are_refused():
+    """Both are named, with how many samples each has."""
+    with pytest.raises(BadData, match=r"3 samples in x\[0\] and 2 in x\[1\]"):
+        calibrate(two_inputs(), [(torch.rand(3, 4), torch.rand(2, 2, 2))])
+
+
 # Refusals ------------------------------------------------------------------------------------------
 
 

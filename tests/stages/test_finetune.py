@@ -7,13 +7,16 @@ from ann2snn_cli.errors import BadFile, BadWeights
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.integers import integers
-from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
+from ann2snn_cli.ir.ops import Add, Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.calibrate import calibrate
-from ann2snn_cli.stages.quantize.finetune import Finetuning, cross_entropy, finetune
+from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.stages.threshold import threshold
+from ann2snn_cli.tasks import task_named
+
+TASK = task_named("classification")
 
 
 def samples(count=96, seed=0):
@@ -56,7 +59,9 @@ def batches(epoch):
 def trained(recipe, **options):
     """The graph after finetuning, and its reports."""
     reports = []
-    graph = finetune(quantized(), batches, recipe, report=reports.append, **options)
+    graph = finetune(
+        quantized(), batches, recipe, loss=TASK.loss, metric=TASK.metric, report=reports.append, **options
+    )
     return graph, reports
 
 
@@ -78,7 +83,9 @@ def test_the_loss_falls():
     graph, reports = trained(Finetuning(epochs=6, lr=0.2))
 
     assert reports[-1].loss < reports[0].loss / 2
-    assert reports[-1].accuracy > max(0.8, reports[0].accuracy)
+    assert reports[-1].results["accuracy"] > max(0.8, reports[0].results["accuracy"])
+    assert [report.samples for report in reports] == [96] * 6
+    assert [report.lr for report in reports] == [Finetuning(epochs=6, lr=0.2).lr_at(e) for e in range(6)]
     assert [(report.epoch, report.epochs) for report in reports] == [(epoch, 6) for epoch in range(1, 7)]
     moved = {key for key, value in learned(graph).items() if not torch.equal(value, learned(before)[key])}
     assert moved == set(learned(before)) == {
@@ -91,7 +98,7 @@ def test_what_finetune_was_handed_stays():
     graph = quantized()
     before = {key: value.clone() for key, value in learned(graph).items()}
 
-    finetune(graph, batches, Finetuning(epochs=1, lr=0.1))
+    finetune(graph, batches, Finetuning(epochs=1, lr=0.1), loss=TASK.loss, metric=TASK.metric)
 
     assert all(torch.equal(value, before[key]) for key, value in learned(graph).items())
 
@@ -143,7 +150,10 @@ def test_a_state_of_another_network_is_refused():
 @pytest.mark.parametrize(("bits", "timesteps"), [(1, 4), (2, 4), (4, 16), (8, 5)])
 def test_the_trained_network_is_the_exported_one(bits, timesteps, channel_wise):
     """The counts of the training forward are those of the integers, and of layerwise spikes."""
-    graph = finetune(quantized(bits, timesteps, channel_wise), batches, Finetuning(epochs=1, lr=0.02))
+    graph = finetune(
+        quantized(bits, timesteps, channel_wise), batches, Finetuning(epochs=1, lr=0.02),
+        loss=TASK.loss, metric=TASK.metric,
+    )  # fmt: skip
     x = samples(64, seed=9)[0]
     with_gradients = graph.map_tensors(lambda tensor: tensor.clone().requires_grad_())
     trained_counts, exported_counts, spikes = {}, {}, {}
@@ -183,23 +193,54 @@ def test_divergence_is_reported():
     with pytest.raises(BadWeights, match="diverged") as caught:
         finetune(
             quantized(), batches, Finetuning(epochs=3, lr=7.5),
-            loss=lambda outputs, target: outputs[0].sum() * float("inf"),
+            loss=lambda outputs, target: outputs[0].sum() * float("inf"), metric=TASK.metric,
         )  # fmt: skip
 
     assert "epoch 1" in caught.value.where
     assert "7.5" in caught.value.remedy
 
 
-def test_the_loss_of_several_outputs_is_their_sum():
-    """An auxiliary head counts like the main one."""
-    outputs, target = (
-        torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),
-        torch.tensor([0, 1, 2, 0]),
+def two_inputs(x):
+    """The samples of `samples` as the two halves that the graph of `halves` takes."""
+    return x[:, 0, :2].flatten(1), x[:, 0, 2:].flatten(1)
+
+
+def halves():
+    """A classifier of two inputs a and b, QUANTIZED: a layer each, their sum, a ReLU, a layer."""
+    generator = torch.Generator().manual_seed(1)
+    weights = [torch.randn(*shape, generator=generator) * 0.4 for shape in ((6, 8), (6, 8), (3, 6))]
+    nodes = (
+        Node("a", Input(), (), (8,)),
+        Node("b", Input(), (), (8,)),
+        Node("left", Linear(weights[0]), ("a",), (6,)),
+        Node("right", Linear(weights[1]), ("b",), (6,)),
+        Node("sum", Add(), ("left", "right"), (6,)),
+        Node("relu", Relu(bias=torch.zeros(6)), ("sum",), (6,)),
+        Node("fc", Linear(weights[2]), ("relu",), (3,)),
+        Node("out", Integrate(torch.zeros(3)), ("fc",), (3,)),
     )
+    graph = calibrate(Graph(nodes, ("out",), Level.FOLDED), [two_inputs(samples()[0])])
+    return quantize(graph, Contract(4), weight_bitwidth=4)
 
-    one, two = cross_entropy((outputs,), target), cross_entropy((outputs, outputs), target)
 
-    assert float(two) == pytest.approx(2 * float(one))
+def test_samples_of_several_inputs_train_it_in_order_or_by_name():
+    """A tuple, and a dict in another order: the same graph to the last bit, and the loss falls."""
+    reports = []
+
+    def trained_by(form):
+        def give(epoch):
+            return ((form(*two_inputs(x)), y) for x, y in batches(epoch))
+
+        return finetune(
+            halves(), give, Finetuning(epochs=6, lr=0.3), loss=TASK.loss, metric=TASK.metric,
+            report=reports.append,
+        )  # fmt: skip
+
+    in_order, by_name = trained_by(lambda a, b: (a, b)), trained_by(lambda a, b: {"b": b, "a": a})
+
+    assert all(torch.equal(value, learned(by_name)[key]) for key, value in learned(in_order).items())
+    assert reports[5].loss < 0.8 * reports[0].loss
+    assert [report.samples for report in reports] == [96] * 12
 
 
 def test_weights_at_the_edge_of_their_grid_go_on_learning():
@@ -207,7 +248,7 @@ def test_weights_at_the_edge_of_their_grid_go_on_learning():
     graph = quantized(bits=2, timesteps=16).map_tensors(lambda tensor: tensor.clone().requires_grad_())
     x, y = samples()
 
-    cross_entropy(run_counts(integers(graph), x), y).backward()
+    TASK.loss(run_counts(integers(graph), x), y).backward()
 
     op = graph["fc"].op
     exported = threshold(graph)["fc"].op.weight

@@ -33,11 +33,11 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.packing import record
 from ann2snn_cli.stages.export import files
 from ann2snn_cli.stages.export.pack import Absent, Extent, Sample, corner_samples, describe, write
 from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
 from ann2snn_cli.twins import replay
+from ann2snn_cli.workflows.pack import record
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 RESETS = ("subtraction", "zero")

@@ -500,3 +500,39 @@ def test_axes_are_permuted_without_the_batch():
     assert permute.op.order == (2, 0, 1)
     assert permute.shape == (4, 2, 3)
     assert not trace(Calls(lambda m, x: torch.cat([x, x], 2)), [(2, 3)]).of(Concat)
+
+
+class ClassToken(nn.Module):
+    """A learned token put before those of the sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.fc(torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1))
+
+
+def test_a_constant_that_every_sample_has_is_a_bias():
+    """A class token is no operator of its own: zeros with a bias, so that it becomes integers."""
+    torch.manual_seed(0)
+    network = ClassToken().eval()
+    graph = trace(network, [(4, 6)])
+
+    assert not graph.of(Opaque)
+    x = torch.randn(5, 4, 6)
+    assert torch.allclose(run(graph, x)[0], network(x), atol=1e-6)
+
+
+def test_inputs_by_name_are_in_the_order_of_the_networks_arguments():
+    """Whatever the order of the shapes: the graph takes a tuple as the network does, and a dict."""
+    network = CallsOnTwo(lambda self, a, b: self.fc(a) - b, fc=nn.Linear(3, 4)).eval()
+    graph = trace(network, {"b": (4,), "a": (3,)})
+    a, b = torch.randn(5, 3), torch.randn(5, 4)
+
+    assert [(node.name, node.shape) for node in graph.inputs] == [("a", (3,)), ("b", (4,))]
+    for x in ((a, b), {"b": b, "a": a}):
+        torch.testing.assert_close(run(graph, x)[0], network(a, b).detach())
+    with pytest.raises(UnsupportedNetwork, match="does not run on samples"):
+        trace(network, {"c": (4,), "a": (3,)})

@@ -816,6 +816,11 @@ def test_a_network_of_two_inputs(tmp_path):
         read(two_inputs(("n", 3), ("m", 3)), tmp_path, (3,))
     with pytest.raises(UnsupportedNetwork, match="different lengths"):
         read(two_inputs((2, 3), ("m", 3)), tmp_path)
+    given = {"z": torch.ones(2, 3), "x": torch.full((2, 3), 2.0)}
+    same(network(**given), [np.full((2, 3), 3.0, np.float32)])
+    assert trace(network, {"z": (3,), "x": (3,)}) is network.graph
+    with pytest.raises(UnsupportedNetwork, match=r"of shape x \(3,\), z \(3,\), not x \(3,\), y \(3,\)"):
+        trace(network, {"x": (3,), "y": (3,)})
 
 
 def test_an_input_without_a_sample_is_refused(tmp_path):

@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from ann2snn_cli.errors import BadData, UsageError
-from ann2snn_cli.stages.train import accuracy, train
+from ann2snn_cli.stages.train import measure, train
+from ann2snn_cli.tasks import task_named
+
+TASK = task_named("classification")
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.rand(64, 1, 4, 4, generator=GENERATOR)
@@ -42,11 +45,17 @@ def build():
     return nn.Sequential(*layers)
 
 
-def run(network, epochs=3, lr=0.01, seed=0, progress=None, batches=batches):
+def run(network, epochs=3, lr=0.01, seed=0, progress=None, batches=batches, loss=TASK.loss):
     """Train on the CPU."""
     return train(
-        network, batches, epochs=epochs, lr=lr, weight_decay=0.01, seed=seed, device="cpu", progress=progress
-    )
+        network, batches, loss=loss, metric=TASK.metric, epochs=epochs, lr=lr, weight_decay=0.01, seed=seed,
+        device="cpu", progress=progress,
+    )  # fmt: skip
+
+
+def accuracy(network, batches):
+    """What the metric of classification says first."""
+    return measure(network, batches, TASK.metric(), "cpu")["accuracy"]
 
 
 def weights(network):
@@ -60,7 +69,7 @@ def test_it_learns():
     history = run(network, epochs=40)
 
     assert history[-1].loss < 0.3 * history[0].loss
-    assert accuracy(network, batches(0), "cpu") > 0.95
+    assert accuracy(network, batches(0)) > 0.95
 
 
 def test_same_seed_same_weights():
@@ -106,7 +115,8 @@ def test_progress_is_told_batch_by_batch():
     ]
     assert history == [state for state in seen if state.done]
     assert [state.epochs for state in seen] == [2] * 10
-    assert all(0 <= state.accuracy <= 1 for state in seen)
+    assert [bool(state.results) for state in seen[:5]] == [False] * 4 + [True]
+    assert all(0 <= state.results["accuracy"] <= 1 for state in history)
 
 
 def test_reported_loss_and_accuracy_are_means():
@@ -117,7 +127,8 @@ def test_reported_loss_and_accuracy_are_means():
     (epoch,) = run(network, epochs=1, lr=1e-12)
 
     assert epoch.loss == pytest.approx(expected, rel=1e-5)
-    assert epoch.accuracy == accuracy(network, batches(0), "cpu")
+    assert epoch.results["loss"] == pytest.approx(expected, rel=1e-5)
+    assert epoch.results["accuracy"] == accuracy(network, batches(0))
 
 
 def test_rate_falls_along_half_a_cosine():
@@ -151,34 +162,86 @@ def test_divergence_is_an_error():
     assert "lower learning rate" in caught.value.remedy
 
 
-def test_accuracy_counts():
+class Two(nn.Module):
+    """Two inputs of one shape, each with weights of its own: exchanged, they give other scores."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.left, self.right = nn.Linear(8, 2), nn.Linear(8, 2)
+
+    def forward(self, upper, lower):
+        return self.left(upper.flatten(1)) - self.right(lower.flatten(1))
+
+
+def two_inputs(form):
+    """The halves of each image as two inputs: a tuple, or a dict in another order than forward's."""
+
+    def give(epoch):
+        for x, y in batches(epoch):
+            upper, lower = x[:, 0, :2], x[:, 0, 2:]
+            yield (upper, lower) if form == "tuple" else {"lower": lower, "upper": upper}, y
+
+    return give
+
+
+@pytest.mark.parametrize("form", ["tuple", "dict"])
+def test_several_inputs_reach_the_arguments_they_belong_to(form):
+    """One step of AdamW on one batch is torch's own, called by hand with both inputs."""
+    network, expected = Two(), Two()
+    x, y = X[:16], Y[:16]
+    optimizer = torch.optim.AdamW(expected.parameters(), lr=0.01, weight_decay=0.01)
+    nn.functional.cross_entropy(expected(x[:, 0, :2], lower=x[:, 0, 2:]), y).backward()
+    optimizer.step()
+
+    run(network, epochs=1, batches=lambda epoch: [next(two_inputs(form)(epoch))])
+
+    assert torch.equal(weights(network), weights(expected))
+    given = measure(network, two_inputs(form)(0), TASK.metric(), "cpu")
+    scores = expected(X[:, 0, :2], X[:, 0, 2:]).detach()
+    assert given["accuracy"] == float((scores.argmax(1) == Y).double().mean())
+    assert given["loss"] == pytest.approx(float(nn.functional.cross_entropy(scores, Y)), rel=1e-6)
+
+
+def test_all_outputs_are_in_the_loss():
+    """A network that gives a tuple, with a dict in it: the loss is handed every tensor, in order."""
+    seen = []
+
+    class Heads(nn.Linear):
+        def forward(self, x):
+            y = super().forward(x.flatten(1))
+            return y, {"half": y / 2, "double": y * 2}
+
+    def loss(outputs, labels):
+        seen.append(outputs)
+        return sum(nn.functional.cross_entropy(output, labels) for output in outputs)
+
+    run(Heads(16, 2), epochs=1, loss=loss)
+
+    assert all(torch.equal(a, 2 * b) and torch.equal(c, 2 * a) for a, b, c in seen)
+
+
+def test_measure_counts():
     """The fraction of samples whose highest score is at their label; the network's mode stays as it was."""
     network = nn.Flatten()
     network.train()
     x = torch.eye(4)[[0, 1, 2, 2]]
-    given = accuracy(network, [(x[:3], torch.tensor([0, 1, 3])), (x[3:], torch.tensor([2]))], "cpu")
+    given = accuracy(network, [(x[:3], torch.tensor([0, 1, 3])), (x[3:], torch.tensor([2]))])
 
     assert given == 0.75
     assert network.training
 
 
-def test_accuracy_uses_eval_mode():
-    """Batch norm and dropout are at rest while accuracy is measured."""
+def test_measuring_uses_eval_mode():
+    """Batch norm and dropout are at rest while a network is measured."""
     network = build()
     before = {key: value.clone() for key, value in network.state_dict().items()}
 
-    assert accuracy(network, batches(0), "cpu") == accuracy(network, batches(0), "cpu")
+    assert accuracy(network, batches(0)) == accuracy(network, batches(0))
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in before.items())
 
 
-def test_a_map_of_scores_is_read_in_memory_order():
-    """A network that ends in a map (a debug network) has one score for each of its values."""
-    network = nn.Identity()
-
-    assert accuracy(network, [(torch.eye(4).reshape(4, 1, 2, 2), torch.arange(4))], "cpu") == 1
-
-
-def test_accuracy_of_nothing():
+def test_measuring_nothing_is_refused():
     """Without a sample there is no accuracy."""
     with pytest.raises(BadData, match="no sample"):
-        accuracy(nn.Identity(), [], "cpu")
+        accuracy(nn.Identity(), [])

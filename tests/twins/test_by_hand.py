@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ann2snn_cli.twins import c, onnx, replay
+from ann2snn_cli.twins import TWINS, Simulator, c, replay
 from ann2snn_cli.twins.replay import Damaged, Difference, Outcome, Problem
 
 compiled = pytest.mark.skipif(bool(c.unavailable()), reason=c.unavailable() or "there is one")
@@ -109,23 +109,14 @@ def work(tmp_path, monkeypatch):
     return folder
 
 
-TWINS = {
-    "numpy": (replay, {}),
-    "onnx": (onnx, {"runtime": "reference"}),
-    "onnxruntime": (onnx, {"runtime": "onnxruntime"}),
-    "c": (c, {}),
-}
-
-
-@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("twin", [name for name in TWINS if not isinstance(TWINS[name], Simulator)])
 @pytest.mark.parametrize(("delay", "reset_mode", "comparator"), TABLE)
 def test_neurons_do_what_was_computed_by_hand(delay, reset_mode, comparator, twin, tmp_path, work):
     """Any delay, either reset and comparator: 4 steps of 5 spikes and 5 potentials, and 5 results."""
-    module, options = TWINS[twin]
-    if reason := module.unavailable(**options):
+    if reason := TWINS[twin].unavailable():
         pytest.skip(reason)
     pack = write(tmp_path / "pack", delay, reset_mode, comparator)
-    assert module.verify(pack, ["s"], work, **options) == Outcome(45, 0, None)
+    assert TWINS[twin].verify(pack, ["s"], work) == Outcome(45, 0, None)
 
 
 @compiled

@@ -9,7 +9,6 @@ from random import Random
 import pytest
 import torch
 
-from ann2snn_cli import packing
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
@@ -32,6 +31,7 @@ from ann2snn_cli.twins import c, replay
 from ann2snn_cli.twins.c_tables import KINDS
 from ann2snn_cli.twins.replay import Damaged, Difference, Outcome
 from ann2snn_cli.twins.report import parse
+from ann2snn_cli.workflows.pack import write_samples
 
 compiled = pytest.mark.skipif(bool(c.unavailable()), reason=c.unavailable() or "there is one")
 
@@ -154,7 +154,7 @@ def packed(graph, folder, samples=3, **options):
         torch.randint(node.op.low, node.op.high + 1, node.shape, generator=draw) for _ in range(samples)
     ]
     chosen = [Sample(f"a{place}", "real", "drawn", stimulus) for place, stimulus in enumerate(stimuli)]
-    return replay.read(packing.write_pack(graph, chosen, folder, **options))
+    return replay.read(write_samples(graph, chosen, folder, **options))
 
 
 def names(pack):

@@ -1,18 +1,25 @@
 """The ONNX twin: integer graphs of standard operators that do what the numpy twin does, value for value."""
 
-import json
 import shutil
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from networks_by_hand import (
+    KINDS,
+    Hand,
+    assert_equal,
+    evaluated,
+    expected,
+    given,
+    network_of,
+    read_out,
+    stimuli,
+)
 from onnx import TensorProto, checker, shape_inference
-from onnx.reference import ReferenceEvaluator
 
-from ann2snn_cli import packing
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, MaxPool, Reshape
@@ -20,188 +27,11 @@ from ann2snn_cli.stages.export.pack import Sample
 from ann2snn_cli.twins import onnx as twin
 from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.onnx.ranges import ranges
-from ann2snn_cli.twins.replay import Activity, Damaged
+from ann2snn_cli.twins.replay import Damaged
+from ann2snn_cli.workflows.pack import write_samples
 
-# Networks by hand ----------------------------------------------------------------------------------
-
-
-class Hand:
-    """A network in memory that grows layer by layer, with random parameters."""
-
-    def __init__(self, shape, contract=(), *, bits=8, encoding="unsigned", seed=0):
-        self.random = np.random.default_rng(seed)
-        self.contract = {"timesteps": 5, "reset_mode": "subtraction", "delay": 0}
-        self.contract |= {"comparator": ">=", "order": "integrate, compare, reset"} | dict(contract)
-        self.layers, self.arrays, self.outputs = [], {}, []
-        self._put("input", shape, bits=bits, encoding=encoding, unit=0.5)
-
-    def _put(self, kind, shape, *inputs, parameters=(), per=None, **fields):
-        name = kind if kind == "input" else f"{kind}.{len(self.layers)}"
-        entries = {}
-        for role, values in dict(parameters).items():
-            self.arrays[name, role] = values = np.asarray(values, np.int64)
-            entries[role] = {"shape": list(values.shape), "bits": 8} | ({"per": per} if per else {})
-        layer = {
-            "name": name,
-            "file_name": name,
-            "source": f"net.{name}",
-            "kind": kind,
-            "parameters": entries,
-        }
-        self.layers.append(layer | {"inputs": list(inputs), "shape": list(shape), **fields})
-        return name
-
-    def shape(self, name):
-        """A layer's shape."""
-        return next(tuple(layer["shape"]) for layer in self.layers if layer["name"] == name)
-
-    def whole(self, low, high, *shape):
-        """Random integers low..high."""
-        return self.random.integers(low, high + 1, shape)
-
-    def _windows(self, x, kernel, stride, padding, dilation, ceil=0):
-        sizes = zip(self.shape(x)[1:], kernel, stride, padding, dilation, strict=True)
-        return [(n + 2 * p - d * (k - 1) - 1 + ceil * (s - 1)) // s + 1 for n, k, s, p, d in sizes]
-
-    def conv(self, x, out, kernel, stride=1, padding=0, dilation=1, groups=1, largest=7):
-        """A convolution; numbers count for every axis."""
-        stride, padding, dilation = ([each] * len(kernel) for each in (stride, padding, dilation))
-        weight = self.whole(-largest, largest, out, self.shape(x)[0] // groups, *kernel)
-        shape = [out, *self._windows(x, kernel, stride, padding, dilation)]
-        fields = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        return self._put("conv", shape, x, parameters={"weight": weight}, kernel=list(kernel), **fields)
-
-    def up(self, x, out, kernel, stride=2, padding=0, dilation=1, groups=1, more=0):
-        """A transposed convolution."""
-        sizes = self.shape(x)
-        weight = self.whole(-7, 7, sizes[0], out // groups, *kernel)
-        spatial = [
-            (n - 1) * stride - 2 * padding + dilation * (k - 1) + more + 1
-            for n, k in zip(sizes[1:], kernel, strict=True)
-        ]
-        names = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": more}
-        fields = {name: [each] * len(kernel) for name, each in names.items()} | {"groups": groups}
-        shape = [out, *spatial]
-        return self._put(
-            "conv_transpose", shape, x, parameters={"weight": weight}, kernel=list(kernel), **fields
-        )
-
-    def linear(self, x, out, largest=7):
-        """A linear layer along the last axis."""
-        *lead, last = self.shape(x)
-        return self._put(
-            "linear", [*lead, out], x, parameters={"weight": self.whole(-largest, largest, out, last)}
-        )
-
-    def _per(self, shape, per, low, high):
-        shapes = {"layer": [1], "channel": shape[:1], "neuron": shape}
-        return self.whole(low, high, *shapes[per])
-
-    def scale(self, x, per):
-        """Value by value."""
-        shape = self.shape(x)
-        return self._put("scale", shape, x, parameters={"weight": self._per(shape, per, -9, 9)}, per=per)
-
-    def add(self, *xs, per="layer"):
-        """A weighted sum."""
-        shape = self.shape(xs[0])
-        weights = {f"weight.{i}": self._per(shape, per, 1, 9) for i in range(len(xs))}
-        return self._put("add", shape, *xs, parameters=weights, per=per)
-
-    def sum_pool(self, x, kernel, stride, padding=0):
-        """Sums of windows."""
-        stride, padding = ([each] * len(kernel) for each in (stride, padding))
-        shape = [self.shape(x)[0], *self._windows(x, kernel, stride, padding, [1] * len(kernel))]
-        return self._put("sum_pool", shape, x, kernel=list(kernel), stride=stride, padding=padding)
-
-    def max_pool(self, x, kernel, stride, padding=0, dilation=1, ceil=0):
-        """Maxima of windows."""
-        stride, padding, dilation = ([each] * len(kernel) for each in (stride, padding, dilation))
-        shape = [self.shape(x)[0], *self._windows(x, kernel, stride, padding, dilation, ceil)]
-        fields = {"stride": stride, "padding": padding, "dilation": dilation}
-        return self._put("max_pool", shape, x, kernel=list(kernel), **fields)
-
-    def concat(self, *xs):
-        """Along the channels."""
-        shape = self.shape(xs[0])
-        return self._put("concat", [sum(self.shape(x)[0] for x in xs), *shape[1:]], *xs)
-
-    def reshape(self, x, *shape):
-        """In memory order; no shape: flat."""
-        return self._put("reshape", shape or [prod(self.shape(x))], x)
-
-    def permute(self, x, *order):
-        """Other axes."""
-        shape = self.shape(x)
-        return self._put("permute", [shape[axis] for axis in order], x, order=list(order))
-
-    def gather(self, x, *shape):
-        """From anywhere, zeros among them."""
-        index = self.whole(-1, prod(self.shape(x)) - 1, *shape)
-        return self._put("gather", shape, x, parameters={"index": index})
-
-    def fire(self, x, per="channel", fraction_bits=0):
-        """A population that fires now and then."""
-        shape, seen = self.shape(x), replay.replay(self.network(), stimuli(self.network()))[x].train
-        high = max(2, int(np.abs(seen).mean() * 2) << fraction_bits)
-        ranges = {"threshold": (1, high), "bias": (-high // 8, high // 8), "initial": (-high // 4, high // 2)}
-        parameters = {role: self._per(shape, per, *ends) for role, ends in ranges.items()}
-        potential = {"bits": 22, "bound": {"lowest": -(2**21), "highest": 2**21 - 1}}
-        fields = {"potential": potential, "fraction_bits": fraction_bits, "per": per}
-        return self._put("integrate_fire", shape, x, parameters=parameters, **fields)
-
-    def integrate(self, x, *roles):
-        """A read-out."""
-        shape = self.shape(x)
-        parameters = {role: self._per(shape, "channel", -30, 30) for role in roles}
-        potential = {"bits": 22, "bound": {"lowest": -(2**21), "highest": 2**21 - 1}}
-        return self._put("integrate", shape, x, parameters=parameters, per="channel", potential=potential)
-
-    def network(self, *outputs):
-        """What a pack's reader would give."""
-        chosen = list(outputs) or [self.layers[-1]["name"]]
-        return replay.Network(self.contract, self.layers, chosen, 23, self.arrays)
-
-
-def stimuli(network, samples=3, steps=None, seed=1):
-    """A random stimulus of every sample, [samples, ...]; with `steps` one of every step."""
-    layer, lead = network.layers[0], (samples,) if steps is None else (steps, samples)
-    low = 0 if layer["encoding"] == "unsigned" else -(2 ** (layer["bits"] - 1))
-    shape = (*lead, *layer["shape"])
-    return np.random.default_rng(seed).integers(low, low + 2 ** layer["bits"], shape)
-
-
-def expected(network, train):
-    """All that the numpy twin makes of a train of stimuli [T, samples, ...], by the outputs' names."""
-    timing = {"timesteps": len(train), "delay": min(network.delay, len(train))}
-    network = replace(network, contract=network.contract | timing)
-    activity = replay.replay(network, train[0], {"input": Activity(train)})
-    found = {}
-    for layer in network.layers:
-        if layer["kind"] == "integrate_fire":
-            found[f"spikes/{layer['name']}"] = activity[layer["name"]].train
-        if layer["kind"] in ("integrate_fire", "integrate"):
-            found[f"potentials/{layer['name']}"] = activity[layer["name"]].potentials
-    return found | {f"result/{name}": activity[name].train.sum(0) for name in network.outputs}
-
-
-def evaluated(model, feeds):
-    """What onnx.reference computes, by name."""
-    evaluator = ReferenceEvaluator(model)
-    return dict(zip(evaluator.output_names, evaluator.run(None, feeds), strict=True))
-
-
-def given(model, train):
-    """A train in the type of the graph's input."""
-    element = model.graph.input[0].type.tensor_type.elem_type
-    return {"input": train.astype(onnx.helper.tensor_dtype_to_np_dtype(element))}
-
-
-def assert_equal(found, wanted):
-    """The same names and every number, of whatever type."""
-    assert found.keys() == wanted.keys()
-    for name, values in wanted.items():
-        np.testing.assert_array_equal(found[name], values, err_msg=name)
+DELAYS = (0, 1, 2, 5)  # of 5 steps
+CONTRACTS = [(delay, reset) for delay in DELAYS for reset in ("subtraction", "zero")]
 
 
 def assert_same(found, wanted):
@@ -212,142 +42,6 @@ def assert_same(found, wanted):
 
 
 # Every kind of layer -------------------------------------------------------------------------------
-
-
-def _read_out(hand, x):
-    """A population and a linear read-out behind a layer, so that what it passes on is seen twice."""
-    flat = hand.reshape(hand.fire(x, "neuron"))
-    hand.integrate(hand.linear(flat, 4), "bias", "initial")
-
-
-def _conv_1d(hand):
-    _read_out(
-        hand, hand.conv(hand.fire(hand.reshape("input", 4, 18)), 3, (5,), stride=2, padding=3, dilation=2)
-    )
-
-
-def _conv_2d(hand):
-    _read_out(hand, hand.conv(hand.conv("input", 4, (3, 3), padding=1), 4, (2, 3), groups=2, stride=2))
-
-
-def _conv_3d(hand):
-    _read_out(
-        hand, hand.conv(hand.fire(hand.reshape("input", 2, 3, 3, 4)), 4, (2, 2, 3), padding=1, groups=2)
-    )
-
-
-def _conv_depthwise(hand):
-    x = hand.fire(hand.conv("input", 6, (3, 3), dilation=2, padding=2))
-    _read_out(hand, hand.conv(x, 6, (3, 3), dilation=2, padding=1, groups=6))
-
-
-def _conv_of_wide_weights(hand):
-    _read_out(hand, hand.conv("input", 3, (3, 3), padding=1, largest=5000))
-
-
-def _up_1d(hand):
-    _read_out(
-        hand, hand.up(hand.fire(hand.reshape("input", 4, 18)), 4, (3,), padding=1, dilation=2, groups=2)
-    )
-
-
-def _up_2d(hand):
-    _read_out(hand, hand.up(hand.conv("input", 4, (3, 3)), 3, (3, 2), stride=3, padding=1, more=1))
-
-
-def _up_3d(hand):
-    x = hand.fire(hand.reshape("input", 2, 3, 3, 4))
-    _read_out(hand, hand.up(x, 4, (2, 2, 2), padding=1, groups=2, more=1))
-
-
-def _up_depthwise(hand):
-    _read_out(hand, hand.up(hand.fire("input"), 2, (3, 3), padding=1, groups=2))
-
-
-def _up_cropped(hand):
-    _read_out(hand, hand.up(hand.fire("input"), 3, (2, 2), padding=2))
-
-
-def _linear_of_linear(hand):
-    x = hand.linear(hand.linear(hand.reshape("input", 4, 18), 9, largest=127), 5)
-    _read_out(hand, hand.linear(x, 3))
-
-
-def _scales(hand):
-    x = hand.scale(hand.fire(hand.scale("input", "neuron")), "channel")
-    _read_out(hand, hand.scale(hand.scale(x, "layer"), "neuron"))
-
-
-def _adds(hand):
-    spikes, currents = hand.fire("input"), hand.conv("input", 2, (3, 3), padding=1)
-    x = hand.add(hand.add(spikes, currents, per="channel"), spikes, currents, per="neuron")
-    _read_out(hand, hand.conv(hand.add(x), 3, (3, 3), padding=1))
-
-
-def _sum_pools(hand):
-    x = hand.sum_pool(hand.sum_pool(hand.fire("input"), (2, 3), 1), (2, 2), 2, padding=1)
-    _read_out(hand, hand.sum_pool(hand.conv(x, 3, (2, 2)), (2, 2), 1, padding=1))
-
-
-def _sum_pool_over_255(hand):
-    x = hand.sum_pool(hand.sum_pool("input", (3, 3), 1), (3, 3), 1)
-    _read_out(hand, hand.conv(x, 3, (2, 2)))
-
-
-def _max_pool(hand):
-    x = hand.max_pool(hand.fire("input", "neuron"), (3, 2), 2, padding=1, ceil=1)
-    _read_out(hand, hand.conv(hand.max_pool(x, (2, 2), 1, padding=1, dilation=2), 3, (2, 2)))
-
-
-def _max_pool_1d_and_3d(hand):
-    deep = hand.fire(hand.reshape("input", 2, 3, 3, 4), "neuron")
-    line = hand.reshape(hand.max_pool(deep, (2, 2, 3), 1, padding=1), 4, 32)
-    _read_out(hand, hand.max_pool(line, (4,), 3, ceil=1))
-
-
-def _max_pool_of_currents(hand):
-    currents = hand.conv("input", 3, (3, 3), padding=1)
-    x = hand.max_pool(currents, (3, 3), 2, padding=1, ceil=1)
-    spikes = hand.max_pool(hand.fire(x), (2, 2), 1)
-    _read_out(hand, hand.linear(spikes, 3))
-
-
-def _moves(hand):
-    spikes, currents = hand.fire("input"), hand.conv("input", 3, (3, 3), padding=1)
-    mixed = hand.permute(hand.concat(spikes, currents, hand.fire(currents)), 2, 0, 1)
-    both = hand.concat(hand.permute(spikes, 1, 2, 0), hand.permute(hand.fire(spikes, "layer"), 1, 2, 0))
-    x = hand.concat(hand.gather(mixed, 5, 4), hand.gather(both, 5, 4), hand.gather(spikes, 2, 4))
-    _read_out(hand, hand.linear(x, 4))
-
-
-def _integrate_in_between(hand):
-    x = hand.integrate(hand.conv("input", 3, (3, 3)), "bias", "initial")
-    x = hand.integrate(hand.conv(x, 3, (3, 3)), "initial")
-    _read_out(hand, hand.conv(hand.integrate(hand.integrate(x, "bias")), 2, (2, 2)))
-
-
-def _fractions(hand):
-    x = hand.fire(hand.conv("input", 3, (3, 3)), "channel", fraction_bits=5)
-    hand.fire(hand.linear(hand.reshape(x), 6), "layer", fraction_bits=3)
-
-
-KINDS = {
-    each.__name__.strip("_"): each
-    for each in (
-        _conv_1d, _conv_2d, _conv_3d, _conv_depthwise, _conv_of_wide_weights, _up_1d, _up_2d, _up_3d,
-        _up_depthwise, _up_cropped, _linear_of_linear, _scales, _adds, _sum_pools, _sum_pool_over_255,
-        _max_pool, _max_pool_1d_and_3d, _max_pool_of_currents, _moves, _integrate_in_between, _fractions,
-    )
-}  # fmt: skip
-DELAYS = (0, 1, 2, 5)  # of 5 steps
-CONTRACTS = [(delay, reset) for delay in DELAYS for reset in ("subtraction", "zero")]
-
-
-def network_of(kind, delay=0, reset_mode="subtraction", **options):
-    """A small random network around a kind of layer."""
-    hand = Hand((2, 6, 6), {"delay": delay, "reset_mode": reset_mode}, **options)
-    KINDS[kind](hand)
-    return hand.network()
 
 
 @pytest.mark.parametrize(("delay", "reset_mode"), CONTRACTS)
@@ -548,15 +242,6 @@ def test_the_only_loops_are_scans_one_a_population(delay):
     assert not {"Loop", "If"} & {node.op_type for each in graphs(graph) for node in each.node}
 
 
-def test_the_states_of_the_step_graph_are_potentials_and_sums_each_once():
-    """A read-out that is an output is summed up once."""
-    hand = Hand((2, 6, 6), bits=2)
-    hand.integrate(hand.linear(hand.fire("input"), 3), "bias")
-    graph = twin.step_model(hand.network()).graph
-    states = ["state/integrate_fire.1/potential", "state/integrate.3/sum"]
-    assert [each.name for each in graph.input] == ["input", *states]
-
-
 def test_inputs_and_outputs_have_the_promised_names_types_and_axes():
     """T and the batch are symbolic; a name says what it is and of which layer."""
     network = network_of("conv_2d")
@@ -580,26 +265,6 @@ def test_inputs_and_outputs_have_the_promised_names_types_and_axes():
     }
 
 
-def test_the_metadata_are_the_contract_and_the_bits():
-    """Field by field, in plain words or JSON, under names that no tool owns."""
-    network = network_of("conv_2d", 3, "zero")
-    for model in (twin.model(network), twin.step_model(network_of("conv_2d"))):
-        entries = {entry.key: entry.value for entry in model.metadata_props}
-        assert entries["timesteps"] == "5"
-        assert entries["comparator"] == ">="
-        assert entries["order"] == "integrate, compare, reset"
-        assert json.loads(entries["outputs"]) == network.outputs
-        assert json.loads(entries["units"]) == {"input": 0.5}
-        assert json.loads(entries["layers"])["conv.1"] == {
-            "source": "net.conv.1",
-            "kind": "conv",
-            "bits": {"weight": 8},
-        }
-        assert "T" in model.doc_string
-    entries = {entry.key: entry.value for entry in twin.model(network).metadata_props}
-    assert (entries["delay"], entries["reset_mode"]) == ("3", "zero")
-
-
 @pytest.mark.parametrize("delay", DELAYS)
 def test_the_same_network_gives_the_same_bytes(delay):
     """Written twice, from two copies."""
@@ -610,9 +275,9 @@ def test_the_same_network_gives_the_same_bytes(delay):
 def test_a_layer_may_be_called_like_anything_in_the_graph():
     """Names of layers and names that the graph needs for itself do not meet."""
     hand = Hand((2, 6, 6))
-    _read_out(hand, hand.conv("input", 3, (3, 3)))
+    read_out(hand, hand.conv("input", 3, (3, 3)))
     network = hand.network()
-    names = ["input", "state/now", "now", "spikes/now", "scan/step", "next"]
+    names = ["input", "scan/next", "before", "spikes/charge", "charge", "next"]
     new = dict(zip([layer["name"] for layer in network.layers], names, strict=False))
     layers = [
         layer | {"name": new[layer["name"]], "inputs": [new[each] for each in layer["inputs"]]}
@@ -647,16 +312,15 @@ def test_sums_over_int32_are_refused_by_name():
 
 
 def test_a_contract_that_makes_no_sense_is_refused_in_words():
-    """By both graphs, with all that is wrong."""
+    """With all that is wrong."""
     network = network_of("conv_2d")
     broken = replace(network, contract=network.contract | {"delay": 6, "reset_mode": "soft"})
-    for write in (twin.model, twin.step_model):
-        with pytest.raises(Damaged) as refusal:
-            write(broken)
-        assert [problem.what for problem in refusal.value.problems] == [
-            "its delay is 6, not a whole number from 0 to the timesteps, 5",
-            "its reset_mode is 'soft', not one of subtraction, zero",
-        ]
+    with pytest.raises(Damaged) as refusal:
+        twin.model(broken)
+    assert [problem.what for problem in refusal.value.problems] == [
+        "its delay is 6, not a whole number from 0 to the timesteps, 5",
+        "its reset_mode is 'soft', not one of subtraction, zero",
+    ]
 
 
 def test_an_unknown_kind_is_refused_by_name():
@@ -674,109 +338,6 @@ def test_a_network_of_two_inputs_is_refused():
     second = network.layers[0] | {"name": "second"}
     with pytest.raises(Damaged, match="2 inputs"):
         twin.model(replace(network, layers=[*network.layers, second]))
-
-
-# The step graph ------------------------------------------------------------------------------------
-
-
-def stepped(model, train, run=None):
-    """The step graph run step by step, its states handed on: spikes, potentials, the last result."""
-    run = run or ReferenceEvaluator(model).run
-    names, kept = [output.name for output in model.graph.output], {}
-    shapes = {each.name: each.type.tensor_type.shape.dim[1:] for each in model.graph.input}
-    states = {
-        name: np.zeros((train.shape[1], *(axis.dim_value for axis in shape)), np.float32)
-        for name, shape in shapes.items()
-        if name != "input"
-    }
-    for stimulus in train:
-        outputs = dict(zip(names, run(names, {"input": stimulus.astype(np.float32), **states}), strict=True))
-        states = {name: outputs[name.replace("state/", "next/", 1)] for name in states}
-        for name, value in outputs.items():
-            assert value.dtype == np.float32
-            kept.setdefault(name, []).append(value)
-    shown = {name: np.stack(values) for name, values in kept.items() if not name.startswith("next/")}
-    return {name: values[-1] if name.startswith("result/") else values for name, values in shown.items()}
-
-
-@pytest.mark.parametrize("reset_mode", ["subtraction", "zero"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_step_graph_equals_the_numpy_twin_step_by_step(kind, reset_mode):
-    """Floats that hold integers, its states fed back, all of them 0 at first."""
-    network = network_of(kind, 0, reset_mode, bits=2)
-    model = twin.step_model(network)
-    checker.check_model(model, full_check=True)
-    train = stimuli(network, steps=5)
-    assert_equal(stepped(model, train), expected(network, train))
-
-
-@pytest.mark.parametrize(
-    ("kind", "operator", "times"),
-    [("conv_2d", "Conv", 2), ("up_2d", "ConvTranspose", 1), ("linear_of_linear", "MatMul", 4)],
-)
-def test_the_step_graph_uses_the_fast_operators(kind, operator, times):
-    """One a layer, whatever numbers it is given."""
-    graph = twin.step_model(network_of(kind, bits=2)).graph
-    assert [node.op_type for node in graph.node].count(operator) == times
-
-
-def _drives(
-    weight, timesteps=5, pooled=False, bound=100, initial=0, threshold=1, fraction_bits=0, outputs=()
-):
-    """input -> linear of one weight (-> max pool) -> population -> read-out; all other numbers are small."""
-    hand = Hand((1, 4))
-    x = hand.linear("input", 4)
-    hand.arrays[x, "weight"][:] = 0
-    hand.arrays[x, "weight"][0, 0] = weight
-    if pooled:
-        x = hand.max_pool(x, (2,), 2)
-    fire = hand.fire(x)
-    for role, value in (("threshold", threshold), ("bias", 0), ("initial", initial)):
-        hand.arrays[fire, role][:] = value
-    hand.integrate(fire)
-    for layer in hand.layers:
-        if "potential" in layer:
-            layer["potential"]["bound"] = {"lowest": -bound, "highest": bound}
-    hand.layers[-2]["fraction_bits"] = fraction_bits
-    hand.contract["timesteps"] = timesteps
-    return hand.network(*outputs)
-
-
-@pytest.mark.parametrize(
-    ("network", "layer", "reach"),
-    [
-        (lambda: _drives(65794), "linear.1", 65794 * 255),
-        (lambda: _drives(-65794), "linear.1", 65794 * 255),
-        (lambda: _drives(32897, timesteps=2, outputs=["linear.1"]), "linear.1", 32897 * 255 * 2),
-        (lambda: _drives(4113, fraction_bits=4), "integrate_fire.2", 4113 * 255 * 16),
-        (lambda: _drives(1, threshold=2**24 + 1), "integrate_fire.2", 2**24 + 1),
-        (lambda: _drives(1, bound=2**24), "integrate_fire.2", 2**24),
-        (lambda: _drives(1, bound=2**23, initial=-(2**23)), "integrate_fire.2", 2**24),
-        (lambda: _drives(13159, pooled=True), "linear.1", 13159 * 255 * 5),
-    ],
-)
-def test_the_step_graph_is_refused_where_float32_may_round(network, layer, reach):
-    """The layer is named, and how far its numbers reach: in a step, as a potential, summed over the steps."""
-    with pytest.raises(Damaged) as refusal:
-        twin.step_model(network())
-    assert layer in [problem.layer for problem in refusal.value.problems]
-    assert f"{layer} reach {reach};" in str(refusal.value)
-
-
-def test_the_step_graph_is_given_up_to_the_last_exact_integer():
-    """2^24 − 1 = 65793·255 is proved exact, and is."""
-    network = _drives(65793, timesteps=1, bound=2**24 - 1)
-    train = np.full((1, 1, 1, 4), 255)
-    assert_equal(stepped(twin.step_model(network), train), expected(network, train))
-
-
-@pytest.mark.parametrize("delay", [1, 5])
-def test_with_a_firing_delay_there_is_no_step_graph(delay):
-    """Layers would not run at the same step: it is refused with that reason."""
-    with pytest.raises(Damaged) as refusal:
-        twin.step_model(network_of("conv_2d", delay))
-    what = f"its firing delay is {delay}: only without one do all layers run at the same step"
-    assert [problem.what for problem in refusal.value.problems] == [what]
 
 
 # Replaying packs -----------------------------------------------------------------------------------
@@ -821,7 +382,7 @@ def written(request, tmp_path_factory):
     make = torch.Generator().manual_seed(4)
     stimuli = [torch.randint(0, 256, (1, 6, 6), generator=make) for _ in SAMPLES]
     samples = [Sample(name, "real", "noise", x, 0) for name, x in zip(SAMPLES, stimuli, strict=True)]
-    return packing.write_pack(spiking(*request.param), samples, tmp_path_factory.mktemp("written") / "pack")
+    return write_samples(spiking(*request.param), samples, tmp_path_factory.mktemp("written") / "pack")
 
 
 @pytest.fixture
@@ -915,7 +476,7 @@ def test_a_reference_that_is_too_old_is_named_with_the_remedy(monkeypatch):
 
 @pytest.mark.skipif(bool(twin.unavailable("onnxruntime")), reason=twin.unavailable("onnxruntime"))
 def test_onnxruntime_agrees_on_every_kind_of_layer_and_on_packs(folder, tmp_path):
-    """The integer graph and the step graph, in a runtime that is not onnx's own."""
+    """A runtime that is not onnx's own."""
     import onnxruntime
 
     def start(model):
@@ -929,7 +490,4 @@ def test_onnxruntime_agrees_on_every_kind_of_layer_and_on_packs(folder, tmp_path
         model, train = twin.model(network), stimuli(network, steps=5)
         names, wanted = [output.name for output in model.graph.output], expected(network, train)
         assert_same(dict(zip(names, start(model)(names, given(model, train)), strict=True)), wanted)
-        if delay == 0:
-            model = twin.step_model(network)
-            assert_equal(stepped(model, train, start(model)), wanted)
     assert twin.version("onnxruntime") == f"onnxruntime {onnxruntime.__version__}"

@@ -34,11 +34,11 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.packing import write_pack
 from ann2snn_cli.stages.export.pack import Extent, Sample, describe
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.replay import Activity, Damaged, Network, Problem
+from ann2snn_cli.workflows.pack import write_samples
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 RESETS = ("subtraction", "zero")
@@ -433,7 +433,7 @@ def test_the_twin_and_the_engine_agree_on_random_networks(seed, delay, reset_mod
     op = graph.inputs[0].op
     stimuli = [Draw(seed + i).whole(op.low, op.high, 2, 5, 6) for i in range(2)]
     samples = [Sample(f"s{i}", "real", "", each) for i, each in enumerate(stimuli)]
-    folder = write_pack(graph, samples, tmp_path / "pack")
+    folder = write_samples(graph, samples, tmp_path / "pack")
     assert replay.problems(folder) == []
     pack = replay.read(folder)
     spikes = []
@@ -463,7 +463,9 @@ def test_a_layer_without_axes_is_replayed(delay, reset_mode, tmp_path):
         ("out", Integrate(whole(2), whole(3)), ("fire",), ()),
         delay=delay, reset_mode=reset_mode,
     )  # fmt: skip
-    pack = replay.read(write_pack(graph, [Sample("s", "real", "", whole(3).reshape(1))], tmp_path / "pack"))
+    pack = replay.read(
+        write_samples(graph, [Sample("s", "real", "", whole(3).reshape(1))], tmp_path / "pack")
+    )
     spikes, potentials = play([2 * 15] * 5, 40, -1, 20, reset_mode, delay)
     found = replay.replay(pack.network, pack.stimulus("s"))
     assert (found["fire"].train.tolist(), found["fire"].potentials.tolist()) == (spikes, potentials)
@@ -524,8 +526,8 @@ CHECKED = 2 * (5 * (2 * 8 + 2 * 2 + 2) + 2)  # samples, steps, spikes and potent
 def packs(tmp_path_factory):
     """The pack of `small`, and one without potentials."""
     folder = tmp_path_factory.mktemp("packs")
-    write_pack(small(), SAMPLES, folder / "whole")
-    write_pack(small(), SAMPLES, folder / "spikes", extent=Extent(potentials=False))
+    write_samples(small(), SAMPLES, folder / "whole")
+    write_samples(small(), SAMPLES, folder / "spikes", extent=Extent(potentials=False))
     return folder
 
 
@@ -945,7 +947,7 @@ def test_bits_above_the_width_are_zero(bits, line, fine, tmp_path):
 @pytest.mark.parametrize("extent", [Extent(), Extent(("late",)), Extent(steps=2, potentials=False)])
 def test_as_many_values_are_checked_as_the_pack_holds(extent, tmp_path):
     """Spikes, potentials and results, counted from the files themselves."""
-    folder = write_pack(small(), SAMPLES, tmp_path / "pack", extent=extent)
+    folder = write_samples(small(), SAMPLES, tmp_path / "pack", extent=extent)
     manifest, count = json.loads((folder / "manifest.json").read_text()), 0
     for name, entry in manifest["files"].items():
         if name.startswith("expect/one/") and name.endswith(".mem"):

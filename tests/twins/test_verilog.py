@@ -10,7 +10,6 @@ from random import Random
 import pytest
 import torch
 
-from ann2snn_cli import packing
 from ann2snn_cli.ir import neuron
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -35,6 +34,7 @@ from ann2snn_cli.twins import replay, verilog
 from ann2snn_cli.twins.replay import Damaged, Outcome
 from ann2snn_cli.twins.report import parse
 from ann2snn_cli.twins.verilog import cost, run
+from ann2snn_cli.workflows.pack import write_samples
 
 simulated = pytest.mark.skipif(
     bool(verilog.unavailable()), reason=verilog.unavailable() or "Icarus Verilog is there"
@@ -107,7 +107,7 @@ def packed(graph, folder, samples=1, **options):
     bounds = (node.op.low, node.op.high + 1)
     stimuli = [torch.randint(*bounds, node.shape, generator=draw) for _ in range(samples)]
     chosen = [Sample(f"a{place}", "real", "drawn", stimulus) for place, stimulus in enumerate(stimuli)]
-    return replay.read(packing.write_pack(graph, chosen, folder, **options))
+    return replay.read(write_samples(graph, chosen, folder, **options))
 
 
 def verified(pack, tmp_path, samples=("a0",), tool="iverilog"):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ann2snn_cli.ir import allowed
 from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, Shape, unbounded
 
 
@@ -29,7 +30,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Opaque(Op):
-    """y = target(*args, **kwargs)."""
+    """y = target(*args, **kwargs); the target is on the list in `ir/allowed.py`, or it is refused."""
 
     target: str  # "aten.gelu.default"
     args: tuple[Any, ...]  # plain values, tensors, `Ref` and `Batch`, nested in tuples
@@ -37,6 +38,9 @@ class Opaque(Op):
     output: int | None = None  # which of several results
 
     gives_reals = True
+
+    def __post_init__(self) -> None:
+        allowed.check(self.target, self.args, dict(self.kwargs))
 
     @property
     def kind(self) -> str:
@@ -50,7 +54,7 @@ class Opaque(Op):
     def real(self, xs: list[Tensor], shape: Shape) -> Tensor:
         """The operator on these values. Where a `Batch` occurs, the last input is the sample."""
         resolve = _filling_in(xs)
-        operator = _operator(self.target)
+        operator = allowed.operator(self.target)
         result = operator(*map(resolve, self.args), **{key: resolve(arg) for key, arg in self.kwargs})
         value: Tensor = result if self.output is None else result[self.output]
         return value
@@ -100,9 +104,3 @@ def _filling_in(xs: list[Tensor]) -> Callable[[Any], Any]:
         return value
 
     return resolve
-
-
-def _operator(target: str) -> Callable[..., Any]:
-    namespace, name, overload = target.split(".")
-    found: Callable[..., Any] = getattr(getattr(getattr(torch.ops, namespace), name), overload)
-    return found

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ann2snn_cli import trees
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
 from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.types import Inputs
 
-CountsOf = Callable[[Tensor], dict[str, Tensor]]
+CountsOf = Callable[[Inputs], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class _Sums:
 
 
 def layer_errors(
-    float_graph: Graph, spiking: Graph, batches: Iterable[Tensor], counts_of: CountsOf
+    float_graph: Graph, spiking: Graph, batches: Iterable[Inputs], counts_of: CountsOf
 ) -> list[LayerError]:
     """The errors of every population and read-out that both graphs have, in order.
 
@@ -71,7 +73,7 @@ def layer_errors(
 
 
 def _add_batch(
-    float_graph: Graph, spiking: Graph, x: Tensor, sums: dict[str, _Sums], counts: dict[str, Tensor]
+    float_graph: Graph, spiking: Graph, x: Inputs, sums: dict[str, _Sums], counts: dict[str, Tensor]
 ) -> None:
     wanted: dict[str, Tensor] = {}
     quantized: dict[str, Tensor] = {}
@@ -80,9 +82,10 @@ def _add_batch(
         if node.name in sums:
             kept[node.name] = value
 
+    x = trees.map_leaves(Tensor.double, x)
     with torch.no_grad():
-        run(float_graph, x.double(), lambda node, value: see(wanted, node, value))
-        run_counts(spiking, x.double(), lambda node, value: see(quantized, node, value))
+        run(float_graph, x, lambda node, value: see(wanted, node, value))
+        run_counts(spiking, x, lambda node, value: see(quantized, node, value))
     for name, total in sums.items():
         unit = spiking[name].known_unit / spiking.timing.timesteps
         own = counts[name].double()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli.errors import BadFile
+from ann2snn_cli.errors import BadFile, Setting
 
 MANIFEST = "manifest.json"
 OURS = "ann2snn/"  # every JSON document of ours names a schema that starts so
@@ -72,18 +72,17 @@ def _open_permissions(path: Path, mode: int) -> None:
 
 
 def refuse_foreign(
-    path: Path, *, is_ours: Callable[[Path], bool], overwrite: bool, flag: str = "--save_file"
+    path: Path, *, is_ours: Callable[[Path], bool], overwrite: bool, setting: str = "save_file"
 ) -> None:
-    """Refuse to replace what this tool did not write; `flag` is how the user names another place."""
+    """Refuse to replace what this tool did not write; `setting` is how the user names another place."""
+    elsewhere = f"choose another place with {Setting(setting)}"
     if path.is_dir() and is_ours is not is_our_folder:  # nobody means a whole folder by a file's --overwrite
-        raise BadFile(
-            "there is a folder of that name", where=str(path), remedy=f"choose another place with {flag}"
-        )
+        raise BadFile("there is a folder of that name", where=str(path), remedy=elsewhere)
     if path.exists() and not overwrite and not is_ours(path):
         raise BadFile(
             "it exists and was not written by ann2snn",
             where=str(path),
-            remedy=f"choose another place with {flag}, or replace it with --overwrite",
+            remedy=f"{elsewhere}, or replace it with {Setting('overwrite', True)}",
         )
 
 
@@ -124,7 +123,7 @@ def as_json(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def refuse_shut(folder: Path, flag: str = "--save_file") -> None:
+def refuse_unwritable(folder: Path, setting: str = "save_file") -> None:
     """Refuse a folder that cannot be written to, before any work is done for it."""
     nearest = folder.absolute()
     while not nearest.exists():
@@ -133,5 +132,5 @@ def refuse_shut(folder: Path, flag: str = "--save_file") -> None:
         raise BadFile(
             "results cannot be written there",
             where=str(folder),
-            remedy=f"choose another place with {flag}",
+            remedy=f"choose another place with {Setting(setting)}",
         )

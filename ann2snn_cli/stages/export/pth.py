@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ann2snn_cli.errors import BadFile, InvalidGraph, UsageError
+from ann2snn_cli.errors import BadFile, InvalidGraph, Setting, UnsupportedNetwork, UsageError
+from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import OPS, Batch, Ref
@@ -41,6 +42,12 @@ def load(path: Path) -> tuple[Graph, dict[str, Any]]:
         if content["version"] != VERSION:
             raise _of_another_version(content["version"], path)
         return verify(from_plain(content)), content["provenance"]
+    except UnsupportedNetwork as error:  # an operator that is not on the list
+        raise BadFile(
+            error.what,
+            where=str(path),
+            remedy="do not trust the file: ann2snn writes no such operator; convert the network again",
+        ) from error
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, InvalidGraph, UsageError) as error:
         raise BadFile(
             f"its content is damaged: {type(error).__name__}: {error}",
@@ -68,7 +75,8 @@ def read(path: Path) -> dict[str, Any]:
             raise BadFile(
                 "it holds pickled code, which is not loaded",
                 where=str(path),
-                remedy="give a file that ann2snn wrote (a trained network's state dict goes to --ann_weight)",
+                remedy="give a file that ann2snn wrote (a trained network's state dict goes to "
+                f"{Setting('ann_weight')})",
             ) from error
         raise BadFile(
             "it is damaged or no torch file",
@@ -154,6 +162,8 @@ def _node(entry: dict[str, Any]) -> Node:
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, Tensor) and (why := refusal_of_tensor(value)):
+        raise ValueError(f"a tensor in it cannot be used: {why}")
     if isinstance(value, list):
         return tuple(_value(item) for item in value)
     if isinstance(value, dict):

@@ -13,12 +13,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ann2snn_cli import trees
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire, Linear, Op, Relu
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.types import Inputs
 
 TRAIN_ELEMENTS = 1 << 26  # all samples are held at once: as many as keep the widest spike train below this
 SAMPLES = 256
@@ -27,14 +29,14 @@ Engine = Callable[[Graph, Request], Simulation]
 
 
 def correct_biases(
-    graph: Graph, x: Tensor, engine: Engine, *, delay: int | None = None, trained: bool = False
+    graph: Graph, x: Inputs, engine: Engine, *, delay: int | None = None, trained: bool = False
 ) -> Graph:
     """Needs QUANTIZED; gives QUANTIZED with biases that undo the mean error on the samples `x`.
 
     The error is the distance to the float network (the same graph: its weights are the master copy), or,
     after training, to the quantized network that was trained: then it is the error of timing alone.
     """
-    x = x[: _affordable(graph)].double()
+    x = trees.map_leaves(Tensor.double, trees.index(x, slice(_affordable(graph))))
     with torch.no_grad(), plain_arithmetic():
         spiking = integers(graph)
         wanted = _trained_means(graph, spiking, x) if trained else _float_means(graph, x)
@@ -64,7 +66,7 @@ def _affordable(graph: Graph) -> int:
     return max(1, min(SAMPLES, TRAIN_ELEMENTS // (widest * graph.timing.timesteps)))
 
 
-def _float_means(graph: Graph, x: Tensor) -> dict[str, Tensor]:
+def _float_means(graph: Graph, x: Inputs) -> dict[str, Tensor]:
     """The mean of every channel of every population and read-out in the float network."""
     means: dict[str, Tensor] = {}
 
@@ -76,7 +78,7 @@ def _float_means(graph: Graph, x: Tensor) -> dict[str, Tensor]:
     return means
 
 
-def _trained_means(graph: Graph, spiking: Graph, x: Tensor) -> dict[str, Tensor]:
+def _trained_means(graph: Graph, spiking: Graph, x: Inputs) -> dict[str, Tensor]:
     """The same of the quantized network that was trained."""
     means: dict[str, Tensor] = {}
 

@@ -9,14 +9,14 @@ positive, with LSQ's scale on their gradients (Esser et al. 2020).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ann2snn_cli import trees
 from ann2snn_cli.errors import BadFile, BadWeights
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.grid import largest_code
@@ -24,19 +24,7 @@ from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Conv, Integrate, Linear, Op, Relu, Scale
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run_counts
-
-Epoch = Iterable[tuple[Tensor, Tensor]]
-Loss = Callable[[tuple[Tensor, ...], Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """How one epoch went, on the training set."""
-
-    epoch: int  # from 1
-    epochs: int
-    loss: float
-    accuracy: float
+from ann2snn_cli.types import Batches, EpochReport, Loss, Metric
 
 
 @dataclass(frozen=True)
@@ -55,17 +43,13 @@ class Finetuning:
         )
 
 
-def cross_entropy(outputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
-    """The loss of a classifier; of several outputs, the sum."""
-    return torch.stack([F.cross_entropy(output, target) for output in outputs]).sum()
-
-
 def finetune(
     graph: Graph,
-    batches: Callable[[int], Epoch],
+    batches: Callable[[int], Batches],
     recipe: Finetuning,
     *,
-    loss: Loss = cross_entropy,
+    loss: Loss,
+    metric: Callable[[], Metric],
     report: Callable[[EpochReport], None] | None = None,
     tick: Callable[[], None] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
@@ -73,13 +57,14 @@ def finetune(
 ) -> Graph:
     """Needs QUANTIZED; gives QUANTIZED with trained weights, biases, steps and clips.
 
-    `batches(epoch)` gives an epoch's samples on the graph's device. `save` is handed the whole state after
-    every epoch; given back as `resume`, training goes on from there as if it had not stopped.
+    `batches(epoch)` gives an epoch's samples on the graph's device; `metric()` is asked for a new metric an
+    epoch. `save` is handed the whole state after every epoch; given back as `resume`, training goes on from
+    there as if it had not stopped.
     """
     training = _Training(graph, recipe)
     start = training.restore(resume) if resume else 0
     for epoch in range(start, recipe.epochs):
-        outcome = training.epoch(epoch, batches(epoch), loss, tick)
+        outcome = training.epoch(epoch, batches(epoch), loss, metric(), tick)
         if report is not None:
             report(outcome)
         if save is not None:
@@ -123,15 +108,18 @@ class _Training:
                 ops[node.name] = replace(node.op, **changes)
         return self.start.with_ops(ops)
 
-    def epoch(self, epoch: int, batches: Epoch, loss: Loss, tick: Callable[[], None] | None) -> EpochReport:
+    def epoch(
+        self, epoch: int, batches: Batches, loss: Loss, metric: Metric, tick: Callable[[], None] | None
+    ) -> EpochReport:
         """One pass over the training set."""
+        report = EpochReport(epoch + 1, self.recipe.epochs, self.recipe.lr_at(epoch))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.lr_at(epoch)
-        total, right, seen = 0.0, 0, 0
-        for x, target in batches:
+            group["lr"] = report.lr
+        for x, labels in batches:
             with plain_arithmetic():
-                outputs = run_counts(integers(self.graph(detach=False)), x.float())
-                value = loss(outputs, target)
+                x = trees.map_leaves(lambda values: values.float(), x)
+                outputs = run_counts(integers(self.graph(detach=False)), x)
+                value = loss(outputs, labels)
                 if not bool(torch.isfinite(value)):
                     raise BadWeights(
                         f"finetuning diverged: the loss is {float(value.detach())}",
@@ -141,12 +129,11 @@ class _Training:
                 self.optimizer.zero_grad()
                 value.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            total += float(value.detach()) * len(x)
-            right += int((outputs[0].argmax(1) == target).sum()) if outputs[0].dim() == 2 else 0
-            seen += len(x)
+            metric.update(tuple(output.detach() for output in outputs), labels)
+            report = report.after(float(value.detach()), trees.sample_count(x))
             if tick is not None:
                 tick()
-        return EpochReport(epoch + 1, self.recipe.epochs, total / max(1, seen), right / max(1, seen))
+        return report.ended(metric)
 
     def state(self, epochs_done: int) -> dict[str, Any]:
         """All that going on needs, in tensors and plain values."""

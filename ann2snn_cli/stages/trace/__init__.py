@@ -1,31 +1,57 @@
 """Trace: any nn.Module -> Graph FLOAT, by torch.export; or an ONNX file, by its nodes.
 
 The exported program (`program.py`) is a flat list of ATen calls with the user's module names attached.
-`reader.py` walks it; the tables in `layers.py`, `sums.py` and `moves.py` map each call to one of our ops.
-What has no reader becomes `Opaque` (`opaque.py`) and is still run exactly. `onnx/` reads ONNX files with
-tables of its own; what both share is in `common.py` and `draft.py`.
+`reader.py` walks it; a rule (`ir/rules.py`) says what a call becomes. The built-in rules are the tables in
+`layers.py`, `sums.py` and `moves.py`; a user's own take their place for a run. What no rule makes an op of
+becomes `Opaque` (`opaque.py`) and is still run exactly, if its operator is allowed (`ir/allowed.py`).
+`onnx/` reads ONNX files with tables of its own; what both share is in `common.py` and `draft.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
+from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.rules import Rule
+from ann2snn_cli.ir.user_rules import UserRule, user_rules
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program
-from ann2snn_cli.stages.trace.reader import Reader
+from ann2snn_cli.stages.trace.reader import BUILT_IN, Reader
+from ann2snn_cli.types import Shape
 
-__all__ = ["OnnxNetwork", "load_onnx", "trace"]
+__all__ = ["BUILT_IN", "OnnxNetwork", "load_onnx", "trace"]
 
 
-def trace(network: nn.Module, input_shapes: Sequence[tuple[int, ...]]) -> Graph:
-    """Gives FLOAT: the network in eval mode, op by op; `input_shapes` are one sample's, by argument."""
+def trace(
+    network: nn.Module,
+    input_shapes: Sequence[Shape] | Mapping[str, Shape],
+    *,
+    rules: Mapping[str, Rule] | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Graph:
+    """Give FLOAT: the network in eval mode, op by op.
+
+    `input_shapes` are one sample's, in the order of the network's arguments or by their names. `rules` are
+    the user's own, by target: they take the place of the built-in ones. `note` is told of each.
+    """
+    own = user_rules(rules or {})
     if isinstance(network, OnnxNetwork):
-        return network.traced(input_shapes)
-    program = export_program(network, input_shapes)
-    reader = Reader(program)
-    for call in program.graph.nodes:
-        reader.read(call)
-    return reader.draft.graph()
+        return _refuse_rules(own, network).traced(input_shapes)
+    reader = Reader(export_program(network, input_shapes), {**BUILT_IN, **own})
+    graph = reader.graph()
+    for rule in own.values():
+        note(f"rule for {rule.target} from {rule.origin}{'' if reader.used[rule.target] else ': not used'}")
+    return graph
+
+
+def _refuse_rules(own: Mapping[str, UserRule], network: OnnxNetwork) -> OnnxNetwork:
+    if own:
+        raise UsageError(
+            "rules are for operators of torch: an ONNX file is read by tables of its own",
+            where=str(network.path),
+            remedy="leave the rules out, or convert the network that the file was exported from",
+        )
+    return network

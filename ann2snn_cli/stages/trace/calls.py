@@ -1,15 +1,16 @@
-"""What one exported call says of itself: its operator, its module, its shape, its batch."""
+"""What one exported call says of itself: its operator, its module, its result."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.fx import Node as FxNode
 
 from ann2snn_cli.ir.ops import Batch
+from ann2snn_cli.ir.rules import Value
 
 Shape = tuple[int, ...]
 
@@ -24,7 +25,7 @@ class Module:
 
 
 def module_of(call: FxNode) -> Module:
-    """The module whose forward made the call."""
+    """Find the module whose forward made the call."""
     stack = [entry for entry in call.meta.get("nn_module_stack", {}).values() if isinstance(entry, tuple)]
     if not stack:
         return Module("", "", "")
@@ -40,56 +41,30 @@ def module_of(call: FxNode) -> Module:
 
 
 def target_of(call: FxNode) -> str:
-    """The operator's name, "aten.relu.default"."""
-    return str(call.target)
+    """Name the operator: "aten.relu.default"."""
+    overload = call.target
+    if isinstance(overload, torch._ops.OpOverload):
+        return f"{overload.namespace}.{overload._opname}.{overload._overloadname}"
+    return str(overload)
 
 
-def operator_of(call: FxNode) -> Callable[..., Any]:
-    """The operator itself."""
-    assert callable(call.target)
-    return call.target
-
-
-def source_of(call: FxNode) -> FxNode:
-    """The value that the call acts on: its first argument."""
-    source = call.args[0]
-    assert isinstance(source, FxNode)
-    return source
-
-
-def shape_of(call: FxNode) -> Shape:
-    """The shape of one sample of the result, sizes that follow the batch left out."""
-    return tuple(size for size in call.meta["val"].shape[1:] if isinstance(size, int))
+def result_of(call: FxNode) -> Value:
+    """Describe the tensor that the call gives; sizes that follow the batch are left out of the shape."""
+    tensor = call.meta["val"]
+    sizes = tuple(size for size in tensor.shape[1:] if isinstance(size, int))
+    keeps = (
+        tensor.dim() == len(sizes) + 1
+        and not isinstance(tensor.shape[0], int)
+        and batch_size(tensor.shape[0]) == Batch(1, 0)
+    )
+    return Value(sizes, tensor.dtype, keeps)
 
 
 def batch_size(size: Any) -> int | Batch:
-    """A size as a function of the batch: exported sizes are symbolic expressions, here at most linear."""
+    """Read a size as a function of the batch: exported sizes are expressions of it, here at most linear."""
     if isinstance(size, int):
         return size
     expression = size.node.expr
     (symbol,) = expression.free_symbols
     offset = int(expression.subs(symbol, 0))
     return Batch(int(expression.subs(symbol, 1)) - offset, offset)
-
-
-def keeps_batch(call: FxNode) -> bool:
-    """Is the first axis of the result the batch, and no other axis touched by it?"""
-    shape = call.meta["val"].shape
-    if len(shape) == 0 or not all(isinstance(size, int) for size in shape[1:]):
-        return False
-    return not isinstance(shape[0], int) and batch_size(shape[0]) == Batch(1, 0)
-
-
-def leaves(value: Any) -> list[Any]:
-    """All that nested containers hold."""
-    if isinstance(value, dict):
-        return leaves(list(value.values()))
-    if isinstance(value, list | tuple):
-        return [leaf for item in value for leaf in leaves(item)]
-    return [value]
-
-
-def ints(value: Any, rank: int) -> Shape:
-    """A list of one or `rank` integers, as `rank` of them."""
-    items = (value,) if isinstance(value, int) else tuple(value)
-    return items * rank if len(items) == 1 else items

@@ -8,34 +8,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ann2snn_cli.ir.ops import AvgPool, Gather, Relu, Scale
+from ann2snn_cli.ir.ops import AvgPool, Gather, Relu
 
 Shape = tuple[int, ...]
 
 
 def rectifier(low: float, high: float | None) -> Relu | None:
-    """clamp(x, low, high) where that is a rectifier: from 0 to a limit; None for other ranges."""
+    """Read clamp(x, low, high) where that is a rectifier: from 0 to a limit; None for other ranges."""
     if low != 0 or (high is not None and high <= 0):
         return None
     return Relu(limit=None if high is None or math.isinf(high) else float(high))
 
 
-def affine(weight: Tensor, bias: Tensor, shape: Shape) -> Scale | None:
-    """w·x + b with constants that broadcast to a sample of this shape; None where they do not.
-
-    An axis of length 1 before those of the sample is the batch's.
-    """
-    terms = [
-        term[0] if term.dim() == len(shape) + 1 and term.shape[0] == 1 else term for term in (weight, bias)
-    ]
-    if any(term.dim() > len(shape) for term in terms):
-        return None
-    weight, bias = (term.reshape(*[1] * (len(shape) - term.dim()), *term.shape) for term in terms)
-    return Scale(weight, bias if bool((bias != 0).any()) else None)
-
-
 def mean_of_all(extents: Shape) -> AvgPool:
-    """The mean over windows as large as this, side by side: one window where they are the whole map."""
+    """Give the mean over windows as large as this, side by side: one window where they are the whole map."""
     return AvgPool(extents, extents, (0,) * len(extents))
 
 

@@ -1,30 +1,31 @@
-"""The graph as read so far: what the readers of single calls look things up in and add nodes to."""
+"""The graph as read so far: what single calls are looked up in and add their nodes to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch.fx import Node as FxNode
 
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Op
+from ann2snn_cli.ir.rules import Call, Value
+from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
 
 Shape = tuple[int, ...]
-
-Reading = tuple[Op | None, tuple[FxNode, ...]]  # an op and the calls it reads; None hands on its input
 
 
 @dataclass
 class Nodes:
-    """Our nodes so far, each with a name of its own: what the readers of every kind of network add to."""
+    """Our nodes so far, each with a name of its own: what every kind of network adds to."""
 
     nodes: list[Node] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     shapes: dict[str, Shape] = field(default_factory=dict)
 
     def add(self, op: Op, inputs: tuple[str, ...], shape: Shape, name: str, source: str) -> str:
-        """A new node; gives its name, with a number where it is taken."""
+        """Add a node; gives its name, with a number where it is taken."""
         unique, again = name, 2
         while unique in self.shapes:
             unique, again = f"{name}:{again}", again + 1
@@ -33,33 +34,36 @@ class Nodes:
         return unique
 
     def graph(self) -> Graph:
-        """What was drafted, as a graph."""
+        """Give what was drafted, as a graph."""
         return Graph(tuple(self.nodes), tuple(self.outputs))
 
 
 @dataclass
 class Draft(Nodes):
-    """The nodes of an exported program; each call's value is a node's name or a constant."""
+    """The nodes of an exported program; what each call gives is the value of a node, or a constant."""
 
-    names: dict[FxNode, str] = field(default_factory=dict)
+    values: dict[FxNode, Value] = field(default_factory=dict)
+    names: dict[Value, str] = field(default_factory=dict)  # the node whose value it is
     constants: dict[FxNode, Any] = field(default_factory=dict)
 
-    def value(self, argument: Any) -> Any:
-        """An argument with constants filled in; a node of the graph stays an fx node."""
+    def argument(self, argument: Any) -> Any:
+        """Give an argument as a rule sees it: values and constants in place of the calls that gave them."""
         if isinstance(argument, FxNode):
-            return self.constants.get(argument, argument)
+            return self.constants.get(argument, self.values.get(argument, argument))
         if isinstance(argument, list | tuple):
-            return tuple(self.value(item) for item in argument)
-        return argument
+            return tuple(self.argument(item) for item in argument)
+        return batch_size(argument) if isinstance(argument, torch.SymInt) else argument
 
-    def arguments(self, call: FxNode) -> dict[str, Any]:
-        """The call's arguments by the names in the operator's schema, defaults filled in."""
-        schema = call.target._schema  # type: ignore[union-attr]
-        values = {item.name: item.default_value for item in schema.arguments if item.has_default_value()}
-        values.update({item.name: arg for item, arg in zip(schema.arguments, call.args, strict=False)})
-        values.update(call.kwargs)
-        return {name: self.value(value) for name, value in values.items()}
+    def call(self, call: FxNode, result: FxNode, output: int | None = None) -> Call:
+        """Describe a call to its rule; `result` is the call itself, or the one that takes an item of it."""
+        schema = call.target._schema.arguments  # type: ignore[union-attr]
+        given = dict(zip((item.name for item in schema), call.args, strict=False)) | dict(call.kwargs)
+        arguments = {
+            item.name: self.argument(given[item.name]) if item.name in given else item.default_value
+            for item in schema
+        }
+        return Call(target_of(call), arguments, result_of(result), output, module_of(call).label)
 
-    def is_value(self, argument: Any) -> bool:
-        """Is this the value of a node of our graph?"""
-        return isinstance(argument, FxNode) and argument in self.names
+    def first_input(self) -> Value:
+        """Give the sample: it tells the size of the batch."""
+        return next(iter(self.values.values()))

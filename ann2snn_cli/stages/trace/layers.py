@@ -1,180 +1,153 @@
-"""Readers of layers: convolution, linear, batch norm, rectifiers, pooling."""
+"""Rules of layers: convolution, linear, batch norm, rectifiers, pooling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Node as FxNode
 
-from ann2snn_cli.ir.ops import AvgPool, BatchNorm, Conv, Linear, MaxPool, Relu, Reshape
-from ann2snn_cli.stages.trace.calls import ints, keeps_batch, module_of, source_of
+from ann2snn_cli.ir.ops import AvgPool, BatchNorm, Conv, Linear, MaxPool, Op, Relu, Reshape
+from ann2snn_cli.ir.rules import Call, Rule, Shape, Value, registry
 from ann2snn_cli.stages.trace.common import mean_of_all, rectifier
-from ann2snn_cli.stages.trace.draft import Draft, Reading
-from ann2snn_cli.stages.trace.opaque import opaque
 
 
-def _conv(draft: Draft, call: FxNode) -> Reading:
-    a = draft.arguments(call)
-    if isinstance(a["weight"], FxNode) or (isinstance(a["bias"], FxNode) and draft.is_value(a["bias"])):
-        return opaque(draft, call)
-    rank = a["weight"].dim() - 2
-    dilation, padding = ints(a["dilation"], rank), a["padding"]
+def _conv(call: Call) -> Op | None:
+    weight, bias = call["weight"], call["bias"]
+    if not _are_constants(weight, bias):
+        return None
+    rank = weight.dim() - 2
+    dilation, padding = _ints(call["dilation"], rank), call["padding"]
     if isinstance(padding, str):
-        total = [d * (k - 1) for d, k in zip(dilation, a["weight"].shape[2:], strict=True)]
+        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
         if padding == "same" and any(extent % 2 for extent in total):
-            return opaque(draft, call)  # torch pads one side more: rare, and exact as it is
+            return None  # torch pads one side more: rare, and exact as it is
         padding = [extent // 2 for extent in total] if padding == "same" else [0] * rank
-    op = Conv(
-        a["weight"], a["bias"], ints(a["stride"], rank), ints(padding, rank), dilation, a["groups"],
-        output_padding=(0,) * rank,
+    stride = _ints(call["stride"], rank)
+    return Conv(
+        weight, bias, stride, _ints(padding, rank), dilation, call["groups"], output_padding=(0,) * rank
+    )
+
+
+def _conv_transposed(call: Call) -> Op | None:
+    weight, bias = call["weight"], call["bias"]
+    if not _are_constants(weight, bias):
+        return None
+    rank = weight.dim() - 2
+    names = ("stride", "padding", "dilation", "output_padding")
+    stride, padding, dilation, output_padding = (_ints(call[name], rank) for name in names)
+    return Conv(
+        weight, bias, stride, padding, dilation, call["groups"],
+        transposed=True, output_padding=output_padding,
     )  # fmt: skip
-    return op, (source_of(call),)
 
 
-def _conv_transposed(draft: Draft, call: FxNode) -> Reading:
-    a = draft.arguments(call)
-    if isinstance(a["weight"], FxNode):
-        return opaque(draft, call)
-    rank = a["weight"].dim() - 2
-    op = Conv(
-        a["weight"],
-        a["bias"],
-        ints(a["stride"], rank),
-        ints(a["padding"], rank),
-        ints(a["dilation"], rank),
-        a["groups"],
-        transposed=True,
-        output_padding=ints(a["output_padding"], rank),
-    )
-    return op, (source_of(call),)
+def _linear(call: Call) -> Op | None:
+    weight, bias = call["weight"], call["bias"]
+    if not _are_constants(weight, bias) or not call.keeps_batch or weight.dim() != 2:
+        return None
+    return Linear(weight, bias)
 
 
-def _linear(draft: Draft, call: FxNode) -> Reading:
-    a = draft.arguments(call)
-    if not isinstance(a["weight"], Tensor) or not keeps_batch(call) or a["weight"].dim() != 2:
-        return opaque(draft, call)
-    return Linear(a["weight"], a["bias"]), (a["input"],)
+def _batch_norm(call: Call) -> Op | None:
+    mean, var = call["running_mean"], call["running_var"]
+    trains = call.arguments.get("training", False)
+    if trains or call.output not in (None, 0) or not isinstance(mean, Tensor) or not isinstance(var, Tensor):
+        return None
+    weight = call["weight"] if call["weight"] is not None else torch.ones_like(mean)
+    bias = call["bias"] if call["bias"] is not None else torch.zeros_like(mean)
+    return BatchNorm(weight, bias, mean, var, float(call["eps"])) if _are_constants(weight, bias) else None
 
 
-def _batch_norm(draft: Draft, call: FxNode, index: int = 0) -> Reading:
-    a = draft.arguments(call)
-    mean, var = a["running_mean"], a["running_var"]
-    if not isinstance(mean, Tensor) or not isinstance(var, Tensor):
-        return opaque(draft, call)
-    weight = a["weight"] if a["weight"] is not None else torch.ones_like(mean)
-    bias = a["bias"] if a["bias"] is not None else torch.zeros_like(mean)
-    return BatchNorm(weight, bias, mean, var, float(a["eps"])), (a["input"],)
+def _relu(call: Call) -> Op:
+    return Relu()
 
 
-def _relu(draft: Draft, call: FxNode) -> Reading:
-    return Relu(), (source_of(call),)
+def _relu6(call: Call) -> Op:
+    return Relu(limit=6.0)
 
 
-def _relu6(draft: Draft, call: FxNode) -> Reading:
-    return Relu(limit=6.0), (source_of(call),)
+def _clamp(call: Call) -> Op | None:
+    return _rectifier(call["min"], call.arguments.get("max"))
 
 
-def _clamp(low: str, high: str) -> Callable[[Draft, FxNode], Reading]:
+def _hardtanh(call: Call) -> Op | None:
+    return _rectifier(call["min_val"], call["max_val"])
+
+
+def _rectifier(low: Any, high: Any) -> Op | None:
     """clamp(0, c) and hardtanh(0, c) are rectifiers with a limit; other ranges are not."""
-
-    def read(draft: Draft, call: FxNode) -> Reading:
-        a = draft.arguments(call)
-        floor, top = a.get(low), a.get(high)
-        if isinstance(floor, FxNode | Tensor) or isinstance(top, FxNode | Tensor) or floor is None:
-            return opaque(draft, call)
-        op = rectifier(floor, top)
-        return opaque(draft, call) if op is None else (op, (source_of(call),))
-
-    return read
+    if not isinstance(low, int | float) or not isinstance(high, int | float | None):
+        return None
+    return rectifier(low, high)
 
 
-def _avg_pool(draft: Draft, call: FxNode) -> Reading:
-    a = draft.arguments(call)
-    rank = call.meta["val"].dim() - 2
-    kernel = ints(a["kernel_size"], rank)
-    stride = ints(a["stride"], rank) if a["stride"] else kernel
-    padding = ints(a["padding"], rank)
-    divides_by_area = a["count_include_pad"] or not any(padding)
-    if not divides_by_area or a["ceil_mode"] or a.get("divisor_override") is not None:
-        return opaque(draft, call)
-    return AvgPool(kernel, stride, padding), (a["self"],)
+def _avg_pool(call: Call) -> Op | None:
+    rank = len(call.shape) - 1
+    kernel, stride, padding = _windows(call, rank)
+    divides_by_area = call["count_include_pad"] or not any(padding)
+    if not divides_by_area or call["ceil_mode"] or call.arguments.get("divisor_override") is not None:
+        return None
+    return AvgPool(kernel, stride, padding)
 
 
-def _adaptive_avg_pool(draft: Draft, call: FxNode) -> Reading:
+def _adaptive_avg_pool(call: Call) -> Op | None:
     """Windows of one size where the input divides evenly; else they differ and it stays as it is."""
-    a = draft.arguments(call)
-    source = a["self"].meta["val"].shape[2:]
-    target = call.meta["val"].shape[2:]
-    if any(not isinstance(size, int) for size in (*source, *target)) or any(
-        n % m for n, m in zip(source, target, strict=True)
-    ):
-        return opaque(draft, call)
-    kernel = tuple(n // m for n, m in zip(source, target, strict=True))
-    return mean_of_all(kernel), (a["self"],)
+    given, wanted = call.input.shape[1:], call.shape[1:]
+    keep_batch = call.keeps_batch and call.input.keeps_batch
+    if not keep_batch or any(n % m for n, m in zip(given, wanted, strict=True)):
+        return None
+    return mean_of_all(tuple(n // m for n, m in zip(given, wanted, strict=True)))
 
 
-def _mean(draft: Draft, call: FxNode) -> Reading:
-    """The mean over all spatial axes is average pooling (with the axes dropped, a reshape would follow)."""
-    a = draft.arguments(call)
-    shape = a["self"].meta["val"].shape
-    axes = sorted(axis % len(shape) for axis in a["dim"] or ())
-    if axes != list(range(2, len(shape))) or len(shape) not in (3, 4, 5):
-        return opaque(draft, call)
-    if not a["keepdim"]:
-        return _mean_dropped(draft, call)
-    kernel = tuple(int(size) for size in shape[2:])
-    return mean_of_all(kernel), (a["self"],)
+def _mean(call: Call) -> Op | Value | None:
+    """The mean over all spatial axes is average pooling, and a reshape where the axes are dropped."""
+    given = call.input
+    rank = len(given.shape) + 1
+    axes = sorted(axis % rank for axis in call["dim"] or ())
+    if axes != list(range(2, rank)) or rank not in (3, 4, 5) or not given.keeps_batch:
+        return None
+    pool = mean_of_all(given.shape[1:])
+    return pool if call["keepdim"] else call.add(Reshape(), call.add(pool, given), shape=call.shape)
 
 
-def _mean_dropped(draft: Draft, call: FxNode) -> Reading:
-    """x.mean((2, 3)): the pooling is its own node, the reshape carries the call's name."""
-    source = source_of(call)
-    shape = source.meta["val"].shape
-    kernel = tuple(int(size) for size in shape[2:])
-    module = module_of(call)
-    pool = draft.add(
-        mean_of_all(kernel),
-        (draft.names[source],),
-        (int(shape[1]), *[1] * len(kernel)),
-        ".".join(filter(None, (module.path, "mean"))),
-        module.label,
-    )
-    draft.names[call] = pool
-    return Reshape(), (call,)
+def _max_pool(call: Call) -> Op | None:
+    if call.output not in (None, 0):
+        return None
+    rank = len(call.shape) - 1
+    kernel, stride, padding = _windows(call, rank)
+    return MaxPool(kernel, stride, padding, _ints(call["dilation"], rank), bool(call["ceil_mode"]))
 
 
-def _max_pool(draft: Draft, call: FxNode, index: int = 0) -> Reading:
-    a = draft.arguments(call)
-    rank = source_of(call).meta["val"].dim() - 2
-    kernel = ints(a["kernel_size"], rank)
-    stride = ints(a["stride"], rank) if a["stride"] else kernel
-    op = MaxPool(kernel, stride, ints(a["padding"], rank), ints(a["dilation"], rank), bool(a["ceil_mode"]))
-    return op, (a["self"],)
+def _windows(call: Call, rank: int) -> tuple[Shape, Shape, Shape]:
+    """Kernel, stride and padding; a stride that is left out is the kernel's extent."""
+    kernel = _ints(call["kernel_size"], rank)
+    return kernel, _ints(call["stride"], rank) if call["stride"] else kernel, _ints(call["padding"], rank)
 
 
-READERS: dict[str, Callable[[Draft, FxNode], Reading]] = {
-    **dict.fromkeys(["aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default"], _conv),
-    **dict.fromkeys(["aten.conv1d.padding", "aten.conv2d.padding", "aten.conv3d.padding"], _conv),
-    "aten.conv_transpose1d.default": _conv_transposed,
-    "aten.conv_transpose2d.input": _conv_transposed,
-    "aten.conv_transpose3d.input": _conv_transposed,
-    "aten.linear.default": _linear,
-    "aten.batch_norm.default": _batch_norm,
-    "aten.relu.default": _relu,
-    "aten.relu6.default": _relu6,
-    "aten.hardtanh.default": _clamp("min_val", "max_val"),
-    "aten.clamp.default": _clamp("min", "max"),
-    "aten.clamp_min.default": _clamp("min", "max"),
-    **dict.fromkeys([f"aten.avg_pool{n}d.default" for n in (1, 2, 3)], _avg_pool),
-    **dict.fromkeys([f"aten.adaptive_avg_pool{n}d.default" for n in (1, 2, 3)], _adaptive_avg_pool),
-    "aten.mean.dim": _mean,
-    **dict.fromkeys([f"aten.max_pool{n}d.default" for n in (1, 2, 3)], _max_pool),
-}
+def _are_constants(weight: Any, bias: Any) -> bool:
+    return isinstance(weight, Tensor) and isinstance(bias, Tensor | None)
 
 
-ITEM_READERS: dict[str, Callable[[Draft, FxNode, int], Reading]] = {
-    "aten._native_batch_norm_legit_no_training.default": _batch_norm,
-    **dict.fromkeys([f"aten.max_pool{n}d_with_indices.default" for n in (1, 2, 3)], _max_pool),
-}
+def _ints(value: Any, rank: int) -> Shape:
+    """A list of one or `rank` integers, as `rank` of them."""
+    items = (value,) if isinstance(value, int) else tuple(value)
+    return items * rank if len(items) == 1 else items
+
+
+RULES: dict[str, Rule] = registry(
+    (_conv, [f"aten.conv{n}d.{how}" for n in (1, 2, 3) for how in ("default", "padding")]),
+    (_conv_transposed, ["aten.conv_transpose1d.default"]),
+    (_conv_transposed, ["aten.conv_transpose2d.input", "aten.conv_transpose3d.input"]),
+    (_linear, ["aten.linear.default"]),
+    (_batch_norm, ["aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default"]),
+    (_relu, ["aten.relu.default"]),
+    (_relu6, ["aten.relu6.default"]),
+    (_hardtanh, ["aten.hardtanh.default"]),
+    (_clamp, ["aten.clamp.default", "aten.clamp_min.default"]),
+    (_avg_pool, [f"aten.avg_pool{n}d.default" for n in (1, 2, 3)]),
+    (_adaptive_avg_pool, [f"aten.adaptive_avg_pool{n}d.default" for n in (1, 2, 3)]),
+    (_mean, ["aten.mean.dim"]),
+    (_max_pool, [f"aten.max_pool{n}d.default" for n in (1, 2, 3)]),
+    (_max_pool, [f"aten.max_pool{n}d_with_indices.default" for n in (1, 2, 3)]),
+)

@@ -5,33 +5,39 @@ The only home of torch.export.
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
+from ann2snn_cli import trees
 from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.types import Inputs, Shape
 
-Shape = tuple[int, ...]
 Program = ExportedProgram
 
 
-def export_program(network: nn.Module, input_shapes: Sequence[Shape]) -> Program:
-    """The network in eval mode as ATen calls; `input_shapes` are those of one sample, by argument."""
+def export_program(network: nn.Module, input_shapes: Sequence[Shape] | Mapping[str, Shape]) -> Program:
+    """The network in eval mode as ATen calls; `input_shapes` are those of one sample, in order or by name."""
     modes = {module: module.training for module in network.modules()}  # parts may be frozen on their own
     parameter = next(network.parameters(), torch.zeros(()))
-    samples = tuple(
-        torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device) for shape in input_shapes
-    )
+    zeros = partial(torch.zeros, dtype=parameter.dtype, device=parameter.device)
+    in_order, by_name = _by_argument(network, input_shapes)
+    arguments = tuple(zeros(2, *shape) for shape in in_order)
+    named = {name: zeros(2, *shape) for name, shape in by_name.items()}
     network.eval()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.export's own deprecations are not the user's concern
-            _try_eager(network, samples)
-            program = export(network, samples, dynamic_shapes=tuple({0: Dim.DYNAMIC} for _ in samples))
+            _try_eager(network, named or arguments)
+            batch = {0: Dim.DYNAMIC}
+            sizes = dict.fromkeys(named, batch) if named else tuple(batch for _ in arguments)
+            program = export(network, arguments, named, dynamic_shapes=sizes)
             flat: Program = program.run_decompositions({})
             return flat
     except UnsupportedNetwork:
@@ -48,13 +54,24 @@ def export_program(network: nn.Module, input_shapes: Sequence[Shape]) -> Program
             module.training = training
 
 
-def _try_eager(network: nn.Module, samples: tuple[Tensor, ...]) -> None:
+def _by_argument(
+    network: nn.Module, input_shapes: Sequence[Shape] | Mapping[str, Shape]
+) -> tuple[Sequence[Shape], dict[str, Shape]]:
+    """The shapes in order, or by name: then in the order in which forward takes them."""
+    if not isinstance(input_shapes, Mapping):
+        return input_shapes, {}
+    parameters = [name for name in inspect.signature(network.forward).parameters if name in input_shapes]
+    others = [name for name in input_shapes if name not in parameters]
+    return (), {name: input_shapes[name] for name in [*parameters, *others]}
+
+
+def _try_eager(network: nn.Module, samples: Inputs) -> None:
     """Run once as it is: what fails here is the network or the shape, not the export."""
     try:
         with torch.no_grad():
-            network(*samples)
+            trees.call(network, samples)
     except Exception as error:
-        shapes = ", ".join(str(tuple(sample.shape[1:])) for sample in samples)
+        shapes = ", ".join(str(tuple(sample.shape[1:])) for sample in trees.leaves(samples))
         raise UnsupportedNetwork(
             f"the network does not run on samples of shape {shapes}: {_first_line(error)}",
             where=_user_line(error, network),

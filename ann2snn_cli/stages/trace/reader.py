@@ -1,10 +1,11 @@
-"""The walk over the exported calls: what each kind of call becomes."""
+"""The walk over the exported calls: what each becomes, and all that is refused, at once."""
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,21 +14,21 @@ from torch import Tensor
 from torch.fx import Node as FxNode
 
 from ann2snn_cli.errors import UnsupportedNetwork
-from ann2snn_cli.ir.ops import Batch, Gather, Input, Op, Opaque
+from ann2snn_cli.ir import allowed
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.ops import Batch, Gather, Input, Integrate, Op
+from ann2snn_cli.ir.rules import Added, Call, Rule, Value, leaves, merged
 from ann2snn_cli.stages.trace import layers, moves, sums
-from ann2snn_cli.stages.trace.calls import batch_size, leaves, module_of, operator_of, shape_of, target_of
-from ann2snn_cli.stages.trace.draft import Draft, Reading
+from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
+from ann2snn_cli.stages.trace.draft import Draft
 from ann2snn_cli.stages.trace.opaque import opaque
 from ann2snn_cli.stages.trace.program import Program
 
-# One reader for each ATen call we have an op for; the others stay opaque.
-_READERS: dict[str, Callable[[Draft, FxNode], Reading]] = {**layers.READERS, **sums.READERS, **moves.READERS}
+BUILT_IN: dict[str, Rule] = merged(layers.RULES, sums.RULES, moves.RULES)
 
-# Calls that give a tuple, of which the network takes items.
-_ITEM_READERS: dict[str, Callable[[Draft, FxNode, int], Reading]] = {
-    **layers.ITEM_READERS,
-    **moves.ITEM_READERS,
-}
+_SIZES = ("operator", "_operator", "math", "builtins", "torch")  # homes of functions that compute sizes only
+
+_CONSTANT_REMEDY = "compute it once, in __init__, and keep it with register_buffer()"
 
 
 @dataclass
@@ -35,24 +36,45 @@ class Reader:
     """Walks the exported calls and collects our nodes in the draft."""
 
     program: Program
+    rules: Mapping[str, Rule] = field(default_factory=lambda: BUILT_IN)
     draft: Draft = field(default_factory=Draft)
+    used: Counter[str] = field(default_factory=Counter)  # targets whose rule had something to say
+    refused: list[UnsupportedNetwork] = field(default_factory=list)
 
-    def read(self, call: FxNode) -> None:
-        """Read one call of the exported program."""
-        if call.op == "placeholder":
-            self._placeholder(call)
-        elif call.op == "output":
-            self._outputs(call)
-        elif call.op == "get_attr":
-            self.draft.constants[call] = attribute_of(self.program, str(call.target))
-        elif call.target is operator.getitem:
-            self._item(call)
-        elif all(source in self.draft.constants for source in call.all_input_nodes):
-            self._constant(call)
-        elif not isinstance(call.meta.get("val"), Tensor):
-            self._shape_or_tuple(call)
-        else:
-            self._emit(call, *_READERS.get(target_of(call), opaque)(self.draft, call))
+    def graph(self) -> Graph:
+        """Read every call; gives the graph, or one error with all that cannot be read."""
+        for call in self.program.graph.nodes:
+            if call.op == "placeholder":
+                self._placeholder(call)
+            elif call.op == "output":
+                self._outputs(call)
+            elif call.op == "get_attr":
+                self.draft.constants[call] = attribute_of(self.program, str(call.target))
+            elif call.users:  # what nobody reads is a check on sizes or types, which the export has made
+                self._read(call)
+        self._refuse()
+        return self.draft.graph()
+
+    def _read(self, call: FxNode) -> None:
+        try:
+            if call.target is operator.getitem:
+                self._item(call)
+            elif all(source in self.draft.constants for source in call.all_input_nodes):
+                self._constant(call)
+            elif isinstance(call.meta.get("val"), Tensor):
+                self._value(call, call)
+            elif isinstance(call.meta.get("val"), int | torch.SymInt):
+                self.draft.constants[call] = batch_size(call.meta["val"])
+            # else a tuple of tensors: read where an item of it is taken
+        except UnsupportedNetwork as refused:
+            self.refused.append(_located(refused, call))
+            self._stand_in(call)  # to go on, and find what else is refused
+
+    def _stand_in(self, call: FxNode) -> None:
+        """Give a refused call a value of its own shape; the graph is not going to be used."""
+        if isinstance(call.meta.get("val"), Tensor):
+            self.draft.values[call] = result_of(call)
+            self.draft.names[self.draft.values[call]] = self.draft.names[self.draft.first_input()]
 
     def _placeholder(self, call: FxNode) -> None:
         signature = self.program.graph_signature
@@ -65,41 +87,38 @@ class Reader:
                 signature.inputs_to_lifted_tensor_constants[call.name]
             ]
             return
-        self.draft.names[call] = self.draft.add(Input(), (), shape_of(call), call.name, call.name)
+        self._node(call, result_of(call), Input(), (), call.name, call.name)
 
     def _outputs(self, call: FxNode) -> None:
         (results,) = call.args
         for result in results if isinstance(results, list | tuple) else (results,):
-            if isinstance(result, FxNode) and result in self.draft.names:
-                self.draft.outputs.append(self.draft.names[result])
-        if not self.draft.outputs:
+            if isinstance(result, FxNode) and result in self.draft.values:
+                self.draft.outputs.append(self.draft.names[self.draft.values[result]])
+        if not self.draft.outputs and not self.refused:
             raise UnsupportedNetwork(
                 "the network's output does not depend on its input", remedy="return what the layers computed"
             )
 
     def _constant(self, call: FxNode) -> None:
-        target = operator_of(call)
-        with torch.no_grad():
-            args = torch.fx.node.map_arg(call.args, lambda source: self.draft.constants[source])
-            kwargs = torch.fx.node.map_arg(call.kwargs, lambda source: self.draft.constants[source])
-            if any(isinstance(value, Batch) for value in leaves((args, kwargs))):
-                self._batch_sized(call)
-            else:
-                self.draft.constants[call] = target(*args, **kwargs)
-
-    def _batch_sized(self, call: FxNode) -> None:
-        """A size computed from the batch, or a constant repeated for each sample of it."""
-        result = call.meta.get("val")
-        if isinstance(result, Tensor):
-            self._emit(call, *opaque(self.draft, call))
+        args, kwargs = (self.draft.argument(each) for each in (call.args, tuple(call.kwargs.items())))
+        if not any(isinstance(value, Batch) for value in leaves((args, kwargs))):
+            with torch.no_grad():
+                self.draft.constants[call] = _runnable(call)(*args, **dict(kwargs))
+        elif not isinstance(call.meta.get("val"), Tensor):
+            self.draft.constants[call] = batch_size(call.meta.get("val"))
+        elif (constant := _of_each_sample(call, args, dict(kwargs))) is not None:
+            self._repeated(call, constant)
         else:
-            self.draft.constants[call] = batch_size(result)
+            self._value(call, call)
 
-    def _shape_or_tuple(self, call: FxNode) -> None:
-        result = call.meta.get("val")
-        if isinstance(result, int | torch.SymInt):
-            self.draft.constants[call] = batch_size(result)
-        # else a tuple of tensors: read where an item of it is taken
+    def _repeated(self, call: FxNode, constant: Tensor) -> None:
+        """Add a constant that every sample has (a class token): zeros, and the constant as their bias."""
+        first = next(iter(self.draft.names))
+        zeros = Gather(torch.full(tuple(constant.shape), -1))
+        value = result_of(call)
+        described = Call(target_of(call), {}, value)
+        nothing = described.add(zeros, first)
+        self._add(call, call, Added(Integrate(constant), (nothing,), value), described)
 
     def _item(self, call: FxNode) -> None:
         source, index = call.args
@@ -107,38 +126,109 @@ class Reader:
         assert isinstance(index, int)
         if source in self.draft.constants:
             self.draft.constants[call] = self.draft.constants[source][index]
-            return
-        reader = _ITEM_READERS.get(target_of(source))
-        if reader is not None and (index == 0 or target_of(source) in moves.ITEM_READERS):
-            self._emit(call, *reader(self.draft, source, index))
-            return
-        op, inputs = opaque(self.draft, source)
-        assert isinstance(op, Opaque)
-        self._emit(call, Opaque(op.target, op.args, op.kwargs, index), inputs)
+        else:
+            self._value(source, call, index)
 
     # our nodes
 
-    def _emit(self, call: FxNode, op: Op | None, inputs: tuple[FxNode, ...]) -> None:
-        if op is None:  # the call hands on its input: dropout in eval mode, contiguous, clone
-            self.draft.names[call] = self.draft.names[inputs[0]]
+    def _value(self, call: FxNode, result: FxNode, output: int | None = None) -> None:
+        """Add the nodes that a call becomes; `result` is the call, or takes an item of what it gives."""
+        rule = self.rules.get(target_of(call))
+        described = self.draft.call(call, result, output)
+        outcome = rule(described) if rule is not None and described.inputs else None
+        if outcome is None:
+            op, inputs = opaque(self.draft, call, output)
+            described.added.clear()
+            self._add(call, result, Added(op, inputs, described.result), described)
             return
-        source = module_of(call)
-        own = call.target is operator.getitem and not isinstance(op, Gather)
-        base = str(call.args[0].name) if own and isinstance(call.args[0], FxNode) else call.name
-        name = source.leaf or ".".join(filter(None, (source.path, re.sub(r"_\d+$", "", base))))
-        self.draft.names[call] = self.draft.add(
-            op, tuple(self.draft.names[item] for item in inputs), shape_of(call), name, source.label
+        self.used[target_of(call)] += 1
+        if isinstance(outcome, Op):
+            self._add(call, result, Added(outcome, described.inputs, described.result), described)
+        else:
+            self._compose(call, result, outcome, described)
+
+    def _compose(self, call: FxNode, result: FxNode, outcome: Value, described: Call) -> None:
+        """Add the nodes of a composition, or hand on the call's own input."""
+        last = next((each for each in described.added if each.value is outcome), None)
+        if last is None:
+            self.draft.values[result] = outcome
+            return
+        described.added.remove(last)
+        self._add(call, result, last, described)
+
+    def _add(self, call: FxNode, result: FxNode, last: Added, described: Call) -> None:
+        """Add a call's nodes; the last of them carries the name of the call."""
+        place = module_of(result)
+        # The exporter's name of the call; of one of several pieces (`chunk`) that of the piece.
+        own = result if isinstance(last.op, Gather) else call
+        name = place.leaf or ".".join(filter(None, (place.path, re.sub(r"_\d+$", "", own.name))))
+        for each in described.added:
+            self._node(None, each.value, each.op, each.inputs, f"{name}.{each.op.kind.lower()}", place.label)
+        self._node(result, last.value, last.op, last.inputs, name, place.label)
+
+    def _node(
+        self, call: FxNode | None, value: Value, op: Op, inputs: tuple[Value, ...], name: str, source: str
+    ) -> None:
+        names = tuple(self.draft.names[each] for each in inputs)
+        self.draft.names[value] = self.draft.add(op, names, value.shape, name, source)
+        if call is not None:
+            self.draft.values[call] = value
+
+    def _refuse(self) -> None:
+        """Raise what was refused: one error for all."""
+        if not self.refused:
+            return
+        if len(self.refused) == 1:
+            raise self.refused[0]
+        lines = list(dict.fromkeys(f"{each.where}: {each.what}" for each in self.refused))
+        raise UnsupportedNetwork(
+            "\n  ".join([f"{len(lines)} calls of the network cannot be converted", *lines]),
+            where=", ".join(dict.fromkeys(each.where for each in self.refused)),
+            remedy="; ".join(dict.fromkeys(each.remedy for each in self.refused)),
         )
 
 
+def _runnable(call: FxNode) -> Callable[..., Any]:
+    """The function that a call runs, if it may be run: an allowed operator, or arithmetic of sizes."""
+    target = call.target
+    assert callable(target)
+    of_sizes = getattr(target, "__module__", "") in _SIZES and not isinstance(call.meta.get("val"), Tensor)
+    if not of_sizes and (why := allowed.refusal(target_of(call))):
+        raise UnsupportedNetwork(f"{target_of(call)} is not run: {why}", remedy=_CONSTANT_REMEDY)
+    return target
+
+
+def _of_each_sample(call: FxNode, args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The constant that a call repeats for each sample of the batch; None if it is something else."""
+    function = _runnable(call)
+    with torch.no_grad():
+        values = function(*_for_batch(args, 2), **{key: _for_batch(arg, 2) for key, arg in kwargs.items()})
+    if not (isinstance(values, Tensor) and values.is_floating_point() and values.dim() > 1):
+        return None
+    return values[0].clone() if len(values) == 2 and torch.equal(values[0], values[1]) else None
+
+
+def _for_batch(value: Any, batch: int) -> Any:
+    """The value with every size that follows the batch filled in."""
+    if isinstance(value, Batch):
+        return value.factor * batch + value.offset
+    return [_for_batch(item, batch) for item in value] if isinstance(value, tuple) else value
+
+
+def _located(refused: UnsupportedNetwork, call: FxNode) -> UnsupportedNetwork:
+    return UnsupportedNetwork(
+        refused.what, where=refused.where or module_of(call).label or call.name, remedy=refused.remedy
+    )
+
+
 def state_of(program: Program, name: str) -> Tensor:
-    """A parameter or buffer."""
+    """Give a parameter or buffer."""
     state: Tensor = program.state_dict[name] if name in program.state_dict else program.constants[name]
     return state.detach()
 
 
 def attribute_of(program: Program, target: str) -> Any:
-    """What a `get_attr` call gets."""
+    """Give what a `get_attr` call gets."""
     value: Any = program.graph_module
     for part in target.split("."):
         value = getattr(value, part)

@@ -1,4 +1,4 @@
-"""The two kinds of numbers a graph is written in: integers, and floats that hold integers exactly.
+"""The numbers that a graph is written in: integers.
 
 The integer products of ONNX take factors of 8 bits, and in older runtimes unsigned ones only. Both factors
 are therefore written in base 256,
@@ -61,7 +61,7 @@ class Integers:
 
     def conv_transpose(self, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
         """ONNX has no such operator for integers."""
-        return _spread_conv(self, draft, x, weight, layer)
+        return spread_conv(self, draft, x, weight, layer)
 
     def linear(self, draft: Draft, x: Value, weight: Array) -> str:
         """MatMulInteger, digit by digit."""
@@ -116,37 +116,6 @@ def _how_many(low: int, high: int) -> int:
     return next(fitting, 4)
 
 
-# Floats --------------------------------------------------------------------------------------------
-
-
-class Floats:
-    """float32 throughout: exact while every number and every sum on the way stays below 2^24."""
-
-    kind: type[np.generic] = np.float32
-    element: int = TensorProto.FLOAT
-    spike: int = TensorProto.FLOAT
-    lowest: int = -(2**24)
-
-    def conv(self, draft: Draft, x: Value, weight: Array, attributes: dict[str, Any]) -> str:
-        """Conv."""
-        return draft.node("Conv", x.name, _float(draft, weight), **attributes)
-
-    def conv_transpose(self, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
-        """ConvTranspose; with groups only if depthwise, for onnx.reference is wrong about others."""
-        if layer["groups"] > 1 and weight.shape[:2] != (layer["groups"], 1):
-            return _spread_conv(self, draft, x, weight, layer)
-        attributes = {**geometry(layer), "output_padding": layer["output_padding"]}
-        return draft.node("ConvTranspose", x.name, _float(draft, weight), **attributes)
-
-    def linear(self, draft: Draft, x: Value, weight: Array) -> str:
-        """MatMul."""
-        return draft.node("MatMul", x.name, _float(draft, weight.T))
-
-
-def _float(draft: Draft, weight: Array) -> str:
-    return draft.constant(weight.astype(np.float32), "weight")
-
-
 def geometry(layer: Layer) -> dict[str, Any]:
     """The attributes of ONNX's Conv for a layer."""
     return {
@@ -161,7 +130,7 @@ def geometry(layer: Layer) -> dict[str, Any]:
 # Transposed convolutions as convolutions -----------------------------------------------------------
 
 
-def _spread_conv(numbers: Arithmetic, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
+def spread_conv(numbers: Arithmetic, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
     """A convolution of the input, with zeros put between its values, by the mirrored kernel."""
     sizes, index = _spread(layer, x.shape[1:])
     zero = np.zeros((), np.uint8 if x.narrow else numbers.kind)

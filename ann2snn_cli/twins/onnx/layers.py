@@ -1,4 +1,4 @@
-"""Every kind of layer as nodes of a graph, in whole numbers of either arithmetic."""
+"""Every kind of layer as nodes of a graph, in whole numbers of any arithmetic."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def refuse_wider_than_int32(network: Network) -> None:
     """Raise Damaged where int32 potentials would wrap, naming the layers."""
     if network.widest_bits <= 32:
         return
-    wide = {name: reach for name, reach in _reaches(network).items() if reach >= 2**31}
+    wide = {name: reach for name, reach in reaches(network).items() if reach >= 2**31}
     problems = [
         Problem(MANIFEST, f"the numbers of {name} reach {reach}, and the ONNX graph counts in int32", name)
         for name, reach in wide.items()
@@ -131,33 +131,17 @@ def refuse_wider_than_int32(network: Network) -> None:
     raise Damaged(problems or [Problem(MANIFEST, what)])
 
 
-EXACT_FLOAT32 = 2**24
-
-
-def refuse_wider_than_float32(network: Network) -> None:
-    """Raise Damaged where float32 sums might round, naming the layers and their bounds."""
-    problems = [
-        Problem(
-            MANIFEST, f"the numbers of {name} reach {reach}; float32 is exact below {EXACT_FLOAT32}", name
-        )
-        for name, reach in _reaches(network).items()
-        if reach >= EXACT_FLOAT32
-    ]
-    if problems:
-        raise Damaged(problems)
-
-
-def _reaches(network: Network) -> dict[str, int]:
+def reaches(network: Network) -> dict[str, int]:
     """By layer, the largest magnitude of any number that a graph computes for it, in all of the T steps."""
     found = ranges(network)
     summed = {name for layer in network.layers if layer["kind"] == "max_pool" for name in layer["inputs"]}
     summed |= set(network.outputs)
-    reaches = {}
+    farthest: dict[str, int] = {}
     for layer in network.layers:
         name = layer["name"]
         reach = max(map(abs, found[name])) * (network.steps if name in summed else 1)
-        reaches[name] = max([reach, *_inside(network, layer, found)])
-    return reaches
+        farthest[name] = max([reach, *_inside(network, layer, found)])
+    return farthest
 
 
 def _inside(network: Network, layer: Layer, found: dict[str, Range]) -> Iterator[int]:

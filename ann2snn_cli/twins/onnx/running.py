@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, checker, load
 from onnx.reference import ReferenceEvaluator
 
-from ann2snn_cli.twins.onnx.models import INPUT, input_element, model
+from ann2snn_cli.twins.onnx.network import INPUT, input_element, model
 from ann2snn_cli.twins.replay import Activity, Array, Network, Outcome, Pack, compare, recorded
 
 Outputs = dict[str, Array]  # by name

@@ -1,8 +1,8 @@
 """What happens in time, and how it is written as a graph.
 
-Layers see their values flat, the batch first. In the graph of a whole network the steps lie in the batch,
-[T·batch, ...], and every population has a Scan of its own. In the graph of one step it is that step of every
-sample, [batch, ...], and what is remembered from step to step, the states, are inputs and outputs.
+Layers see their values flat, the batch first. Here the steps lie in the batch, [T·batch, ...], and every
+population has a Scan of its own. (The step graph of stages/export/onnx has another `Time`: one step of every
+sample, whose states are inputs and outputs.)
 """
 
 from __future__ import annotations
@@ -69,81 +69,6 @@ class Time(Protocol):
 
     def show_total(self, name: str, called: str, shape: Shape) -> None:
         """Make its sum over all steps an output of the model, [batch, ...]."""
-
-
-# One step ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class State:
-    """What is remembered from step to step; 0 before the first."""
-
-    what: str  # LAYER/potential, LAYER/sum or LAYER/previous
-    shape: Shape
-    before: str  # its value when the step begins
-    after: str = ""  # and when it ends
-
-
-@dataclass
-class OneStep:
-    """One step of all layers, of a network without a firing delay."""
-
-    draft: Draft
-    numbers: Arithmetic
-    firing: Firing
-    states: list[State] = field(default_factory=list)
-    shown: list[tuple[str, str, int, Shape]] = field(default_factory=list)  # (name, called, element, shape)
-    _sums: dict[str, State] = field(default_factory=dict)
-
-    def _remember(self, what: str, shape: Shape) -> State:
-        what = self.draft.name(what)
-        self.states.append(State(what, shape, self.draft.unique(f"state/{what}")))
-        return self.states[-1]
-
-    def running(self, name: str, shape: Shape) -> str:
-        """A state to which every step is added."""
-        if name not in self._sums:
-            self._sums[name] = state = self._remember("sum", shape)
-            state.after = self.draft.node("Add", state.before, name)
-        return self._sums[name].after
-
-    def growth(self, name: str, shape: Shape) -> str:
-        """A state that holds the step before."""
-        state = self._remember("previous", shape)
-        state.after = name
-        return self.draft.node("Sub", name, state.before)
-
-    def fire(self, drive: str, population: Population) -> tuple[str, str]:
-        """V ← V + drive + B, compare, reset; the state is V − V0."""
-        draft, state = self.draft, self._remember("potential", population.shape)
-        before = plus(draft, state.before, population.initial)
-        potential = draft.node("Add", before, plus(draft, drive, population.bias))
-        spikes, after = self.firing.fire(draft, self.numbers, potential, population.threshold)
-        state.after = plus(draft, after, -population.initial)
-        return spikes, after
-
-    def show(self, name: str, called: str, element: int, shape: Shape) -> None:
-        """An output of the step."""
-        self.shown.append((name, called, element, shape))
-
-    def show_total(self, name: str, called: str, shape: Shape) -> None:
-        """The running sum: after the last step it is the total."""
-        self.show(self.running(name, shape), called, self.numbers.element, shape)
-
-    def inputs(self) -> list[ValueInfoProto]:
-        """The states before the step."""
-        return [info(state.before, self.numbers.element, (BATCH, *state.shape)) for state in self.states]
-
-    def outputs(self) -> list[ValueInfoProto]:
-        """The states after the step, then what is shown."""
-        after = [
-            (state.after, f"next/{state.what}", self.numbers.element, state.shape) for state in self.states
-        ]
-        return [self._output(*each) for each in after + self.shown]
-
-    def _output(self, name: str, called: str, element: int, shape: Shape) -> ValueInfoProto:
-        """A value of its own, since none may be two outputs."""
-        return info(self.draft.node("Identity", name, called=called), element, (BATCH, *shape))
 
 
 # Whole trains --------------------------------------------------------------------------------------

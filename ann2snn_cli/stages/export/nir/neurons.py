@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ann2snn_cli.errors import Setting
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Node
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
@@ -55,12 +56,12 @@ def _lose(draft: Draft, node: Node, op: IntegrateFire) -> None:
         what = "subtraction" if contract.reset_mode is Reset.SUBTRACTION else "setting to zero"
         draft.lose(
             node, f"reset by {what}", "another potential after every spike, so other spikes",
-            "--flavor composite, or set the reset in the reader's neurons",
+            f"{Setting('flavor', 'composite')}, or set the reset in the reader's neurons",
         )  # fmt: skip
     if not flavor.keeps_ties(contract):
         draft.lose(
             node, "that V = threshold fires", "NIR says V > v_threshold: such a spike comes later or never",
-            "--flavor composite, or a reader that compares with >=",
+            f"{Setting('flavor', 'composite')}, or a reader that compares with >=",
         )  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def _lose_charge(draft: Draft, node: Node, largest: int) -> None:
     draft.lose(
         node, f"the first potential, up to {largest}",
         "spikes come later by up to that charge" if fires else "the sum lacks up to that charge",
-        "--flavor composite, or convert with --rounding bias (which drops the rest of the bias)",
+        f"{Setting('flavor', 'composite')}, or convert with {Setting('rounding', 'bias')} "
+        "(which drops the rest of the bias)",
     )  # fmt: skip
 
 

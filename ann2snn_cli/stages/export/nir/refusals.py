@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Node
 from ann2snn_cli.ir.ops import (
     Add,
@@ -42,7 +42,7 @@ def refuse(draft: Draft) -> None:
     if draft.graph.has_float_weights:
         raise UnsupportedNetwork(
             "its weights are floats, and a NIR file of ours holds integers",
-            remedy="convert with a --weight_bitwidth of 1 to 8",
+            remedy=f"convert with a {Setting('weight_bitwidth')} of 1 to 8",
         )
     layers: dict[str, list[str]] = {}  # by reason
     for node in draft.graph:
@@ -89,7 +89,7 @@ def _multiplied(draft: Draft, node: Node, *values: Tensor | None) -> str:
     if not node.shape:
         return "there is no axis"
     if any(value is not None and by_channel(value, node.shape) is None for value in values):
-        return "numbers that differ within a channel (--flavor composite has them)"
+        return f"numbers that differ within a channel ({Setting('flavor', 'composite')} has them)"
     return _axes(draft, len(node.shape) - 1)
 
 
@@ -133,7 +133,7 @@ def _neurons(draft: Draft, node: Node, op: IntegrateFire | Integrate) -> str:
         and draft.flavor.uniform
         and bool((op.threshold != op.threshold.flatten()[0]).any())
     ):
-        return "thresholds that differ by channel (convert without --channel_wise)"
+        return f"thresholds that differ by channel (convert with {Setting('channel_wise', False)})"
     gain, bias = remaining(draft, node, op)
     is_summed = isinstance(op, Integrate) and "I" not in draft.flavor.nodes
     if draft.flavor.composite or (gain == 1 and bias is None and not is_summed):

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli.errors import BadFile, UsageError
+from ann2snn_cli.errors import BadFile, UsageError, spelled
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Op, Scale
 from ann2snn_cli.stages.export.files import as_json, is_our_json, refuse_foreign, write_file
@@ -39,7 +39,8 @@ def write(graph: Graph, path: Path, *, flavor: str = "plain", overwrite: bool = 
     if flavor not in TABLE:
         raise UsageError(f"there is no flavor {flavor!r} of NIR", remedy=f"choose one of {', '.join(TABLE)}")
     table = loss_file(path)
-    refuse_foreign(table, is_ours=is_our_json, overwrite=overwrite)
+    refuse_foreign(table, is_ours=is_our_json, overwrite=overwrite, setting="save_dir")
+    refuse_foreign(path, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
     draft = translated(graph, flavor)
     content = _bytes(draft, flavor)
     losses = [*of_network(graph, draft.flavor), *draft.losses]
@@ -132,7 +133,7 @@ def _document(draft: Draft, flavor: str, losses: list[Loss], content: bytes) -> 
         "populations": {draft.names[node.name]: node.name for node in graph.of(IntegrateFire)},
         "outputs": {name: _worth(node) for name, node in draft.outputs.items()},
         "weight_bits": {node.name: getattr(node.op, "bits", None) for node in synapses},
-        "losses": [asdict(loss) for loss in losses],
+        "losses": [asdict(loss) | {"remedy": spelled(loss.remedy)} for loss in losses],
     }
 
 

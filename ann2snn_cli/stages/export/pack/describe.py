@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.bounds import Bound, bounds
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
@@ -90,7 +90,7 @@ def _refuse_real(graph: Graph) -> None:
             f"real numbers are left in {len(names)} layer{'s' * (len(names) > 1)}, "
             "and these files hold integers",
             where=", ".join(names),
-            remedy="convert with a --weight_bitwidth of 1 to 8"
+            remedy=f"convert with a {Setting('weight_bitwidth')} of 1 to 8"
             if graph.has_float_weights
             else "replace these operators in the network: they have no spiking form",
         )

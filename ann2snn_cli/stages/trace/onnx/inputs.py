@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from onnx import TensorProto, ValueInfoProto
 
-from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.ops import Input
 from ann2snn_cli.stages.trace.onnx.constants import ANY_BATCH
 from ann2snn_cli.stages.trace.onnx.draft import OnnxDraft
@@ -80,8 +80,8 @@ def _sample_shape(file: OnnxFile, name: str, declared: Sizes, given: Shape | Non
         raise UnsupportedNetwork(
             f"its input {name} takes samples of shape ({shown}), the data has {tuple(given)}",
             where=str(file.path),
-            remedy="choose the dataset that it was trained on (--dataset), or export it for such samples, "
-            "with the batch as the first axis and the channels as the second",
+            remedy=f"choose the dataset that it was trained on ({Setting('dataset')}), or export it for such "
+            "samples, with the batch as the first axis and the channels as the second",
         )
     return tuple(given)
 

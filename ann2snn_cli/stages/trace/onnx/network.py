@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.run import run
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 
 class OnnxNetwork(nn.Module):
@@ -25,17 +24,18 @@ class OnnxNetwork(nn.Module):
         self.sha256 = sha256  # of the file, followed by the files its weights lie in
         self.notes = notes  # what was decided when it was read
 
-    def forward(self, *samples: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The outputs; a tuple if there are several."""
-        outputs = run(self.graph, samples)
+    def forward(self, *samples: Tensor, **by_name: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The outputs for samples in order or by name; a tuple if there are several."""
+        outputs = run(self.graph, by_name or samples)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def traced(self, input_shapes: Sequence[Shape]) -> Graph:
-        """The graph, for samples of the shapes it was read for."""
-        own = [node.shape for node in self.graph.inputs]
-        if [tuple(shape) for shape in input_shapes] != own:
+    def traced(self, input_shapes: Sequence[Shape] | Mapping[str, Shape]) -> Graph:
+        """The graph, for samples of the shapes it was read for: in the order of its inputs, or by name."""
+        by_name, given = {node.name: node.shape for node in self.graph.inputs}, _tuples(input_shapes)
+        own = by_name if isinstance(given, dict) else list(by_name.values())
+        if given != own:
             raise UnsupportedNetwork(
-                f"it was read for samples of shape {_words(own)}, not {_words(input_shapes)}",
+                f"it was read for samples of shape {_words(own)}, not {_words(given)}",
                 where=str(self.path),
                 remedy="give the samples the shape that the network takes",
             )
@@ -62,5 +62,13 @@ def load_onnx(path: Path | str, input_shapes: Sequence[Shape] | None = None) -> 
     return OnnxNetwork(graph, file.path, file.sha256, notes)
 
 
-def _words(shapes: Sequence[Shape]) -> str:
-    return ", ".join(str(tuple(shape)) for shape in shapes)
+def _tuples(shapes: Sequence[Shape] | Mapping[str, Shape]) -> list[Shape] | dict[str, Shape]:
+    if isinstance(shapes, Mapping):
+        return {name: tuple(shape) for name, shape in shapes.items()}
+    return [tuple(shape) for shape in shapes]
+
+
+def _words(shapes: list[Shape] | dict[str, Shape]) -> str:
+    if isinstance(shapes, list):
+        return ", ".join(map(str, shapes))
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())

@@ -12,7 +12,8 @@ from onnx import NodeProto, checker
 
 from ann2snn_cli.errors import BadWeights, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Gather, Op, map_tensors
+from ann2snn_cli.ir.ops import map_tensors
+from ann2snn_cli.ir.rules import merged, shape_after
 from ann2snn_cli.stages.trace.onnx import activations, layers, moves, pools, sums
 from ann2snn_cli.stages.trace.onnx.constants import fold, is_constant
 from ann2snn_cli.stages.trace.onnx.draft import (
@@ -31,13 +32,9 @@ from ann2snn_cli.stages.trace.onnx.names import names_and_labels, place_of
 
 Shape = tuple[int, ...]
 
-_READERS: dict[str, Reader] = {
-    **layers.READERS,
-    **pools.READERS,
-    **activations.READERS,
-    **sums.READERS,
-    **moves.READERS,
-}
+_READERS: dict[str, Reader] = merged(
+    layers.READERS, pools.READERS, activations.READERS, sums.READERS, moves.READERS
+)
 _PIECE_READERS: dict[str, PieceReader] = moves.PIECE_READERS  # nodes with several results
 
 _HANDS_ON = {"Identity", "Dropout"}
@@ -176,7 +173,7 @@ class _Walk:
             return
         shape = reading.shape
         if shape is None:
-            shape = _shape_after(reading.op, [self.draft.shapes[name] for name in reading.inputs])
+            shape = shape_after(reading.op, [self.draft.shapes[name] for name in reading.inputs])
         self.draft.names[output] = self.draft.add(reading.op, reading.inputs, shape, call.name, call.label)
 
     def refuse_problems(self) -> None:
@@ -208,17 +205,6 @@ class _Walk:
                 remedy="export what the layers computed",
             )
         return merge_affine(self.draft.graph())
-
-
-def _shape_after(op: Op, shapes: Sequence[Shape]) -> Shape:
-    """The shape of one sample of what the op gives, computed without values."""
-    if isinstance(op, Gather):
-        return tuple(op.index.shape)
-    xs = [torch.empty(2, *shape, device="meta") for shape in shapes]
-    result = map_tensors(op, lambda each: each.to("meta")).real(xs, ())
-    if result.dim() == 0 or len(result) != 2:
-        raise Refused("it moves values between samples")
-    return tuple(result.shape[1:])
 
 
 def _remedy(unknown: Collection[str]) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.ir.ops import Add, Concat, Opaque, Ref
-from ann2snn_cli.stages.trace.common import affine
+from ann2snn_cli.ir.rules import affine
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Reader, Reading, Refused, tensor
 
 Shape = tuple[int, ...]

@@ -1,7 +1,4 @@
-"""ONNX out: the network as an integer graph over all steps, and one step of it in floats where that is exact.
-
-The graphs are those of the twin (`twins/onnx`), which is verified against every vector pack.
-"""
+"""The files: NAME.onnx, and NAME_step.onnx beside it where one step is exact in floats."""
 
 from __future__ import annotations
 
@@ -9,14 +6,12 @@ from pathlib import Path
 
 import onnx
 
-from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.export.files import refuse_foreign, write_file
+from ann2snn_cli.stages.export.onnx.models import PRODUCER, network_model, step_model
 from ann2snn_cli.stages.export.pack import describe
-from ann2snn_cli.twins.onnx import model, step_model
 from ann2snn_cli.twins.replay import Damaged
-
-PRODUCER = "ann2snn"
 
 
 def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool = False) -> str:
@@ -26,12 +21,13 @@ def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool 
     """
     network, step = describe(graph), step_file(path)
     for each in (path, step):
-        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, flag="--save_dir")
+        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
     try:
-        content = _bytes(model(network, potentials=potentials))
+        content = _bytes(network_model(network, potentials=potentials))
     except Damaged as error:
         raise UnsupportedNetwork(
-            f"it has no ONNX form: {error}", remedy="lower --weight_bitwidth or --timesteps, or export a pack"
+            f"it has no ONNX form: {error}",
+            remedy=f"lower {Setting('weight_bitwidth')} or {Setting('timesteps')}, or export a pack",
         ) from error
     write_file(path, content, is_ours=is_ours, overwrite=overwrite)
     try:
@@ -44,7 +40,6 @@ def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool 
 
 
 def _bytes(made: onnx.ModelProto) -> bytes:
-    made.producer_name = PRODUCER
     content: bytes = made.SerializeToString(deterministic=True)
     return content
 

@@ -21,10 +21,10 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.packing import write_pack
+from ann2snn_cli.packs.faults import Coverage, Mutant, apply, coverage, judge, mutants
 from ann2snn_cli.stages.export.pack import Extent, Sample, describe
 from ann2snn_cli.twins import replay
-from ann2snn_cli.twins.faults import Coverage, Mutant, apply, coverage, judge, mutants
+from ann2snn_cli.workflows.pack import write_samples
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 CONTRACTS = [(delay, reset) for delay in (0, 1, 2, 4) for reset in ("subtraction", "zero")]  # of 4 steps
@@ -50,7 +50,7 @@ def spiking(*nodes, timesteps=4, delay=0, reset_mode="subtraction"):
 def packed(folder, graph, *stimuli, **options):
     """The pack of these stimuli, read back; samples are called s0, s1, ..."""
     samples = [Sample(f"s{i}", "real", "", x.reshape(graph.inputs[0].shape)) for i, x in enumerate(stimuli)]
-    return replay.read(write_pack(graph, samples, folder / "pack", **options))
+    return replay.read(write_samples(graph, samples, folder / "pack", **options))
 
 
 def network(delay=0, reset_mode="subtraction"):

@@ -8,17 +8,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ann2snn_cli import packing
+from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Concat, Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Reshape
-from ann2snn_cli.packing import choose_samples, record, refusal, sample_bytes, within, write_pack
 from ann2snn_cli.stages.export.pack import Extent, Sample
 from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.tasks import task_named
+from ann2snn_cli.workflows import pack
+from ann2snn_cli.workflows.pack import PackRequest, limit, refusal, sample_bytes, write_pack
 
+CLASSES = task_named("classification")
 ONE = torch.tensor(1.0, dtype=torch.float64)
 CORNERS = ["zeros", "max", "checkerboard", "pixel", "noise", "drive_positive", "drive_negative", "tie"]
-CONTRACTS = [(s, r) for s in ("stepwise", "layerwise") for r in ("subtraction", "zero")]
+CONTRACTS = [(delay, reset) for delay in (0, 2, 6) for reset in Reset]
 
 
 def whole(*values):
@@ -26,15 +29,21 @@ def whole(*values):
     return torch.tensor(values if len(values) > 1 else values[0], dtype=torch.int64)
 
 
-def spiking(*nodes, timesteps=2, schedule="stepwise", reset_mode="subtraction", outputs=None):
+def spiking(*nodes, timesteps=2, delay=0, reset_mode=Reset.SUBTRACTION, outputs=None):
     """A SPIKING graph of (name, op, inputs, shape), whose integers mean themselves."""
     made = tuple(Node(*node, source=f"net.{node[0]}", unit=ONE) for node in nodes)
-    return Graph(
-        made,
-        outputs or (made[-1].name,),
-        Level.SPIKING,
-        Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0),
-    )
+    contract = Contract(timesteps, reset_mode, delay)
+    return Graph(made, outputs or (made[-1].name,), Level.SPIKING, contract)
+
+
+def choose_samples(graph, given, real, *, corners=True):
+    """Of a classifier."""
+    return pack.choose_samples(graph, given, CLASSES, real, corners=corners)
+
+
+def record(graph, sample):
+    """Of a classifier."""
+    return pack.record(graph, sample, CLASSES)
 
 
 def classifier(unit=1.0, low=0):
@@ -124,9 +133,9 @@ def test_large_batches_are_searched_in_portions(monkeypatch):
     """The same samples, and no more simulated than needed."""
     labels = [0, 1, 1, 1, 1, 1, 1]
     shown = []
-    monkeypatch.setattr(packing, "PORTION", 2)
+    monkeypatch.setattr(pack, "PORTION", 2)
     monkeypatch.setattr(
-        packing, "simulate", lambda graph, x, **more: shown.append(len(x)) or simulate(graph, x, **more)
+        pack, "simulate", lambda graph, x, **more: shown.append(len(x)) or simulate(graph, x, **more)
     )
     samples, _ = choose_samples(classifier(), batches(RIGHT, labels, size=7), 1)
     assert samples[-1].what == "test sample 2, a 1 taken for a 0"
@@ -140,7 +149,7 @@ def test_the_search_ends_when_one_is_found_or_enough_were_seen(monkeypatch):
     given = iter(batches(RIGHT, [1, *LABELS[1:]]))
     assert choose_samples(classifier(), given, 1)[0][-1].name == "misclassified"
     assert len(list(given)) == 2
-    monkeypatch.setattr(packing, "SEARCHED", 4)
+    monkeypatch.setattr(pack, "SEARCHED", 4)
     given = iter(batches(RIGHT, LABELS))
     _, absent = choose_samples(classifier(), given, 1)
     assert absent[0].reason == "the SNN is right on the first 6 test samples"
@@ -165,16 +174,16 @@ def test_what_scores_no_classes_cannot_be_wrong_on_a_class(shape):
 # What they do --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_a_recording_holds_every_step_of_every_layer_of_neurons(schedule, reset_mode):
-    """In the graph's own schedule, without a batch axis, as integers; results are the sums over all steps."""
+@pytest.mark.parametrize(("delay", "reset_mode"), CONTRACTS)
+def test_a_recording_holds_every_step_of_every_layer_of_neurons(delay, reset_mode):
+    """At the graph's own delay, without a batch axis, as integers; results are the sums over all steps."""
     weight = torch.tensor([[[[2, -1]]], [[[1, 3]]]])
     graph = spiking(
         ("in", Input(0.5, -128, 127), (), (1, 2, 3)),
         ("conv", Conv(weight, bits=3), ("in",), (2, 2, 2)),
         ("fire", IntegrateFire(whole(90), whole(7), whole(45)), ("conv",), (2, 2, 2)),
         ("out", Integrate(whole(-1), whole(4)), ("fire",), (2, 2, 2)),
-        schedule=schedule, reset_mode=reset_mode, timesteps=6,
+        delay=delay, reset_mode=reset_mode, timesteps=6,
     )  # fmt: skip
     graph = graph.with_nodes(
         replace(node, unit=ONE / 2) if node.name == "in" else node for node in graph.nodes
@@ -183,17 +192,18 @@ def test_a_recording_holds_every_step_of_every_layer_of_neurons(schedule, reset_
     found = record(graph, Sample("a", "real", "", x))
     drive = F.conv2d(x[None].double(), weight.double())[0].long().numpy()
     potential, sums = np.full((2, 2, 2), 45), np.full((2, 2, 2), 4)
-    if schedule == "layerwise":
-        potential = potential + 6 * (drive + 7)
-    for t in range(6):
-        if schedule == "stepwise":
+    for t in range(1 - delay, 7):  # the population's own time: it may fire from t = 1 on, input ends after T
+        if t <= 6 - delay:
             potential = potential + drive + 7
+        if t < 1:
+            continue
         spikes = (potential >= 90).astype(int)
-        potential = potential * (1 - spikes) if reset_mode == "zero" else potential - 90 * spikes
+        subtracts = reset_mode is Reset.SUBTRACTION
+        potential = potential - 90 * spikes if subtracts else potential * (1 - spikes)
         sums = sums + spikes - 1
-        assert np.array_equal(found.spikes["fire"][t], spikes)
-        assert np.array_equal(found.potentials["fire"][t], potential)
-        assert np.array_equal(found.potentials["out"][t], sums)
+        assert np.array_equal(found.spikes["fire"][t - 1], spikes)
+        assert np.array_equal(found.potentials["fire"][t - 1], potential)
+        assert np.array_equal(found.potentials["out"][t - 1], sums)
     assert found.spikes["fire"].any()
     assert list(found.spikes) == ["fire"]
     assert np.array_equal(found.sums["out"], sums)
@@ -250,32 +260,43 @@ def test_a_refusal_names_the_layers_in_one_line():
 
 def test_a_pack_is_written_with_the_programs_that_are_asked_for(tmp_path):
     """The C twin's sources for this network, listed like every other file."""
-    samples, absent = choose_samples(classifier(), batches(RIGHT, LABELS), 2)
-    origin = {"tool": "ann2snn", "network": "n", "dataset": "d"}
-    folder = write_pack(
-        classifier(), samples, tmp_path / "pack", absent=absent, origin=origin, languages=("c",)
-    )
+    asked = PackRequest(2, languages=("c",), origin={"tool": "ann2snn", "network": "n", "dataset": "d"})
+    report = write(classifier(), tmp_path / "pack", asked)
+    folder = report.folder
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [each["name"] for each in manifest["samples"]] == ["test_0000", "test_0001", *CORNERS]
     assert [each["name"] for each in manifest["absent"]] == ["misclassified"]
+    assert [each.name for each in report.absent] == ["misclassified"]
     listed = {name for name in manifest["files"] if name.startswith("c/")}
     assert {"c/replay.c", "c/network.h"} <= listed
     assert listed == {f"c/{path.name}" for path in (folder / "c").iterdir()}
-    assert not (write_pack(classifier(), samples, tmp_path / "plain") / "c").exists()
+    assert report.bytes == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert not (write(classifier(), tmp_path / "plain", PackRequest(1)).folder / "c").exists()
+
+
+def write(graph, folder, asked):
+    """The pack of a classifier, of the samples that it is right on."""
+    return write_pack(graph, batches(RIGHT, LABELS), CLASSES, folder, asked)
 
 
 def test_samples_are_recorded_one_by_one(tmp_path, monkeypatch):
     """A pack of many samples needs the memory of one: each is written before the next is computed."""
-    seen, original = [], packing.record
+    seen, original = [], pack.record
 
-    def watched(graph, sample):
+    def watched(graph, sample, task):
         seen.append([path.name for path in tmp_path.glob(".pack*/expect/*")])
-        return original(graph, sample)
+        return original(graph, sample, task)
 
-    monkeypatch.setattr(packing, "record", watched)
-    samples, _ = choose_samples(classifier(), batches(RIGHT, LABELS), 3, corners=False)
-    write_pack(classifier(), samples, tmp_path / "pack")
+    monkeypatch.setattr(pack, "record", watched)
+    write(classifier(), tmp_path / "pack", PackRequest(3, corners=False))
     assert [sorted(names) for names in seen] == [[], ["test_0000"], ["test_0000", "test_0001"]]
+
+
+def test_an_unknown_layer_is_refused_before_anything_is_simulated(tmp_path, monkeypatch):
+    """A mistyped name costs no time."""
+    monkeypatch.setattr(pack, "simulate", lambda *words, **more: pytest.fail("work was done"))
+    with pytest.raises(UsageError, match="no neurons called nothing"):
+        write(classifier(), tmp_path / "pack", PackRequest(1, extent=Extent(layers=("nothing",))))
 
 
 # Size ----------------------------------------------------------------------------------------------
@@ -300,21 +321,24 @@ def stimuli(count):
 @pytest.mark.parametrize("extent", [Extent(), Extent(potentials=False), Extent(layers=("fire",), steps=3)])
 def test_the_size_of_a_sample_is_known_before_it_is_written(tmp_path, extent):
     """Within a tenth: all memory files in `expect/`."""
-    folder = write_pack(wide(), stimuli(1), tmp_path / "pack", extent=extent)
+    x, labels = torch.stack([each.stimulus for each in stimuli(1)]).float(), torch.zeros(1)
+    asked = PackRequest(1, corners=False, extent=extent)
+    folder = write_pack(wide(), [(x, labels)], CLASSES, tmp_path / "pack", asked).folder
     written = sum(path.stat().st_size for path in folder.glob("expect/*/*.mem"))
     assert abs(sample_bytes(wide(), extent) - written) <= 0.1 * written
 
 
 def test_what_does_not_fit_is_left_out_and_said():
-    """Fewer samples; then no potentials; never none at all."""
+    """Fewer samples; then no potentials; never none at all; without a limit everything."""
     graph, samples = wide(), stimuli(8)
     full, spikes = (sample_bytes(graph, Extent(potentials=potentials)) for potentials in (True, False))
-    assert within(graph, samples, 8 * full) == (samples, Extent(), "")
-    kept, extent, note = within(graph, samples, 3 * full)
+    assert limit(graph, samples, Extent(), None) == (samples, Extent(), "")
+    assert limit(graph, samples, Extent(), 8 * full) == (samples, Extent(), "")
+    kept, extent, note = limit(graph, samples, Extent(), 3 * full)
     assert (kept, extent) == (samples[:3], Extent())
     assert "3 of 8 samples: all of it would take" in note
     assert "ann2snn export" in note
-    kept, extent, note = within(graph, samples, 2 * spikes)
+    kept, extent, note = limit(graph, samples, Extent(), 2 * spikes)
     assert (kept, extent) == (samples[:2], Extent(potentials=False))
     assert "2 of 8 samples, no potentials" in note
-    assert within(graph, samples, 1)[0] == samples[:1]
+    assert limit(graph, samples, Extent(), 1)[0] == samples[:1]

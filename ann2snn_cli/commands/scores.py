@@ -1,0 +1,53 @@
+"""How scores, latency and spikes are shown, wherever an SNN was evaluated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ann2snn_cli.commands.render import percent, table
+from ann2snn_cli.config import delay_name
+
+if TYPE_CHECKING:
+    from ann2snn_cli.workflows.evaluate import Evaluation
+    from ann2snn_cli.workflows.latency import Latency
+
+NAMES = {"ann": "ANN", "quantized": "quantized ANN"}
+
+
+def score_table(evaluation: Evaluation, latency: Latency) -> str:
+    """A line a variant: the headline of its metric, its delay D and the steps until its answer is there."""
+    delays = {delay_name(delay, latency.timesteps): delay for delay in range(latency.timesteps + 1)}
+    rows = []
+    for variant, value in evaluation.headlines.items():
+        delay = delays.get(variant)
+        steps = None if delay is None else latency.steps(delay)
+        rows.append([_name(variant), shown(evaluation.headline, value), delay, steps])
+    return table(["", evaluation.headline, "D", "latency (steps)"], rows)
+
+
+def _name(variant: str) -> str:
+    return NAMES.get(variant) or f"SNN {variant.replace('_', ' ')}"
+
+
+def shown(headline: str, value: float | None) -> str:
+    """A number of a metric: a fraction of 1 as percent."""
+    is_share = value is None or 0 <= value <= 1
+    return percent(value) if is_share else f"{value:.4g}"
+
+
+def theorem(evaluation: Evaluation) -> str:
+    """Whether the SNN at D = T is the quantized network, on every sample."""
+    differing, samples = evaluation.differing_outputs, evaluation.samples
+    if differing == 0:
+        return f"layerwise SNN = quantized ANN: the same output on all {samples} test samples"
+    return f"layerwise SNN and quantized ANN differ on {differing} of {samples} test samples"
+
+
+def firing_table(evaluation: Evaluation) -> str:
+    """How often the neurons of each population fire, and which engine counted it."""
+    rows = [[name, f"{rate:.4f}"] for name, rate in evaluation.firing_rate.items()]
+    if not rows:
+        return "no population fires"
+    total = f"{evaluation.spikes_per_sample:.0f} spikes a sample"
+    engine = f"engine {evaluation.engine} ({evaluation.engine_reason})"
+    return table(["population", "firing rate"], rows) + f"\n{total}; {engine}"

@@ -1,0 +1,95 @@
+"""What tensors can be a dataset: each way not to be one has its sentence and its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli import trees
+from ann2snn_cli.errors import BadData
+from ann2snn_cli.types import Inputs, InputShapes, Labels, Shape
+
+
+def check_samples(x: Inputs, part: str, where: str) -> int:
+    """Refuse what cannot be samples of one input or of several; give how many there are."""
+    with _said_of(part, where):
+        inputs = _inputs(x)
+        for name, values in inputs.items():
+            _check_form(values, name)
+        samples = trees.sample_count(x)
+        for name, values in inputs.items():
+            _check_values(values, name)
+    return samples
+
+
+def check_labels(
+    labels: Labels, samples: int, part: str, where: str, count_classes: Callable[[Labels], int]
+) -> int:
+    """Refuse what cannot be labels of so many samples; give the number of classes that the task counts."""
+    with _said_of(part, where):
+        classes = count_classes(labels)
+        trees.sample_count(labels, "y")
+        for name, values in trees.named_leaves(labels, "y"):
+            if len(values) != samples:
+                what = f"{samples} samples in x and {len(values)} labels in {name}"
+                raise BadData(what, remedy="give one label a sample")
+    return classes
+
+
+def check_shapes(train: Inputs, test: Inputs, where: str) -> Shape | InputShapes:
+    """The shape of a sample, or of each of its inputs: the same in both splits."""
+    shapes = [_shapes(x) for x in (train, test)]
+    if shapes[0] != shapes[1]:
+        what = f"train and test samples differ in shape: {shapes[0]} and {shapes[1]}"
+        raise BadData(what, where=where, remedy="give samples of one shape")
+    return shapes[0]
+
+
+def _inputs(x: Inputs) -> dict[str, Tensor]:
+    """Each input as an error calls it; inputs within inputs are refused, as no network takes them."""
+    parts = [x] if isinstance(x, Tensor) else list(x.values() if isinstance(x, Mapping) else x)
+    inputs = dict(trees.named_leaves(x, "x"))
+    if not inputs or len(inputs) != len(parts) or not all(isinstance(part, Tensor) for part in parts):
+        remedy = "give a tensor, a tuple of tensors in the order of the network's inputs, or a dict by name"
+        raise BadData(f"x is a {type(x).__name__} that holds more than tensors, or none", remedy=remedy)
+    return inputs
+
+
+def _shapes(x: Inputs) -> Shape | InputShapes:
+    if isinstance(x, Tensor):
+        return tuple(x.shape[1:])
+    if isinstance(x, Mapping):
+        return {name: tuple(values.shape[1:]) for name, values in x.items()}
+    return tuple(tuple(values.shape[1:]) for values in trees.leaves(x))
+
+
+@contextmanager
+def _said_of(part: str, where: str) -> Iterator[None]:
+    """Errors name the split that is wrong, and the file or the dataset."""
+    try:
+        yield
+    except BadData as error:
+        raise BadData(f"{part}: {error.what}", where=where, remedy=error.remedy) from None
+
+
+def _check_form(x: Tensor, name: str) -> None:
+    shape = tuple(x.shape)
+    if not x.is_floating_point() and x.dtype != torch.uint8:
+        word = str(x.dtype).removeprefix("torch.")
+        raise BadData(f"{name} is {word}", remedy="give uint8 (0 to 255) or floats")
+    if x.dim() < 2:
+        remedy = "the first axis counts samples: [samples, ...]"
+        raise BadData(f"{name} has the shape {shape}", remedy=remedy)
+    if x.dim() == 4 and x.shape[3] == 3 and x.shape[1] == x.shape[2]:
+        raise BadData(f"{name} has its channels last: {shape}", remedy="give x.transpose(0, 3, 1, 2)")
+
+
+def _check_values(x: Tensor, name: str) -> None:
+    if x.numel() == 0:
+        raise BadData(f"{name} is empty: {tuple(x.shape)}", remedy="give at least one sample")
+    if x.is_floating_point() and not bool(torch.isfinite(x.float()).all()):
+        what = f"{name} holds NaN or infinite values"
+        raise BadData(what, remedy="replace them, or leave those samples out")

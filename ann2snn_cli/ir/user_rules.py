@@ -1,0 +1,114 @@
+"""A user's own rules: checked when they are given, and again whenever one of them is used."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ann2snn_cli import lookup
+from ann2snn_cli.errors import UsageError
+from ann2snn_cli.ir.ops import Op
+from ann2snn_cli.ir.rules import Call, Rule, Value, name_of, shape_after
+
+
+@dataclass(frozen=True)
+class UserRule:
+    """A rule that a user gave. Whatever it raises is an error at the user's own line."""
+
+    apply: Rule
+    target: str
+    origin: str  # "my_rules.py", to be named in notes
+    reference: lookup.Reference
+
+    def __call__(self, call: Call) -> Op | Value | None:
+        """Run the user's function, and refuse what is no op of the call's own shape."""
+        remedy = f"the rule for {self.target} failed at {call.source or 'a call'}: correct it"
+        with lookup.users_code(self.reference, UsageError, remedy):
+            outcome = self.apply(call)
+        self._refuse_nonsense(call, outcome)
+        return outcome
+
+    def _refuse_nonsense(self, call: Call, outcome: object) -> None:
+        if isinstance(outcome, Op):
+            shape = shape_after(outcome, [each.shape for each in call.inputs], call.shape, call.source)
+        elif isinstance(outcome, Value):
+            known = [*call.inputs, *(each.value for each in call.added)]
+            shape = outcome.shape
+            if not any(outcome is each for each in known):
+                raise self._refused("gave a value that is not of this call")
+        elif outcome is None:
+            return
+        else:
+            raise self._refused(f"gave a {type(outcome).__name__}")
+        if shape != call.shape:
+            raise self._refused(
+                f"gave a sample of shape {shape} at {call.source}, where the network has {call.shape}"
+            )
+
+    def _refused(self, what: str) -> UsageError:
+        return UsageError(
+            f"the rule for {self.target} {what}",
+            where=self.reference.shown,
+            remedy="return an op, what call.add() gave, call.input, or None (it stays as it is)",
+        )
+
+
+def user_rules(rules: Mapping[str, Any], reference: lookup.Reference | None = None) -> dict[str, UserRule]:
+    """Check a user's table of rules by target; UsageError if a key is no operator or a rule no function.
+
+    `reference` is the file they came from; else each function's own.
+    """
+    if not isinstance(rules, Mapping):
+        raise UsageError(
+            f"RULES is a {type(rules).__name__}, not a dict",
+            where=reference.shown if reference else "",
+            remedy='write RULES = {"aten.NAME.OVERLOAD": function}',
+        )
+    return {target: _user_rule(target, rule, reference) for target, rule in rules.items()}
+
+
+def _user_rule(target: Any, rule: Any, reference: lookup.Reference | None) -> UserRule:
+    if isinstance(rule, UserRule):
+        return rule
+    where = reference.shown if reference else "rules"
+    if not callable(rule) or isinstance(rule, Op | type):
+        raise UsageError(
+            f"the rule for {target} is a {type(rule).__name__}, not a function",
+            where=where,
+            remedy="give a function of one argument, the call: def rule(call)",
+        )
+    _refuse_unknown(target, where)
+    own = reference or lookup.Reference(_file_of(rule), name_of(rule))
+    return UserRule(rule, target, Path(own.source).name, own)
+
+
+def _refuse_unknown(target: Any, where: str) -> None:
+    """Refuse what torch does not have. (An operator of another library may be registered later.)"""
+    parts = re.fullmatch(r"([A-Za-z_]\w*)\.(\w+)(?:\.(\w+))?", target if isinstance(target, str) else "")
+    namespace, name, overload = parts.groups() if parts else ("", "", "")
+    overloads = _overloads(name) if namespace == "aten" else []
+    if overload and (namespace != "aten" or overload in overloads):
+        return
+    near = [f"aten.{name}.{each}" for each in overloads]
+    remedy = f"did you mean {' or '.join(near)}?" if near else 'write it as "aten.NAME.OVERLOAD"'
+    raise UsageError(f"there is no operator {target!r}", where=where, remedy=remedy)
+
+
+def _overloads(name: str) -> list[str]:
+    """List the overloads that give tensors and write into none, as `torch.export` names them."""
+    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{name}")
+    give_tensors = [each for each in schemas if any("Tensor" in str(item.type) for item in each.returns)]
+    return [each.overload_name or "default" for each in give_tensors if not each.is_mutable]
+
+
+def _file_of(rule: Any) -> str:
+    try:
+        return inspect.getsourcefile(rule) or "rules"
+    except TypeError:  # a callable object has no source
+        return "rules"

@@ -1,0 +1,40 @@
+"""The numbers that the step graph is written in: floats that hold integers exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from ann2snn_cli.twins.onnx.arithmetic import geometry, spread_conv
+from ann2snn_cli.twins.onnx.draft import Draft, Value
+from ann2snn_cli.twins.replay import Array, Layer
+
+
+class Floats:
+    """float32 throughout: exact while every number and every sum on the way stays below 2^24."""
+
+    kind: type[np.generic] = np.float32
+    element: int = TensorProto.FLOAT
+    spike: int = TensorProto.FLOAT
+    lowest: int = -(2**24)
+
+    def conv(self, draft: Draft, x: Value, weight: Array, attributes: dict[str, Any]) -> str:
+        """Conv."""
+        return draft.node("Conv", x.name, _float(draft, weight), **attributes)
+
+    def conv_transpose(self, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
+        """ConvTranspose; with groups only if depthwise, for onnx.reference is wrong about others."""
+        if layer["groups"] > 1 and weight.shape[:2] != (layer["groups"], 1):
+            return spread_conv(self, draft, x, weight, layer)
+        attributes = {**geometry(layer), "output_padding": layer["output_padding"]}
+        return draft.node("ConvTranspose", x.name, _float(draft, weight), **attributes)
+
+    def linear(self, draft: Draft, x: Value, weight: Array) -> str:
+        """MatMul."""
+        return draft.node("MatMul", x.name, _float(draft, weight.T))
+
+
+def _float(draft: Draft, weight: Array) -> str:
+    return draft.constant(weight.astype(np.float32), "weight")

@@ -1,0 +1,125 @@
+"""One step of all layers as a graph in floats: fast on GPUs, and exact where that is proved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from onnx import GraphProto, TensorProto, ValueInfoProto
+
+from ann2snn_cli.stages.export.onnx.floats import Floats
+from ann2snn_cli.twins.onnx.draft import Draft, plus
+from ann2snn_cli.twins.onnx.layers import Writer
+from ann2snn_cli.twins.onnx.network import INPUT, firing_of, outer_names
+from ann2snn_cli.twins.onnx.ranges import reaches, refuse_unknown
+from ann2snn_cli.twins.onnx.timing import BATCH, Firing, Population, info
+from ann2snn_cli.twins.replay import MANIFEST, Damaged, Network, Problem
+
+Shape = tuple[int, ...]
+
+EXACT_FLOAT32 = 2**24
+
+
+def step_graph(network: Network) -> GraphProto:
+    """One step of a network in float32, its states as inputs and outputs: fast on GPUs.
+
+    Raises `Damaged`, naming the layers and how far their numbers reach, unless all of them, and every sum on
+    the way to them, are proved to lie below 2^24; and where there is a firing delay, for then layers do not
+    run at the same steps.
+    """
+    refuse_unknown(network)
+    if network.delay:
+        what = f"its firing delay is {network.delay}: only without one do all layers run at the same step"
+        raise Damaged([Problem(MANIFEST, what)])
+    _refuse_wider_than_float32(network)
+    time = OneStep(Draft(outer_names(network)), Floats(), firing_of(network))
+    Writer(network, time.draft, time.numbers, time, potentials=True).write(INPUT, narrow=False)
+    stimulus = info(INPUT, TensorProto.FLOAT, (BATCH, *network.input["shape"]))
+    return time.draft.graph("step", [stimulus, *time.inputs()], time.outputs())
+
+
+def _refuse_wider_than_float32(network: Network) -> None:
+    """Raise Damaged where float32 sums might round, naming the layers and their bounds."""
+    problems = [
+        Problem(
+            MANIFEST, f"the numbers of {name} reach {reach}; float32 is exact below {EXACT_FLOAT32}", name
+        )
+        for name, reach in reaches(network).items()
+        if reach >= EXACT_FLOAT32
+    ]
+    if problems:
+        raise Damaged(problems)
+
+
+# What happens in time ------------------------------------------------------------------------------
+
+
+@dataclass
+class State:
+    """What is remembered from step to step; 0 before the first."""
+
+    what: str  # LAYER/potential, LAYER/sum or LAYER/previous
+    shape: Shape
+    before: str  # its value when the step begins
+    after: str = ""  # and when it ends
+
+
+@dataclass
+class OneStep:
+    """One step of all layers, of a network without a firing delay."""
+
+    draft: Draft
+    numbers: Floats
+    firing: Firing
+    states: list[State] = field(default_factory=list)
+    shown: list[tuple[str, str, int, Shape]] = field(default_factory=list)  # (name, called, element, shape)
+    _sums: dict[str, State] = field(default_factory=dict)
+
+    def _remember(self, what: str, shape: Shape) -> State:
+        what = self.draft.name(what)
+        self.states.append(State(what, shape, self.draft.unique(f"state/{what}")))
+        return self.states[-1]
+
+    def running(self, name: str, shape: Shape) -> str:
+        """A state to which every step is added."""
+        if name not in self._sums:
+            self._sums[name] = state = self._remember("sum", shape)
+            state.after = self.draft.node("Add", state.before, name)
+        return self._sums[name].after
+
+    def growth(self, name: str, shape: Shape) -> str:
+        """A state that holds the step before."""
+        state = self._remember("previous", shape)
+        state.after = name
+        return self.draft.node("Sub", name, state.before)
+
+    def fire(self, drive: str, population: Population) -> tuple[str, str]:
+        """V ← V + drive + B, compare, reset; the state is V − V0."""
+        draft, state = self.draft, self._remember("potential", population.shape)
+        before = plus(draft, state.before, population.initial)
+        potential = draft.node("Add", before, plus(draft, drive, population.bias))
+        spikes, after = self.firing.fire(draft, self.numbers, potential, population.threshold)
+        state.after = plus(draft, after, -population.initial)
+        return spikes, after
+
+    def show(self, name: str, called: str, element: int, shape: Shape) -> None:
+        """An output of the step."""
+        self.shown.append((name, called, element, shape))
+
+    def show_total(self, name: str, called: str, shape: Shape) -> None:
+        """The running sum: after the last step it is the total."""
+        self.show(self.running(name, shape), called, self.numbers.element, shape)
+
+    def inputs(self) -> list[ValueInfoProto]:
+        """The states before the step."""
+        return [info(state.before, self.numbers.element, (BATCH, *state.shape)) for state in self.states]
+
+    def outputs(self) -> list[ValueInfoProto]:
+        """The states after the step, then what is shown."""
+        after = [
+            (state.after, f"next/{state.what}", self.numbers.element, state.shape) for state in self.states
+        ]
+        return [self._output(*each) for each in after + self.shown]
+
+    def _output(self, name: str, called: str, element: int, shape: Shape) -> ValueInfoProto:
+        """A value of its own, since none may be two outputs."""
+        return info(self.draft.node("Identity", name, called=called), element, (BATCH, *shape))

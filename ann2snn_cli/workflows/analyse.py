@@ -1,0 +1,201 @@
+"""Analyse: where a conversion loses accuracy, over time, and layer by layer by its cause."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ann2snn_cli import trees
+from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
+from ann2snn_cli.errors import as_argument
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.stages.analyse import pictures
+from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
+from ann2snn_cli.stages.export import files
+from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.tasks import task_named
+from ann2snn_cli.types import Inputs
+from ann2snn_cli.workflows import convert, prepare
+from ann2snn_cli.workflows.evaluate import ANN, Evaluation, evaluate, refuse_mismatch
+from ann2snn_cli.workflows.prepare import Named
+from ann2snn_cli.workflows.report import SILENT, Progress, Report, Spell
+
+LAYER_SAMPLES = 256  # of the test set
+
+
+@dataclass(frozen=True)
+class AnalyseRequest:
+    """A network and data by name."""
+
+    settings: Settings
+    save_dir: Path | None = None  # None: NETWORK_analysis
+    overwrite: bool = False
+    spell: Spell = as_argument  # how settings are named in the manifest that is written
+
+
+@dataclass(frozen=True)
+class AnalyseReport(Report):
+    """What was measured; the last of the conversions is the one that was asked for."""
+
+    SCHEMA = "ann2snn/analyse-error/1"
+
+    network: str
+    dataset: str
+    delay: int
+    timesteps: int
+    samples: int
+    headline: str
+    ann: float | None
+    by_timesteps: tuple[Mapping[str, Any], ...]  # timesteps, and the headline of every variant
+    layers: tuple[LayerError, ...]
+    layer_samples: int
+    settings: Settings
+    files: tuple[Path, ...] = ()
+
+    @property
+    def has_scores(self) -> bool:
+        """Is there a number to draw over time?"""
+        return self.ann is not None
+
+    def facts(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "network": self.network,
+            "dataset": self.dataset,
+            "delay": self.delay,
+            "schedule": delay_name(self.delay, self.timesteps),
+            "test_samples": self.samples,
+            "metric": self.headline,
+            "ann": self.ann,
+            self.headline: [dict(row) for row in self.by_timesteps],
+            "layers": [asdict(error) for error in self.layers],
+            "layer_samples": self.layer_samples,
+            "files": list(self.files),
+            "settings": as_dict(self.settings),
+        }
+
+
+def ladder(timesteps: int) -> list[int]:
+    """1, 2, 4, ... and T itself."""
+    return sorted({2**k for k in range(timesteps.bit_length()) if 2**k <= timesteps} | {timesteps})
+
+
+def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseReport:
+    """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
+    prepared = prepare.by_name(request.settings)
+    folder = request.save_dir or Path(f"{prepared.name}_analysis")
+    files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
+    files.refuse_unwritable(folder.parent, "save_dir")
+    report = _measured(prepared, progress)
+    names = ["accuracy.png", "accuracy.csv", "layers.png", "layers.csv"]
+    if not report.has_scores:
+        names.remove("accuracy.png")
+        progress.line(f"no {report.headline} picture: the outputs are no class scores")
+    report = replace(report, files=tuple(folder / name for name in names))
+    files.write_folder(folder, lambda place: _fill(place, report, request.spell), overwrite=request.overwrite)
+    return report
+
+
+def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
+    timesteps = prepared.settings.timing.timesteps
+    rows: list[Mapping[str, Any]] = []
+    for steps in ladder(timesteps):
+        graph, score = _converted(prepared, steps)
+        rows.append({"timesteps": steps} | {k: v for k, v in score.headlines.items() if k != ANN})
+        own = delay_name(graph.timing.delay, steps)
+        progress.line(f"T = {steps}: {own} {_shown(score.headline, score.headlines[own])}")
+    progress.line("errors by layer")
+    layers, count = _layers(prepared, graph)
+    return AnalyseReport(
+        prepared.name,
+        prepared.dataset,
+        graph.timing.delay,
+        timesteps,
+        score.samples,
+        score.headline,
+        score.headlines[ANN],
+        tuple(_filled(rows)),
+        tuple(layers),
+        count,
+        prepared.settings,
+    )
+
+
+def _converted(prepared: Named, steps: int) -> tuple[Graph, Evaluation]:
+    """The conversion for so many timesteps, and what it scores; a delay is kept as far as there are steps."""
+    timing = prepared.settings.timing
+    delay = None if timing.delay is None else min(timing.delay, steps)
+    schedule = timing.schedule if timing.delay is None else None
+    asked = replace(
+        prepared.settings, timing=replace(timing, timesteps=steps, delay=delay, schedule=schedule)
+    )
+    graph = convert.pipelined(replace(prepared, settings=asked)).graph
+    evaluation = evaluate(
+        graph,
+        prepared.data.test_batches(asked.data.test_batch_size, asked.data.num_workers),
+        task_named(prepared.data.task),
+        network=prepared.network,
+        device=prepared.device,
+        engine=asked.run.engine,
+    )
+    refuse_mismatch(graph, evaluation)
+    return graph, evaluation
+
+
+def _shown(headline: str, score: float | None) -> str:
+    return f"has no {headline}" if score is None else f"{100 * score:.2f} %"
+
+
+def _filled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Every row with every column: a delay between 0 and T is another one at every T."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
+def _layers(prepared: Named, graph: Graph) -> tuple[list[LayerError], int]:
+    """The errors by layer on some test samples, and how many samples these were."""
+    settings, device = prepared.settings, prepared.device
+    x = trees.to(next(iter(prepared.data.test_batches(LAYER_SAMPLES)))[0], device)
+    floats = prepared.folded().to(device)
+    there, count, size = graph.to(device), trees.sample_count(x), settings.data.test_batch_size
+    parts = [trees.index(x, slice(start, start + size)) for start in range(0, count, size)]
+
+    def counts_of(part: Inputs) -> dict[str, Tensor]:
+        return dict(simulate(there, part, counts=True, engine=settings.run.engine).counts or {})
+
+    return layer_errors(floats, there, parts, counts_of), count
+
+
+# Files ---------------------------------------------------------------------------------------------
+
+
+def _fill(place: Path, report: AnalyseReport, spell: Spell) -> None:
+    name = f"{report.network} on {report.dataset}, {report.settings.quantize.weight_bitwidth}-bit weights"
+    if report.ann is not None:
+        picture = pictures.accuracy_against_time(
+            name, _curves(report), {"ANN": report.ann}, [row["timesteps"] for row in report.by_timesteps]
+        )
+        (place / "accuracy.png").write_bytes(picture)
+    title = f"{name}, T = {report.timesteps}, D = {report.delay}"
+    (place / "layers.png").write_bytes(pictures.error_by_layer(title, report.layers))
+    (place / "accuracy.csv").write_bytes(_csv(report.by_timesteps))
+    (place / "layers.csv").write_bytes(_csv([asdict(error) for error in report.layers]))
+    (place / files.MANIFEST).write_bytes(files.as_json(report.to_json(spell)))
+
+
+def _curves(report: AnalyseReport) -> dict[str, list[float]]:
+    return {f"SNN {name}": [row[name.value] for row in report.by_timesteps] for name in Schedule}
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()

@@ -1,0 +1,55 @@
+"""The damage a conversion does, measured on calibration samples, and what to say of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ann2snn_cli import trees
+from ann2snn_cli.errors import Setting
+from ann2snn_cli.pipeline import Conversion
+from ann2snn_cli.stages import simulate as engines
+from ann2snn_cli.stages.analyse.damage import Damage, damage
+from ann2snn_cli.workflows.prepare import Prepared
+
+SAMPLES = 256  # of the calibration set
+
+
+def measured(prepared: Prepared, conversion: Conversion) -> Damage:
+    """How far the SNN and its quantized network are from the float network."""
+    settings = prepared.settings
+    batches = prepared.data.calibration_batches(
+        min(SAMPLES, settings.data.calibration_samples),
+        settings.data.batch_size,
+        settings.run.seed,
+        settings.data.num_workers,
+    )
+    floats, spiking = (graph.to(prepared.device) for graph in (conversion.folded, conversion.graph))
+    samples = (trees.map_leaves(Tensor.double, trees.to(x, prepared.device)) for x, _ in batches)
+    return damage(floats, spiking, samples, partial(engines.run, engine=settings.run.engine))
+
+
+def facts(found: Damage) -> dict[str, Any]:
+    """As plain Python, with the warning that there is."""
+    return {**asdict(found), "is_large": found.is_large, "warning": warning(found)}
+
+
+def warning(found: Damage) -> str:
+    """What is wrong, where it begins and what to try; empty where the damage is below the limit."""
+    if not found.is_large:
+        return ""
+    worst = max(found.snn, found.quantized or 0.0)
+    where = f", first at {found.layer} ({_percent(found.layer_error)})" if found.layer else ""
+    finer = f"more {Setting('weight_bitwidth')}, {Setting('channel_wise', True)} or another {Setting('mode')}"
+    later = f"a larger {Setting('delay')} or more {Setting('timesteps')}"
+    return (
+        f"the outputs are off by {_percent(worst)} of what varies between samples{where}: "
+        f"try {later if found.in_time else finer}"
+    )
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"

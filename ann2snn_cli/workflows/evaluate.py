@@ -1,0 +1,204 @@
+"""Evaluate: the network, its quantized form and its SNN side by side, on labelled samples.
+
+The SNN is run at D = 0, at D = T, and at its own delay. The task knows which numbers are scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ann2snn_cli import trees
+from ann2snn_cli.config import delay_name
+from ann2snn_cli.errors import VerificationMismatch
+from ann2snn_cli.ir.engine import Request, Simulation
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.ops import IntegrateFire
+from ann2snn_cli.ir.run import run_counts
+from ann2snn_cli.ir.verify import theorem_holds
+from ann2snn_cli.stages import simulate as engines
+from ann2snn_cli.tasks import Task
+from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs
+
+ANN, QUANTIZED = "ann", "quantized"
+
+Scores = Mapping[str, float | None]  # a metric's numbers by name, the headline first
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the variants of a network score, and how its SNN spent its spikes."""
+
+    headline: str  # the number of the metric that stands for all of them
+    samples: int
+    scores: Mapping[str, Scores]  # by variant: ann, quantized, stepwise, layerwise, delay_N
+    by_step: tuple[float | None, ...]  # the headline, stopped after 1, 2, ... T steps, at the SNN's own delay
+    spikes: Mapping[str, int]  # by population, over all samples
+    firing_rate: Mapping[str, float]  # spikes of a neuron a step, by population
+    differing_outputs: int  # samples on which the SNN at D = T is not the quantized network
+    largest_error: float  # |SNN − ANN| at an output, as a fraction of the ANN's largest output
+    engine: str
+    engine_reason: str  # why that one
+
+    @property
+    def headlines(self) -> dict[str, float | None]:
+        """The headline of every variant."""
+        return {variant: numbers.get(self.headline) for variant, numbers in self.scores.items()}
+
+    @property
+    def spikes_per_sample(self) -> float:
+        """All populations together."""
+        return sum(self.spikes.values()) / max(1, self.samples)
+
+    def facts(self) -> dict[str, Any]:
+        """What reports on it have in common; the headlines stand under the name of the metric."""
+        return {
+            "test_samples": self.samples,
+            "metric": self.headline,
+            self.headline: self.headlines,
+            "scores": {variant: dict(numbers) for variant, numbers in self.scores.items()},
+            "layerwise_differs_from_quantized": self.differing_outputs,
+            "firing_rate": dict(self.firing_rate),
+            "spikes_per_sample": self.spikes_per_sample,
+            "engine": self.engine,
+            "engine_reason": self.engine_reason,
+        }
+
+
+def evaluate(
+    graph: Graph,
+    batches: Iterable[Batch],
+    task: Task,
+    *,
+    network: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+    engine: str = engines.AUTO,
+    tick: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Run SPIKING `graph`, the integer quantized network and, where given, the ANN on labelled samples."""
+    tally = _Tally(graph.to(device), task, engine, network.eval() if network is not None else None)
+    for x, labels in batches:
+        tally.add(trees.to(x, device), labels)
+        tick()
+    return tally.result()
+
+
+@dataclass(eq=False)
+class _Tally:
+    """The numbers while they are counted."""
+
+    graph: Graph
+    task: Task
+    engine: str
+    network: nn.Module | None
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    samples: int = 0
+    spikes: dict[str, int] = field(default_factory=dict)
+    differing_outputs: int = 0
+    largest_error: float = 0.0
+    used: tuple[str, str] = ("", "")
+
+    def __post_init__(self) -> None:
+        steps = self.graph.timing.timesteps
+        variants = [QUANTIZED, *(delay_name(delay, steps) for delay in delays_of(self.graph))]
+        if self.network is not None:
+            variants.insert(0, ANN)
+        self.metrics = {variant: self.task.metric() for variant in variants}
+        self.by_step = [self.task.metric() for _ in range(steps)]
+
+    def add(self, x: Inputs, labels: Labels) -> None:
+        """Run every variant on a batch."""
+        self.samples += trees.sample_count(x)
+        runs = self._runs(x)
+        own, layerwise = runs[self.graph.timing.delay], runs[self.graph.timing.timesteps]
+        with torch.no_grad():
+            quantized = run_counts(self.graph, trees.map_leaves(Tensor.double, x))
+        self.metrics[QUANTIZED].update(quantized, labels)
+        for delay, found in runs.items():
+            self.metrics[delay_name(delay, self.graph.timing.timesteps)].update(found.outputs, labels)
+        for step, metric in enumerate(self.by_step):
+            metric.update(tuple(values[step] for values in own.by_step or ()), labels)
+        self._count_spikes(own)
+        self.differing_outputs += _differing(layerwise.outputs, quantized)
+        if self.network is not None:
+            with torch.no_grad():
+                ann = trees.call(self.network, x)
+            self.metrics[ANN].update(ann, labels)
+            self.largest_error = max(self.largest_error, _relative_error(own.outputs, ann))
+
+    def _runs(self, x: Inputs) -> dict[int, Simulation]:
+        """The SNN at every delay; at its own with all that is asked of it."""
+        own = self.graph.timing.delay
+        found = {}
+        for delay in delays_of(self.graph):
+            request = Request(x, delay, by_step=delay == own, counts=delay == own)
+            found[delay] = engines.run(self.graph, request, self.engine)
+            if delay == own:
+                self.used = found[delay].engine, self._reason(request, found[delay].engine)
+        return found
+
+    def _reason(self, request: Request, used: str) -> str:
+        if self.engine != engines.AUTO:
+            return "it was asked for"
+        refusals = [
+            f"{name} cannot: {refusal}"
+            for name, engine in engines.ENGINES.items()
+            if name != used and (refusal := engine.refusal(self.graph, request))
+        ]
+        return "; ".join(["auto takes the first that can run this network", *refusals])
+
+    def _count_spikes(self, own: Simulation) -> None:
+        for node in self.graph.of(IntegrateFire):
+            spikes = int((own.counts or {})[node.name].sum())
+            self.spikes[node.name] = self.spikes.get(node.name, 0) + spikes
+
+    def result(self) -> Evaluation:
+        """The report; task and engine say what they are."""
+        steps, headline = self.graph.timing.timesteps, self.task.headline
+        shown = {
+            name: self.samples * steps * torch.Size(self.graph[name].shape).numel() for name in self.spikes
+        }
+        return Evaluation(
+            headline,
+            self.samples,
+            {variant: metric.result() for variant, metric in self.metrics.items()},
+            tuple(metric.result()[headline] for metric in self.by_step),
+            self.spikes,
+            {name: count / shown[name] for name, count in self.spikes.items()},
+            self.differing_outputs,
+            self.largest_error,
+            *self.used,
+        )
+
+
+def delays_of(graph: Graph) -> tuple[int, ...]:
+    """The delays that reports speak of: 0, T, and the graph's own where that is another."""
+    steps = graph.timing.timesteps
+    return tuple(dict.fromkeys((0, steps, graph.timing.delay)))
+
+
+def _differing(one: Outputs, other: Outputs) -> int:
+    """Samples on which any of the outputs differ."""
+    each = [(a != b).reshape(len(a), -1).any(dim=1) for a, b in zip(one, other, strict=True)]
+    return int(torch.stack(each).any(dim=0).sum())
+
+
+def _relative_error(snn: Outputs, ann: Outputs) -> float:
+    """The largest error of outputs that both have."""
+    pairs = [(a, b) for a, b in zip(snn, ann, strict=False) if a.shape == b.shape]
+    errors = (float((a - b).abs().max() / b.abs().max().clamp_min(1e-30)) for a, b in pairs)
+    return max(errors, default=0.0)
+
+
+def refuse_mismatch(graph: Graph, evaluation: Evaluation) -> None:
+    """Raise where the theorem of SPEC 5 holds and a test sample contradicts it."""
+    if theorem_holds(graph) and evaluation.differing_outputs:
+        raise VerificationMismatch(
+            f"the layerwise SNN differs from the quantized network on {evaluation.differing_outputs} of "
+            f"{evaluation.samples} samples",
+            remedy="this is a fault of ann2snn: please report it with the network and the settings",
+        )

@@ -1,0 +1,236 @@
+"""Export: a converted network for others, in their formats.
+
+Nothing here imports torch until an SNN is exported: the help of the command names the formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ann2snn_cli.config import Schedule, Settings, delay_name
+from ann2snn_cli.errors import Ann2SnnError, UsageError
+from ann2snn_cli.lookup import chosen
+from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report
+
+if TYPE_CHECKING:
+    from ann2snn_cli.stages.export.nir import Loss
+    from ann2snn_cli.workflows.saved import Saved
+
+FORMATS = {
+    "pack": "a vector pack: parameters, stimuli, expected spikes and potentials",
+    "c": "a vector pack with a C99 program that replays it",
+    "verilog": "a vector pack with Verilog modules and a bench that replay it",
+    "onnx": "ONNX: one integer graph over time, and a float graph of one step where that is exact",
+    "nir": "NIR, and a table of what NIR cannot say",
+}
+PACKED = ("pack", "c", "verilog")
+NIR_SAMPLES = 8  # replayed in a reader
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """An SNN, the formats, and how much of it a vector pack records."""
+
+    snn: Path
+    formats: tuple[str, ...] = ("pack",)
+    schedule: Schedule | None = None  # not its own delay, by name ...
+    delay: int | None = None  # ... or by number
+    samples: int = 10  # in a pack, of the test set
+    corners: bool = True  # in a pack
+    layers: tuple[str, ...] = ()  # recorded in a pack; none named: all
+    steps: int | None = None  # recorded in a pack, the first so many; None: all
+    potentials: bool = True
+    flavor: str = "plain"  # of NIR
+    replay: bool = False  # the NIR file, in the readers that are installed
+    save_dir: Path = Path()
+    settings: Settings = field(default_factory=Settings)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a reader of NIR fires, beside us."""
+
+    reader: str
+    layer: str
+    spikes: int  # of ours
+    replayed: int  # of its own
+    share: float  # of both, at the same neurons and steps
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What one format gave."""
+
+    files: tuple[FileEntry, ...]
+    notes: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] | None = None  # what NIR cannot say; None: no NIR was asked for
+    agreement: tuple[Agreement, ...] | None = None  # None: nothing was replayed
+
+
+@dataclass(frozen=True)
+class ExportReport(Report):
+    """What was written."""
+
+    SCHEMA = "ann2snn/export/1"
+
+    snn: Path
+    delay: int
+    timesteps: int
+    parts: tuple[Exported, ...]
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Of all formats."""
+        return tuple(file for part in self.parts for file in part.files)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of all formats."""
+        return tuple(note for part in self.parts for note in part.notes)
+
+    @property
+    def losses(self) -> tuple[Loss, ...] | None:
+        """What NIR cannot say."""
+        return next((part.losses for part in self.parts if part.losses is not None), None)
+
+    @property
+    def agreement(self) -> tuple[Agreement, ...] | None:
+        """How readers of NIR fire."""
+        return next((part.agreement for part in self.parts if part.agreement is not None), None)
+
+    def facts(self) -> dict[str, Any]:
+        """The document."""
+        document: dict[str, Any] = {
+            "snn": self.snn,
+            "delay": self.delay,
+            "schedule": delay_name(self.delay, self.timesteps),
+            "timesteps": self.timesteps,
+            "files": [asdict(file) for file in self.files],
+            "notes": list(self.notes),
+        }
+        for name in ("losses", "agreement"):
+            rows = getattr(self, name)
+            document |= {name: [asdict(row) for row in rows]} if rows is not None else {}
+        return document
+
+
+def export(request: ExportRequest, progress: Progress = SILENT) -> ExportReport:
+    """Write the SNN in every format that is asked for."""
+    from ann2snn_cli.stages.export import files
+    from ann2snn_cli.workflows import saved
+
+    formats = _formats(request.formats)
+    files.refuse_unwritable(request.save_dir, "save_dir")
+    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
+    request = replace(request, formats=tuple(formats))
+    parts = tuple(make(request, snn, progress) for make in _makers(formats))
+    contract = snn.graph.timing
+    return ExportReport(request.snn, contract.delay, contract.timesteps, parts)
+
+
+def _formats(names: tuple[str, ...]) -> list[str]:
+    found = chosen("format", names, FORMATS)
+    if not found:
+        raise UsageError("no format is named", remedy=f"name one: {', '.join(FORMATS)}")
+    return found
+
+
+Maker = Callable[[ExportRequest, "Saved", Progress], Exported]
+
+
+def _makers(formats: list[str]) -> Iterator[Maker]:
+    if set(formats) & set(PACKED):
+        yield _pack
+    if "onnx" in formats:
+        yield _onnx
+    if "nir" in formats:
+        yield _nir
+
+
+def _path(request: ExportRequest, ending: str) -> Path:
+    """Where a result lies: NAME is that of the SNN."""
+    return request.save_dir / f"{request.snn.stem}{ending}"
+
+
+def _entry(path: Path, what: str) -> FileEntry:
+    from ann2snn_cli.stages.export.files import size_of
+
+    return FileEntry(f"{path}/" if path.is_dir() else str(path), size_of(path), what)
+
+
+def _pack(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
+    from ann2snn_cli.stages.export import files
+    from ann2snn_cli.stages.export.pack import Extent
+    from ann2snn_cli.tasks import task_named
+    from ann2snn_cli.workflows import pack, saved
+
+    folder = _path(request, "_pack")
+    files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
+    data = snn.samples(request.settings)
+    asked = pack.PackRequest(
+        request.samples,
+        request.corners,
+        Extent(request.layers, request.steps, request.potentials),
+        languages=tuple(name for name in pack.LANGUAGES if name in request.formats),
+        origin=saved.origin(snn.provenance, data.name),
+    )
+    batches = data.test_batches(request.settings.data.test_batch_size)
+    made = pack.write_pack(
+        snn.graph, batches, task_named(data.task), folder, asked,
+        tell=progress.line, overwrite=request.overwrite,
+    )  # fmt: skip
+    notes = tuple(f"no sample {each.name}: {each.reason}" for each in made.absent)
+    return Exported((_entry(folder, f"the vector pack, {made.samples} samples"),), notes)
+
+
+def _onnx(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
+    from ann2snn_cli.stages.export import onnx
+
+    path = _path(request, ".onnx")
+    refused = onnx.write(snn.graph, path, potentials=request.potentials, overwrite=request.overwrite)
+    entry = _entry(path, "the network in integers, all steps (ONNX, opset 18)")
+    if refused:
+        return Exported((entry,), (f"no ONNX graph of one step in floats: {refused}",))
+    return Exported((entry, _entry(onnx.step_file(path), "one step of it in floats, proved exact")))
+
+
+def _nir(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
+    from ann2snn_cli.stages.export import nir
+    from ann2snn_cli.stages.export.nir.writing import loss_file
+
+    path = _path(request, ".nir")
+    losses = nir.write(snn.graph, path, flavor=request.flavor, overwrite=request.overwrite)
+    what = f"NIR, flavor {request.flavor}: {nir.FLAVORS[request.flavor]}"
+    written = Exported(
+        (_entry(path, what), _entry(loss_file(path), "what NIR does not say of it")), losses=tuple(losses)
+    )
+    if not request.replay:
+        return written
+    agreement, notes = _replayed(request, snn, path)
+    return replace(written, agreement=tuple(agreement), notes=tuple(notes))
+
+
+def _replayed(request: ExportRequest, snn: Saved, path: Path) -> tuple[list[Agreement], list[str]]:
+    """How the spikes of every installed reader agree with ours, population by population."""
+    from ann2snn_cli.stages.export import nir
+    from ann2snn_cli.stages.simulate import run
+
+    x, _ = next(iter(snn.samples(request.settings).test_batches(NIR_SAMPLES)))
+    readers = nir.readers()
+    installed = {name: version for name, version in readers.items() if version is not None}
+    if not installed:
+        return [], [f"no reader of NIR is installed, so nothing was replayed (known: {', '.join(readers)})"]
+    found, notes = [], []
+    for reader, version in installed.items():
+        name = f"{reader} {version}"
+        try:
+            rows = nir.replay(path, snn.graph, x, run, reader=reader)
+        except Ann2SnnError as error:
+            notes.append(f"{name} did not replay it: {error.what}")
+            continue
+        found += [Agreement(name, row.layer, row.spikes, row.replayed, row.share) for row in rows]
+    return found, notes

@@ -1,0 +1,160 @@
+"""The files of a conversion: NAME.pth, NAME.json, NAME.yaml and NAME_pack/; none of them half-way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ann2snn_cli.config import Settings, as_dict
+from ann2snn_cli.errors import BadFile, Setting, UsageError
+from ann2snn_cli.stages.export import files, pth
+from ann2snn_cli.workflows.report import FileEntry
+
+STATE_FORMAT = "ann2snn/finetuning"
+
+
+def named_pth(path: Path) -> Path:
+    """The path itself, refused unless it ends in .pth."""
+    if path.suffix != ".pth":
+        raise UsageError(
+            f"the file to write, {str(path)!r}, does not end in .pth",
+            where=str(Setting("save_file")),
+            remedy=f"use {Setting('save_file', str(path.with_suffix('.pth')))}",
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results of one conversion lie."""
+
+    pth: Path
+
+    @staticmethod
+    def of(settings: Settings, name: str) -> Outputs:
+        """The files that the settings ask for; by default NAME_snn.pth in the working directory."""
+        path = Path(settings.save.save_file or f"{name}_snn.pth").expanduser()
+        return Outputs(named_pth(path))
+
+    @property
+    def summary(self) -> Path:
+        """The report as JSON."""
+        return self.pth.with_suffix(".json")
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings: `ann2snn convert --config` repeats the run."""
+        return self.pth.with_suffix(".yaml")
+
+    @property
+    def pack(self) -> Path:
+        """The vector pack."""
+        return self.pth.with_name(f"{self.pth.stem}_pack")
+
+    @property
+    def state(self) -> Path:
+        """Finetuning that was interrupted."""
+        return self.pth.with_name(f".{self.pth.stem}.finetuning")
+
+    def named_in(self, settings: Settings) -> Settings:
+        """The settings with the file's name filled in."""
+        return replace(settings, save=replace(settings.save, save_file=str(self.pth)))
+
+    def refuse_foreign(self, overwrite: bool) -> None:
+        """Refuse files that are not ours and folders that cannot be written to, before any work is done."""
+        for path, is_ours in (
+            (self.pth, pth.is_ours),
+            (self.summary, files.is_our_json),
+            (self.config, files.is_our_yaml),
+            (self.pack, files.is_our_folder),
+        ):
+            files.refuse_foreign(path, is_ours=is_ours, overwrite=overwrite)
+        files.refuse_unwritable(self.pth.parent)
+
+    def remove_pack(self) -> None:
+        """Remove the pack of an earlier SNN: it is none of this one's."""
+        if files.is_our_folder(self.pack):
+            shutil.rmtree(self.pack)
+
+    def write_settings(self, text: str, overwrite: bool) -> None:
+        """The settings, with the command that takes them."""
+        header = (
+            f"{files.SETTINGS_HEADER}: repeat this run with\n#   ann2snn convert --config {self.config}\n"
+        )
+        files.write_file(
+            self.config, (header + text).encode(), is_ours=files.is_our_yaml, overwrite=overwrite
+        )
+
+    def write_summary(self, document: dict[str, Any], overwrite: bool) -> None:
+        """The report."""
+        files.write_file(
+            self.summary, files.as_json(document), is_ours=files.is_our_json, overwrite=overwrite
+        )
+
+    def entries(self, with_pack: bool) -> tuple[FileEntry, ...]:
+        """All files, for the report."""
+        found = [
+            FileEntry(str(self.pth), self.pth.stat().st_size, "the SNN"),
+            FileEntry(
+                str(self.config),
+                self.config.stat().st_size,
+                f"the settings: {Setting('config')} repeats the run",
+            ),
+        ]
+        if with_pack:
+            what = "the vector pack: parameters, stimuli, expected spikes and potentials"
+            found.append(FileEntry(f"{self.pack}/", files.size_of(self.pack), what))
+        return (*found, FileEntry(str(self.summary), None, "this report as JSON"))
+
+
+# Finetuning that may be interrupted ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """The state of a finetuning on disk; it may only go on with the settings and weights it began with."""
+
+    path: Path
+    run: str
+
+    @staticmethod
+    def of(path: Path, settings: Settings, weights: str) -> Interrupted:
+        """That of a run with these settings and weights (their hash)."""
+        tree = as_dict(settings)
+        for section in ("save", "check"):
+            tree.pop(section)
+        for name in ("device", "engine"):  # neither changes the result
+            tree["run"].pop(name)
+        run = hashlib.sha256(json.dumps([tree, weights], sort_keys=True).encode()).hexdigest()
+        return Interrupted(path, run)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep the state after an epoch."""
+        buffer = io.BytesIO()
+        torch.save({"format": STATE_FORMAT, "run": self.run, **state}, buffer)
+        files.write_file(self.path, buffer.getvalue(), is_ours=lambda path: True)
+
+    def saved(self) -> dict[str, Any]:
+        """The state to go on from."""
+        if not self.path.exists():
+            raise BadFile(
+                "there is no interrupted finetuning to resume",
+                where=str(self.path),
+                remedy=f"start without {Setting('resume')}, or give the {Setting('save_file')} of the run "
+                "that was interrupted",
+            )
+        state = pth.read(self.path)
+        if state.get("format") != STATE_FORMAT or state.get("run") != self.run:
+            raise BadFile(
+                "the interrupted finetuning had other settings or weights",
+                where=str(self.path),
+                remedy=f"repeat the settings of that run, or start anew without {Setting('resume')}",
+            )
+        return state

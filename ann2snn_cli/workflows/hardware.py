@@ -1,0 +1,51 @@
+"""What a chip says of a network: every verdict, and which of its limits are broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ann2snn_cli.config import Hardware
+from ann2snn_cli.stages.check import Verdict, violations
+
+
+@dataclass(frozen=True)
+class HardwareReport:
+    """The verdicts of one chip; without a chip there are none."""
+
+    name: str  # "none" where no limits were checked
+    verdicts: tuple[Verdict, ...] = ()
+    violations: tuple[Verdict, ...] = ()  # those that count
+    synapse_lines: int | None = None  # what limits are derived from where none is published
+
+    @property
+    def ok(self) -> bool:
+        """Is no limit broken?"""
+        return not self.violations
+
+    def facts(self) -> dict[str, Any]:
+        """As plain Python, for JSON."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "synapse_lines": self.synapse_lines,
+            "violations": [verdict_facts(verdict) for verdict in self.violations],
+            "verdicts": [verdict_facts(verdict) for verdict in self.verdicts],
+        }
+
+
+def judged(
+    hardware: Hardware | None, verdicts: Sequence[Verdict], allow: Sequence[str] = ()
+) -> HardwareReport:
+    """The report on these verdicts; rules in `allow` may be broken."""
+    if hardware is None:
+        return HardwareReport("none")
+    broken = tuple(violations(verdicts, allow))
+    return HardwareReport(hardware.name, tuple(verdicts), broken, hardware.synapse_lines)
+
+
+def verdict_facts(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain Python."""
+    names = ("rule", "layer", "actual", "limit", "remedy", "ok", "derived", "headroom", "proof")
+    return {name: getattr(verdict, name) for name in names}

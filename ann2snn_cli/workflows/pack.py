@@ -1,0 +1,258 @@
+"""Pack: which samples a vector pack holds, how many of them fit, and what the engine makes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli import trees
+from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.ir.bounds import bounds
+from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.ops import Activity, Input, IntegrateFire
+from ann2snn_cli.stages.export import pack
+from ann2snn_cli.stages.export.files import size_of
+from ann2snn_cli.stages.export.pack import Absent, Extent, Recording, Sample
+from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.tasks import Task, task_named
+from ann2snn_cli.twins import PROGRAMS
+from ann2snn_cli.types import Batch, Inputs, Labels
+
+LANGUAGES = tuple(PROGRAMS)
+CLASSIFICATION = task_named("classification")
+SEARCHED = 2048  # test samples among which a misclassified one is looked for ...
+PORTION = 64  # ... so many at a time
+
+
+@dataclass(frozen=True)
+class PackRequest:
+    """What a pack shall hold."""
+
+    samples: int = 10  # of the test set, the first so many
+    corners: bool = True  # corner cases too, and a sample that the SNN misclassifies
+    extent: Extent = field(default_factory=Extent)
+    most_bytes: int | None = None  # leave out what does not fit; None: as large as it becomes
+    languages: tuple[str, ...] = ()  # of programs in it that replay it
+    origin: Mapping[str, str] = field(default_factory=dict)  # tool, network, dataset: for its manifest
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """A pack that was written."""
+
+    folder: Path
+    bytes: int
+    samples: int
+    absent: tuple[Absent, ...]  # samples that it should hold, and why there are none
+    left_out: str  # to keep it small; "" where nothing was
+
+
+def write_pack(
+    graph: Graph,
+    batches: Iterable[Batch],
+    task: Task,
+    folder: Path,
+    request: PackRequest,
+    *,
+    tell: Callable[[str], None] = lambda line: None,
+    overwrite: bool = False,
+) -> PackReport:
+    """Choose samples of the labelled `batches`, record them one by one, and write the pack."""
+    pack.refuse(graph)
+    request.extent.chosen(graph)  # an unknown layer is refused before anything is simulated
+    samples, absent = choose_samples(graph, batches, task, request.samples, corners=request.corners)
+    samples, extent, left_out = limit(graph, samples, request.extent, request.most_bytes)
+    tell(f"record {len(samples)} samples, about {len(samples) * sample_bytes(graph, extent) / 1e6:,.0f} MB")
+    write_samples(
+        graph,
+        samples,
+        folder,
+        task=task,
+        extent=extent,
+        absent=absent,
+        origin=request.origin,
+        languages=request.languages,
+        overwrite=overwrite,
+    )
+    return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out)
+
+
+def write_samples(
+    graph: Graph,
+    samples: Iterable[Sample],
+    folder: Path,
+    *,
+    task: Task = CLASSIFICATION,
+    extent: Extent | None = None,
+    absent: Iterable[Absent] = (),
+    origin: Mapping[str, str] | None = None,
+    languages: Iterable[str] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Record these samples one by one; write the pack, with programs in other languages that replay it."""
+
+    def recordings() -> Iterator[Recording]:
+        with torch.no_grad():
+            for sample in samples:
+                yield record(graph, sample, task)
+
+    return pack.write(
+        graph,
+        recordings(),
+        folder,
+        extent=extent,
+        absent=absent,
+        origin=origin,
+        programs={language: PROGRAMS[language] for language in languages},
+        overwrite=overwrite,
+    )
+
+
+def refusal(graph: Graph) -> str:
+    """Why there can be no pack of this network; empty where there can."""
+    try:
+        pack.refuse(graph)
+    except UnsupportedNetwork as error:
+        return f"no vector pack was written: {error.what} ({error.where})"
+    return ""
+
+
+# Which samples -------------------------------------------------------------------------------------
+
+
+def choose_samples(
+    graph: Graph, batches: Iterable[Batch], task: Task, real: int, *, corners: bool = True
+) -> tuple[list[Sample], list[Absent]]:
+    """The first `real` test samples, the corner cases, and one sample that the SNN misclassifies."""
+    chosen: list[Sample | Absent] = []
+    search = _Search(graph, task)
+    seen, searching = 0, corners
+    for x, labels in _portions(batches):
+        count = trees.sample_count(x)
+        stimuli = _stimuli(graph, x)
+        for place in range(min(count, max(0, real - seen))):
+            chosen.append(_real(seen + place, stimuli[place], labels, place))
+        searching = searching and search.goes_on(x, labels, stimuli, seen)
+        seen += count
+        if seen >= real and (not searching or seen >= SEARCHED):
+            break
+    if corners:
+        chosen += pack.corner_samples(graph)
+        chosen.append(search.found or Absent("misclassified", search.reason(seen)))
+    samples = [each for each in chosen if isinstance(each, Sample)]
+    return samples, [each for each in chosen if isinstance(each, Absent)]
+
+
+def _portions(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Smaller batches: the search for a wrong sample mostly ends in the first."""
+    for x, labels in batches:
+        for start in range(0, trees.sample_count(x), PORTION):
+            part = slice(start, start + PORTION)
+            yield trees.index(x, part), trees.index(labels, part)
+
+
+def _stimuli(graph: Graph, x: Inputs) -> Tensor:
+    """The integers that the one input is shown."""
+    (node,) = graph.inputs
+    (values,) = trees.leaves(x)
+    assert isinstance(node.op, Input)
+    return node.op.encode(values.double()).long()
+
+
+def _real(number: int, stimulus: Tensor, labels: Labels, place: int) -> Sample:
+    label = int(labels[place]) if _are_classes(labels) else None
+    return Sample(f"test_{number:04d}", "real", f"test sample {number}", stimulus, label)
+
+
+def _are_classes(labels: Labels) -> bool:
+    """Are they one whole number a sample?"""
+    return isinstance(labels, Tensor) and labels.dim() == 1 and not labels.is_floating_point()
+
+
+@dataclass(eq=False)
+class _Search:
+    """The search for a sample that the SNN misclassifies."""
+
+    graph: Graph
+    task: Task
+    found: Sample | None = None
+    classes: bool = True  # False: what comes out are no class scores
+
+    def goes_on(self, x: Inputs, labels: Labels, stimuli: Tensor, seen: int) -> bool:
+        """Look at some samples; is there reason to look at more?"""
+        predicted = self.task.prediction(simulate(self.graph, x).outputs)
+        self.classes = predicted is not None and _are_classes(labels)
+        if predicted is None or not self.classes:
+            return False
+        wrong = (predicted != labels).nonzero().flatten().tolist()
+        if wrong:
+            place, label, got = wrong[0], int(labels[wrong[0]]), int(predicted[wrong[0]])
+            what = f"test sample {seen + place}, a {label} taken for a {got}"
+            self.found = Sample("misclassified", "corner", what, stimuli[place], label)
+        return self.found is None
+
+    def reason(self, seen: int) -> str:
+        """Why none was found among so many."""
+        right = f"the SNN is right on the first {seen} test samples"
+        return right if self.classes else "what comes out are no class scores"
+
+
+# How much of them ----------------------------------------------------------------------------------
+
+
+def limit(
+    graph: Graph, samples: list[Sample], extent: Extent, most_bytes: int | None
+) -> tuple[list[Sample], Extent, str]:
+    """As many of the samples as fit, without potentials if not even one does; what was left out, in words."""
+    every = sample_bytes(graph, extent)
+    if most_bytes is None or len(samples) * every <= most_bytes:
+        return samples, extent, ""
+    kept_extent = extent if every <= most_bytes else Extent(extent.layers, extent.steps, potentials=False)
+    kept = samples[: max(1, most_bytes // sample_bytes(graph, kept_extent))]
+    no_potentials = ", no potentials" if extent.potentials and not kept_extent.potentials else ""
+    note = (
+        f"the vector pack holds {len(kept)} of {len(samples)} samples{no_potentials}: all of it would take "
+        f"{len(samples) * every / 1e6:,.0f} MB (ann2snn export writes what you ask for)"
+    )
+    return kept, kept_extent, note
+
+
+def sample_bytes(graph: Graph, extent: Extent) -> int:
+    """About how large the expectations of one sample are, as text."""
+    proved = bounds(graph)
+    total = 0
+    for name in extent.chosen(graph):
+        neurons, potential = prod(graph[name].shape), proved[name].potential
+        assert potential is not None
+        digits = -(-potential.bits // 4) + 1
+        fires = isinstance(graph[name].op, IntegrateFire)
+        total += fires * neurons // 4 + extent.potentials * neurons * digits
+    return extent.steps_of(graph) * total
+
+
+# What the engine makes of them ---------------------------------------------------------------------
+
+
+def record(graph: Graph, sample: Sample, task: Task = CLASSIFICATION) -> Recording:
+    """What every population and read-out does, at the graph's own delay."""
+    spikes, potentials, sums = {}, {}, {}
+
+    def watch(node: Node, activity: Activity) -> None:
+        assert activity.potentials is not None
+        train = activity.train[:, 0].long()
+        potentials[node.name] = activity.potentials[:, 0].long().numpy()
+        if isinstance(node.op, IntegrateFire):
+            spikes[node.name] = train.numpy()
+        if node.name in graph.outputs:
+            sums[node.name] = train.sum(0).numpy()
+
+    (node,) = graph.inputs
+    x = sample.stimulus[None].double() * node.known_unit.cpu().double()
+    outputs = simulate(graph, x, watch=watch, potentials=True).outputs
+    predicted = task.prediction(outputs) if len(outputs) == 1 else None
+    return Recording(sample, spikes, potentials, sums, None if predicted is None else int(predicted[0]))

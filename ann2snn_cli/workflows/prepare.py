@@ -1,0 +1,262 @@
+"""What a use case works on, found once: the network, its weights, the data, the hardware, the device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ann2snn_cli import catalog, data, devices, lookup, pipeline
+from ann2snn_cli.catalog import NetworkSpec, Weights
+from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware
+from ann2snn_cli.data import Data
+from ann2snn_cli.errors import Setting, UsageError
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.stages.check import RULES
+from ann2snn_cli.stages.simulate import AUTO, ENGINES
+from ann2snn_cli.stages.trace import OnnxNetwork
+from ann2snn_cli.types import InputShapes, Loss
+
+NO_WEIGHTS = "none"  # as ann_weight: the weights that build() gives, whatever they are
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What shapes alone decide on: settings with every default filled in, the network, the hardware."""
+
+    settings: Settings
+    name: str
+    network: nn.Module
+    input_shapes: InputShapes
+    hardware: Hardware | None
+    rules: pipeline.Rules
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the network was read."""
+        return pipeline.notes_of(self.network)
+
+    def folded(self) -> Graph:
+        """The network as a FOLDED graph, with the pooling that was asked for."""
+        pooling = pipeline.pooling_of(self.settings, self.hardware)
+        return pipeline.prepare(self.network, self.input_shapes, self.settings, pooling, rules=self.rules)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that a conversion needs: settings with every default filled in, and what they name."""
+
+    settings: Settings
+    name: str
+    network: nn.Module
+    data: pipeline.Samples
+    hardware: Hardware | None
+    device: torch.device
+    dataset: str = ""  # "" where nobody can load the data again by a name
+    weights: Weights | None = None  # where they came from; None: they came with the network
+    loss: Loss | None = None  # of finetuning; None: that of the task
+    rules: pipeline.Rules = field(default_factory=dict)  # the user's own, by torch operator
+
+    def folded(self) -> Graph:
+        """The network as a FOLDED graph, with the pooling that was asked for."""
+        pooling = pipeline.pooling_of(self.settings, self.hardware)
+        shapes = self.data.input_shapes
+        return pipeline.prepare(self.network, shapes, self.settings, pooling, rules=self.rules)
+
+
+@dataclass(frozen=True, eq=False)
+class Named(Prepared):
+    """All of it found by name: the dataset has sizes and classes too."""
+
+    data: Data
+
+
+def shown_shape(shapes: InputShapes) -> Any:
+    """The shape of the one input; of several a list, or a dict by name."""
+    if isinstance(shapes, dict):
+        return shapes
+    return shapes[0] if len(shapes) == 1 else list(shapes)
+
+
+# By name -------------------------------------------------------------------------------------------
+
+
+def outline(settings: Settings, *, default_hardware: str = "none") -> Outline:
+    """The network that the settings name, without data; the hardware where neither they nor it name one."""
+    spec = catalog.network(settings.network)
+    settings, hardware = _completed(settings, spec, default_hardware)
+    rules = catalog.load_rules(settings.rules)
+    shape, classes = data.shape_of(settings.data.dataset, settings.data.data_dir)
+    return Outline(settings, spec.name, _built(settings, spec, shape, classes), (shape,), hardware, rules)
+
+
+def by_name(settings: Settings, *, trained: bool = True) -> Named:
+    """All that the settings name; not `trained`: the network keeps the weights that build() gives it."""
+    spec = catalog.network(settings.network)
+    if spec.is_onnx:
+        _refuse_weights(settings, spec, trained)
+    settings, hardware = _completed(settings, spec, "none")
+    device = devices.pick(settings.run.device)
+    rules = catalog.load_rules(settings.rules)
+    samples = data.load(settings.data.dataset, settings.data.data_dir)
+    network = _built(settings, spec, samples.input_shape, samples.classes)
+    weights = _load_weights(settings, spec, network) if trained else None
+    found = (spec.name, network.to(device), samples, hardware, device, samples.name, weights)
+    return Named(settings, *found, rules=rules)
+
+
+def _completed(
+    settings: Settings, spec: NetworkSpec, default_hardware: str
+) -> tuple[Settings, Hardware | None]:
+    refuse_unknown_names(settings)
+    hardware = _hardware(settings, spec.hardware or default_hardware)
+    settings = replace(settings, data=replace(settings.data, dataset=_dataset_name(settings, spec)))
+    name = settings.check.hardware
+    if name == "auto":
+        name = hardware.name if hardware else "none"
+    return replace(settings, check=replace(settings.check, hardware=name)), hardware
+
+
+def refuse_unknown_names(settings: Settings) -> None:
+    """Refuse rules of hardware, and engines, that do not exist."""
+    for rule in settings.check.allow:
+        if rule not in RULES:
+            raise _with_place(lookup.unknown("hardware rule", rule, RULES), "allow")
+    if settings.run.engine not in (AUTO, *ENGINES):
+        raise _with_place(lookup.unknown("engine", settings.run.engine, [AUTO, *ENGINES]), "engine")
+
+
+def _with_place(error: UsageError, name: str) -> UsageError:
+    error.where = str(Setting(name))
+    return error
+
+
+def _hardware(settings: Settings, default: str) -> Hardware | None:
+    """The hardware that was asked for; `auto` is the default."""
+    name = default if settings.check.hardware == "auto" else settings.check.hardware
+    return None if name == "none" else load_hardware(catalog.hardware_file(name))
+
+
+def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
+    """The dataset that was asked for, else the network's own."""
+    name = settings.data.dataset or spec.dataset
+    if not name:
+        raise UsageError(
+            f"network {spec.name!r} names no dataset",
+            remedy=f"give one with {Setting('dataset')}"
+            + ("" if spec.is_onnx else ", or set DATASET in its file"),
+        )
+    return name
+
+
+def _built(settings: Settings, spec: NetworkSpec, shape: tuple[int, ...], classes: int) -> nn.Module:
+    torch.manual_seed(settings.run.seed)
+    return spec.build(shape, classes).eval()
+
+
+def _refuse_weights(settings: Settings, spec: NetworkSpec, trained: bool) -> None:
+    """An ONNX file is a network with its weights: it takes no others, and is trained no further."""
+    if settings.ann_weight:
+        raise UsageError(
+            "an ONNX file holds its own weights",
+            where=str(Setting("ann_weight", settings.ann_weight)),
+            remedy=f"leave {Setting('ann_weight')} out; or export the network again with the other weights",
+        )
+    if not trained:
+        raise UsageError(
+            "an ONNX file is a trained network",
+            where=spec.path_or_module,
+            remedy=f"convert it as it is ({Setting('finetune_epochs')} trains it as an SNN), or train the "
+            "network it came from and export it again",
+        )
+
+
+def _load_weights(settings: Settings, spec: NetworkSpec, network: nn.Module) -> Weights:
+    if isinstance(network, OnnxNetwork):
+        return Weights(network.path.name, network.sha256)
+    if settings.ann_weight == NO_WEIGHTS or (not settings.ann_weight and spec.trained):
+        return Weights("", _state_hash(network))
+    if settings.ann_weight:
+        return catalog.load_weights(network, catalog.checkpoint_file(settings.ann_weight))
+    found = catalog.default_checkpoint(spec)
+    if found is None:
+        raise UsageError(
+            f"there are no trained weights for network {spec.name!r}",
+            where=f"checkpoints/{spec.name}_ann.pth",
+            remedy=f"train it with: ann2snn train {settings.network}   or give a checkpoint: "
+            f"{Setting('ann_weight')} FILE (none: the weights that build() gives)",
+        )
+    return catalog.load_weights(network, found)
+
+
+def _state_hash(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+# Given as objects ----------------------------------------------------------------------------------
+
+# Settings that say what is given anyway, or what a use case on the command line does.
+_OF_THE_COMMAND_LINE = {
+    "network": "the network itself is given",
+    "ann_weight": "the network is given with its weights",
+    "data.dataset": "the data themselves are given",
+    "data.data_dir": "the data themselves are given",
+    "data.test_batch_size": "nothing is tested here",
+    "save.save_file": "the SNN is returned: snn.save(path) writes it",
+    "save.vectors": "the SNN is returned: save it, and `ann2snn export` writes a vector pack",
+}
+
+
+def from_objects(
+    network: nn.Module,
+    samples: pipeline.Samples,
+    settings: Settings,
+    *,
+    hardware: Hardware | str | None = None,
+    device: torch.device | str | None = None,
+    loss: Loss | None = None,
+    rules: pipeline.Rules | str | None = None,
+    given: Iterable[str] = (),
+) -> Prepared:
+    """A network and data in memory; hardware and device are those of the settings unless given.
+
+    Settings that cannot mean anything here are refused: those named in `given`, and those that differ from
+    their defaults.
+    """
+    _refuse_meaningless(settings, given)
+    refuse_unknown_names(settings)
+    if hardware is not None and settings.check.hardware != "auto":
+        raise UsageError(
+            "the hardware is given twice",
+            where=f"{Setting('hardware')} and settings.check.hardware",
+            remedy="give it once",
+        )
+    if not isinstance(hardware, Hardware):
+        asked = replace(settings, check=replace(settings.check, hardware=hardware or settings.check.hardware))
+        hardware = _hardware(asked, default="none")
+    place = torch.device(device) if device is not None else devices.pick(settings.run.device)
+    if not isinstance(rules, Mapping):
+        rules = catalog.load_rules(rules or settings.rules)
+    name = type(network).__name__
+    return Prepared(settings, name, network, samples, hardware, place, loss=loss, rules=rules)
+
+
+def _refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
+    given = set(given)
+    for dotted, reason in _OF_THE_COMMAND_LINE.items():
+        key = KEYS[dotted]
+        holder = getattr(settings, key.section) if key.section else settings
+        if dotted in given or getattr(holder, key.name) != key.default:
+            raise UsageError(
+                f"{key.flag} means nothing here: {reason}",
+                where=str(Setting(key.flag)),
+                remedy="leave it out",
+            )

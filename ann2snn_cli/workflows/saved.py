@@ -1,0 +1,56 @@
+"""A saved SNN: what its `.pth` holds, at the delay that is asked for, and the data it was made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ann2snn_cli import data
+from ann2snn_cli.config import Provenance, Schedule, Settings, chosen_delay
+from ann2snn_cli.data import Data
+from ann2snn_cli.errors import BadData, Setting, UsageError
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.stages.export import pth
+from ann2snn_cli.version import tool
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """An SNN from a file."""
+
+    path: Path
+    graph: Graph
+    provenance: Provenance
+
+    def samples(self, settings: Settings) -> Data:
+        """The dataset asked for, else the one it was converted with; refused if its samples do not fit."""
+        name = settings.data.dataset or self.provenance.dataset
+        if not name:
+            raise UsageError(
+                "the file names no dataset",
+                where=str(self.path),
+                remedy=f"give the data it was made for: {Setting('dataset')} NAME",
+            )
+        samples = data.load(name, settings.data.data_dir)
+        shapes = [node.shape for node in self.graph.inputs]
+        if shapes != [tuple(samples.input_shape)]:
+            raise BadData(
+                f"the samples of {samples.name} have the shape {tuple(samples.input_shape)}, "
+                f"the network takes {', '.join(map(str, shapes))}",
+                where=str(self.path),
+                remedy=f"give the data it was made for with {Setting('dataset')}",
+            )
+        return samples
+
+
+def load(path: Path, *, schedule: Schedule | None = None, delay: int | None = None) -> Saved:
+    """The SNN in a `.pth`, at its own delay unless another is given, by number or by name."""
+    graph, provenance = pth.load(path)
+    asked = chosen_delay(graph.timing.timesteps, schedule, delay)
+    graph = replace(graph, contract=graph.timing.with_delay(asked))
+    return Saved(path, graph, Provenance.from_plain(provenance))
+
+
+def origin(provenance: Provenance, dataset: str) -> dict[str, str]:
+    """Where a pack comes from, for its manifest."""
+    return {"tool": tool(), "network": provenance.network, "dataset": dataset}

@@ -1,0 +1,77 @@
+"""Simulate: run a saved SNN on its test set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ann2snn_cli import devices
+from ann2snn_cli.config import Schedule, Settings, delay_name
+from ann2snn_cli.tasks import task_named
+from ann2snn_cli.workflows import saved
+from ann2snn_cli.workflows.evaluate import Evaluation, delays_of, evaluate, refuse_mismatch
+from ann2snn_cli.workflows.latency import Latency, latency
+from ann2snn_cli.workflows.prepare import refuse_unknown_names
+from ann2snn_cli.workflows.report import SILENT, Progress, Report
+
+
+@dataclass(frozen=True)
+class SimulateRequest:
+    """The file of an SNN, and at which delay: by number, by name, or its own."""
+
+    snn: Path
+    settings: Settings
+    schedule: Schedule | None = None
+    delay: int | None = None
+
+
+@dataclass(frozen=True)
+class SimulateReport(Report):
+    """What it scored."""
+
+    SCHEMA = "ann2snn/simulate/1"
+
+    snn: Path
+    dataset: str
+    delay: int
+    delays: tuple[int, ...]  # all that were run
+    latency: Latency
+    evaluation: Evaluation
+
+    def facts(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "snn": self.snn,
+            "dataset": self.dataset,
+            "delay": self.delay,
+            "schedule": delay_name(self.delay, self.latency.timesteps),
+            "timesteps": self.latency.timesteps,
+            **self.evaluation.facts(),
+            f"{self.evaluation.headline}_by_step": list(self.evaluation.by_step),
+            "latency_steps": self.latency.steps(self.delay),
+            "latency": self.latency.facts(self.delays),
+        }
+
+
+def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateReport:
+    """Run a saved SNN on the dataset it was converted with, or on another one of the same shape."""
+    settings = request.settings
+    refuse_unknown_names(settings)
+    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
+    samples = snn.samples(settings)
+    size, workers = settings.data.test_batch_size, settings.data.num_workers
+    progress.begin("simulate", -(-samples.test_size // size))
+    evaluation = evaluate(
+        snn.graph,
+        samples.test_batches(size, workers),
+        task_named(samples.task),
+        device=devices.pick(settings.run.device),
+        engine=settings.run.engine,
+        tick=progress.advance,
+    )
+    refuse_mismatch(snn.graph, evaluation)
+    delay = snn.graph.timing.delay
+    return SimulateReport(
+        request.snn, samples.name, delay, delays_of(snn.graph), latency(snn.graph), evaluation
+    )

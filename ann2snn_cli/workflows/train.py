@@ -1,0 +1,131 @@
+"""Train: the float network gets weights, in a checkpoint that says where they came from."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ann2snn_cli.config import Settings
+from ann2snn_cli.errors import BadFile
+from ann2snn_cli.stages import train as stage
+from ann2snn_cli.stages.export import files, pth
+from ann2snn_cli.tasks import Task, task_named
+from ann2snn_cli.types import EpochReport
+from ann2snn_cli.workflows import prepare
+from ann2snn_cli.workflows.files import named_pth
+from ann2snn_cli.workflows.prepare import Named
+from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report, epoch_line
+
+FORMAT = "ann2snn/ann"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """A network and data by name, and the recipe."""
+
+    settings: Settings
+    epochs: int = 60
+    lr: float = 0.003
+    wd: float = 0.01
+    save_file: Path | None = None  # None: checkpoints/NETWORK_ann.pth, where `convert` finds it
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class TrainReport(Report):
+    """What the trained network scores."""
+
+    SCHEMA = "ann2snn/train/1"
+
+    provenance: Mapping[str, Any]  # what the checkpoint says of itself
+    headline: str  # the number of the task's metric that stands for all of them
+    train_score: float | None  # the headline, over the last epoch
+    loss: float  # of the last epoch
+    file: FileEntry
+
+    @property
+    def test_score(self) -> float | None:
+        """The headline on the test set."""
+        score: float | None = self.provenance[f"test_{self.headline}"]
+        return score
+
+    def facts(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            **self.provenance,
+            f"train_{self.headline}": self.train_score,
+            "loss": self.loss,
+            "files": [asdict(self.file)],
+        }
+
+
+def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
+    """Train the network that the settings name, test it, and write its checkpoint."""
+    prepared = prepare.by_name(request.settings, trained=False)
+    path = named_pth(request.save_file or Path("checkpoints") / f"{prepared.name}_ann.pth")
+    files.refuse_foreign(path, is_ours=_is_ours, overwrite=request.overwrite)
+    files.refuse_unwritable(path.parent)
+    task = task_named(prepared.data.task)
+    last = _trained(prepared, request, task, progress)
+    settings = prepared.settings
+    batches = prepared.data.test_batches(settings.data.test_batch_size, settings.data.num_workers)
+    scores = stage.measure(prepared.network, batches, task.metric(), prepared.device)
+    provenance = {
+        "network": prepared.name,
+        "dataset": prepared.dataset,
+        "input_shape": prepare.shown_shape(prepared.data.input_shapes),
+        "classes": prepared.data.classes,
+        f"test_{task.headline}": scores[task.headline],
+        "epochs": request.epochs,
+        "lr": request.lr,
+        "wd": request.wd,
+        "batch_size": settings.data.batch_size,
+        "seed": settings.run.seed,
+    }
+    _save(prepared, provenance, path, request.overwrite)
+    entry = FileEntry(str(path), path.stat().st_size, "the trained weights")
+    return TrainReport(provenance, task.headline, last.results.get(task.headline), last.loss, entry)
+
+
+def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progress) -> EpochReport:
+    data, seed = prepared.settings.data, prepared.settings.run.seed
+    progress.begin("train", request.epochs * -(-prepared.data.train_size // data.batch_size))
+
+    def show(report: EpochReport) -> None:
+        if report.done:
+            progress.line(epoch_line(report))
+        else:
+            progress.advance()
+
+    history = stage.train(
+        prepared.network,
+        lambda epoch: prepared.data.train_batches(data.batch_size, seed, epoch, data.num_workers),
+        loss=task.loss,
+        metric=task.metric,
+        epochs=request.epochs,
+        lr=request.lr,
+        weight_decay=request.wd,
+        seed=seed,
+        device=prepared.device,
+        progress=show,
+    )
+    return history[-1]
+
+
+def _save(prepared: Named, provenance: dict[str, Any], path: Path, overwrite: bool) -> None:
+    state = {name: tensor.detach().cpu().clone() for name, tensor in prepared.network.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "state_dict": state, "provenance": provenance}, buffer)
+    files.write_file(path, buffer.getvalue(), is_ours=_is_ours, overwrite=overwrite)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return pth.read(path).get("format") == FORMAT
+    except BadFile:
+        return False

@@ -1,0 +1,198 @@
+"""Verify: replay a vector pack with independent twins, and say where the first difference is."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ann2snn_cli.config import Schedule, Settings
+from ann2snn_cli.errors import Setting, UsageError
+from ann2snn_cli.lookup import chosen, unknown
+from ann2snn_cli.twins import TWINS, Simulator
+from ann2snn_cli.twins.replay import (
+    Damaged,
+    Outcome,
+    Pack,
+    Problem,
+    describe,
+    problems,
+    read,
+    values_to_check,
+)
+from ann2snn_cli.workflows.faults import FaultReport, judged
+from ann2snn_cli.workflows.report import SILENT, Progress, Report
+
+TEMPORARY_BYTES = 2_000_000_000  # of a pack that is made for one check
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """A pack, or an SNN that a pack is made of for the time of the check."""
+
+    source: Path
+    backends: tuple[str, ...] = ("all",)
+    names: tuple[str, ...] = ()  # of the samples that are replayed; none named: all
+    max_clocks: int | None = None  # in hardware simulators; None: what takes about 20 seconds
+    faults: int | None = None  # break the network in so many ways
+    samples: int = 8  # of an SNN: so many test samples, and the corner cases
+    schedule: Schedule | None = None  # of an SNN: not its own delay, by name ...
+    delay: int | None = None  # ... or by number
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one backend found. `skipped` says why it did not run; `failed` why it came to no result."""
+
+    backend: str
+    version: str = ""
+    samples: tuple[str, ...] = ()
+    expected: int = 0  # values to check
+    outcome: Outcome | None = None
+    first: str = ""  # the first difference in words
+    seconds: float = 0.0
+    skipped: str = ""
+    failed: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Did it look at everything and find no difference?"""
+        done = self.outcome
+        return done is not None and done.mismatches == 0 and done.checked == self.expected
+
+    def facts(self) -> dict[str, Any]:
+        """As plain Python; a difference is given with the neuron's coordinates and in words."""
+        outcome = self.outcome
+        first = outcome.first if outcome else None
+        return {
+            "backend": self.backend,
+            "version": self.version,
+            "agrees": self.agrees,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "samples": list(self.samples),
+            "expected": self.expected,
+            "checked": outcome.checked if outcome else 0,
+            "mismatches": outcome.mismatches if outcome else 0,
+            "first": asdict(first) | {"text": self.first} if first else None,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class VerifyReport(Report):
+    """The state of a pack: what is wrong with its files, what the twins say, and how good its vectors are."""
+
+    SCHEMA = "ann2snn/verify/1"
+
+    source: Path
+    problems: tuple[Problem, ...]
+    runs: tuple[Run, ...]
+    faults: FaultReport | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whole files, at least one twin that ran, and none that disagrees."""
+        ran = [run for run in self.runs if not run.skipped]
+        return not self.problems and bool(ran) and all(run.agrees for run in ran)
+
+    def facts(self) -> dict[str, Any]:
+        """The document."""
+        document = {
+            "pack": self.source,
+            "ok": self.ok,
+            "problems": [asdict(problem) for problem in self.problems],
+            "backends": [run.facts() for run in self.runs],
+        }
+        return document | (self.faults.facts() if self.faults else {})
+
+
+def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
+    """Check the files, then let every backend replay the samples."""
+    backends = backends_named(request.backends)
+    with _pack(request, progress) as folder:
+        damage = problems(folder)
+        try:
+            pack = read(folder)
+            names = _samples(pack, request.names)
+        except Damaged as error:
+            return VerifyReport(request.source, tuple(dict.fromkeys([*damage, *error.problems])), ())
+        runs = tuple(_run(name, pack, names, request.max_clocks, progress) for name in backends)
+        faults = None
+        if request.faults is not None:
+            progress.line(f"faults: {request.faults} mutants")
+            faults = judged(pack, request.faults, request.settings.run.seed, request.names)
+        return VerifyReport(request.source, tuple(damage), runs, faults)
+
+
+def backends_named(names: Sequence[str]) -> list[str]:
+    """The backends a user asks for; `all` is every one. Refuses unknown names and those that cannot run."""
+    asked = chosen("backend", names, ["all", *TWINS])
+    if "all" in asked:
+        return list(TWINS)
+    for name in asked:
+        if reason := TWINS[name].unavailable():
+            raise UsageError(f"the backend {name} cannot run here", remedy=reason)
+    return asked
+
+
+def _samples(pack: Pack, names: Sequence[str]) -> tuple[str, ...]:
+    every = [sample["name"] for sample in pack.manifest["samples"]]
+    if strange := [name for name in names if name not in every]:
+        raise unknown("sample", strange[0], every)
+    return tuple(names) or tuple(every)
+
+
+def _run(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None, progress: Progress) -> Run:
+    twin, fitting = TWINS[name], samples
+    if reason := twin.unavailable():
+        return Run(name, skipped=reason)
+    if isinstance(twin, Simulator):
+        clocks, most = twin.clocks(pack), max_clocks or twin.default_clocks
+        fitting = samples[: most // clocks]
+        if not fitting:
+            needed = f"one sample takes about {clocks:,} clocks, more than {most:,}"
+            return Run(name, skipped=f"{needed}: raise {Setting('max_clocks')}")
+    progress.line(f"{name}: {len(fitting)} of {len(samples)} samples")
+    expected = sum(values_to_check(pack, sample) for sample in fitting)
+    start, outcome, failed = time.perf_counter(), None, ""
+    try:
+        with tempfile.TemporaryDirectory(prefix="ann2snn_") as work:
+            outcome = twin.verify(pack, fitting, Path(work))
+    except Damaged as error:
+        failed = str(error)
+    first = "" if outcome is None or outcome.first is None else describe(pack, outcome.first)
+    seconds = time.perf_counter() - start
+    return Run(name, twin.version(), fitting, expected, outcome, first, seconds, failed=failed)
+
+
+@contextmanager
+def _pack(request: VerifyRequest, progress: Progress) -> Iterator[Path]:
+    """The pack itself; of an SNN one made for the time of the check."""
+    if request.source.suffix != ".pth":
+        if not request.source.is_dir():
+            raise UsageError(
+                "it is neither a vector pack nor an SNN.pth",
+                where=str(request.source),
+                remedy="give the folder that ann2snn convert or ann2snn export wrote",
+            )
+        yield request.source
+        return
+    from ann2snn_cli.tasks import task_named
+    from ann2snn_cli.workflows import pack, saved  # torch, which the replay of a pack does without
+
+    snn = saved.load(request.source, schedule=request.schedule, delay=request.delay)
+    data = snn.samples(request.settings)
+    facts = saved.origin(snn.provenance, data.name)
+    asked = pack.PackRequest(request.samples, most_bytes=TEMPORARY_BYTES, origin=facts)
+    batches = data.test_batches(request.settings.data.test_batch_size)
+    with tempfile.TemporaryDirectory(prefix="ann2snn_") as place:
+        made = pack.write_pack(snn.graph, batches, task_named(data.task), Path(place) / "pack", asked)
+        if made.left_out:
+            progress.line(made.left_out)
+        yield made.folder
