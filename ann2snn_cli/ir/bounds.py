@@ -46,7 +46,7 @@ def bounds(graph: Graph, delay: int | None = None) -> dict[str, Bound]:
     known = _PROVED.setdefault(graph, {})
     if contract.delay not in known:
         known[contract.delay] = _prove(graph, contract)
-    return known[contract.delay]
+    return dict(known[contract.delay])
 
 
 _PROVED: WeakKeyDictionary[Graph, dict[int, dict[str, Bound]]] = WeakKeyDictionary()  # by delay, by node

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ann2snn_cli.ir.contract import Reset
-
-_MAX_POOL: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -70,9 +66,3 @@ def count(potential: Tensor, threshold: Tensor, timesteps: int) -> Tensor:
     N = clip(⌊V/θ⌋, 0, T): the theorem of the delay D = T. Differentiable, for finetuning.
     """
     return clamp_(floor_(potential / threshold), 0, timesteps)
-
-
-def max_pool(x: Tensor, kernel: tuple[int, ...], **geometry: object) -> Tensor:
-    """The maximum of each window, 1d to 3d."""
-    pooled: Tensor = _MAX_POOL[len(kernel)](x, kernel, **geometry)
-    return pooled

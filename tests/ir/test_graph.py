@@ -84,7 +84,7 @@ def test_what_a_level_does_not_have_yet_is_refused():
     with pytest.raises(InvalidGraph, match="FLOAT has no contract"):
         _ = diamond().timing
     with pytest.raises(InvalidGraph, match="'a' has no unit"):
-        _ = diamond()["a"].worth
+        _ = diamond()["a"].known_unit
 
 
 def test_every_tensor_is_mapped():
@@ -96,7 +96,7 @@ def test_every_tensor_is_mapped():
 
     mapped = Graph(nodes, ("sum",)).map_tensors(lambda tensor: tensor * 10)
 
-    assert float(mapped["x"].worth) == 10
+    assert float(mapped["x"].known_unit) == 10
     assert [float(weight) for weight in mapped["sum"].op.weights] == [20, 30]
     assert map_tensors(Relu(limit=2.0), torch.neg).limit == 2.0
 

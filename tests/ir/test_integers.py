@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ann2snn_cli.errors import InvalidGraph, UnsupportedNetwork
-from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.contract import Contract, Rounding
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.grid import choose_step, largest_code, to_grid
-from ann2snn_cli.ir.integers import absorb, integers
+from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,
@@ -21,6 +21,7 @@ from ann2snn_cli.ir.ops import (
     IntegrateFire,
     Linear,
     Opaque,
+    Place,
     Ref,
     Relu,
     Reshape,
@@ -95,18 +96,17 @@ def test_the_gradient_passes_straight_through(bits):
 
 def test_at_one_bit_the_step_is_the_mean_magnitude():
     """α = mean|W'|."""
-    assert float(choose_step(real([[1.0, -2.0], [3.0, 0.0]]), 1, rows=False)) == 1.5
-    assert choose_step(real([[1.0, -2.0], [3.0, 0.0]]), 1, rows=True).tolist() == [1.5, 1.5]
+    assert choose_step(real([[1.0, -2.0, 3.0, 0.0]]), 1).tolist() == [1.5]
+    assert choose_step(real([[1.0, -2.0], [3.0, 1.0]]), 1).tolist() == [1.5, 2.0]
 
 
 @pytest.mark.parametrize("bits", [5, 6, 7, 8])
 def test_from_five_bits_the_largest_weight_takes_the_largest_code(bits):
-    """α = max|W'| / (2^(b−1)−1), per tensor or per row."""
+    """α = max|W'| / (2^(b−1)−1), row by row."""
     weight = real([[1.0, -4.0], [2.0, 0.5]])
     top = 2 ** (bits - 1) - 1
 
-    assert float(choose_step(weight, bits, rows=False)) == pytest.approx(4 / top)
-    assert choose_step(weight, bits, rows=True).tolist() == pytest.approx([4 / top, 2 / top])
+    assert choose_step(weight, bits).tolist() == pytest.approx([4 / top, 2 / top])
 
 
 def squared_error(weights, step, top):
@@ -124,7 +124,7 @@ def test_at_two_to_four_bits_the_step_has_the_least_squared_error(bits, heavy):
     widest = max(map(abs, values)) / top
     best = min(squared_error(values, widest * i / 2000, top) for i in range(40, 2001))
 
-    found = squared_error(values, float(choose_step(weight.reshape(4, 30), bits, rows=False)), top)
+    found = squared_error(values, float(choose_step(weight[None], bits)), top)
 
     assert found <= best * 1.001
 
@@ -141,44 +141,56 @@ def test_long_rows_are_condensed_without_loss(bits):
     widest = float(weight.abs().max()) / top
     best = min(error(widest * i / 400) for i in range(8, 401))
 
-    assert error(float(choose_step(weight.reshape(4, -1), bits, rows=False))) <= best * 1.001
+    assert error(float(choose_step(weight[None], bits))) <= best * 1.001
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_zero_weights_give_no_nan(bits):
     """A tensor of zeros, or a row of zeros among others, has a positive finite step."""
     for weight in (torch.zeros(3, 4, dtype=torch.float64), real([[0.0, 0.0], [1.0, -2.0]])):
-        for rows in (False, True):
-            step = choose_step(weight, bits, rows=rows)
+        for present in (None, torch.zeros_like(weight, dtype=torch.bool)):
+            step = choose_step(weight, bits, present)
             assert bool((step > 0).all())
             assert bool(torch.isfinite(step).all())
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_rows_have_steps_of_their_own(bits):
-    """With rows each row has the step it would have alone."""
+    """Each row has the step it would have alone."""
     weight = seeded(3, 10) * real([[1.0], [5.0], [0.01]])
 
-    steps = choose_step(weight, bits, rows=True)
+    steps = choose_step(weight, bits)
 
     assert steps.shape == (3,)
-    alone = [float(choose_step(row[None], bits, rows=False)) for row in weight]
+    alone = [float(choose_step(row[None], bits)) for row in weight]
     assert steps.tolist() == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_weights_of_another_branch_do_not_count(bits):
+    """The step of some weights of a row is the one that they would have alone."""
+    weight = seeded(3, 10) * real([[1.0], [5.0], [0.01]])
+    present = torch.arange(10).remainder(3) == 1
+    others = weight + 1000 * ~present
+
+    steps = choose_step(others, bits, present.expand(3, 10))
+
+    assert steps.tolist() == pytest.approx(choose_step(weight[:, present], bits).tolist())
 
 
 # Absorption ----------------------------------------------------------------------------------------
 
 
-def node(op):
-    """A synapse by itself."""
-    return Node("synapse", op, ("x",), (1,))
+def place(op, shape):
+    """A synapse behind an input of this shape."""
+    return Place(Node("synapse", op, ("x",), (1,)), (Node("x", Input(), (), shape),), Contract(8))
 
 
 def check_absorbs(op, unit, shape, apply):
     """Whatever x: op with W' on x = op with W on unit·x."""
     x = seeded(2, *shape, seed=9)
 
-    assert torch.allclose(apply(x, absorb(node(op), op, unit, shape)), apply(x * unit, op.weight))
+    assert torch.allclose(apply(x, op.absorb(unit, place(op, shape))), apply(x * unit, op.weight))
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -219,12 +231,12 @@ def test_a_scale_absorbs_element_by_element():
 
 def test_units_that_differ_within_a_channel_are_refused():
     """A convolution cannot absorb units that differ from place to place; the remedy says what to do."""
-    unit = real([1.0, 2.0, 1.0, 1.0]).reshape(1, 2, 2)
+    unit, op = real([1.0, 2.0, 1.0, 1.0]).reshape(1, 2, 2), Conv(seeded(1, 1, 2, 2))
 
-    with pytest.raises(UnsupportedNetwork, match="different scale") as caught:
-        absorb(node(Conv(seeded(1, 1, 2, 2))), Conv(seeded(1, 1, 2, 2)), unit, (1, 2, 2))
+    with pytest.raises(UnsupportedNetwork, match="different unit") as caught:
+        op.absorb(unit, place(op, (1, 2, 2)))
 
-    assert "channel_wise" in caught.value.remedy
+    assert "one step a layer" in caught.value.remedy
     assert caught.value.where == "synapse"
 
 
@@ -366,7 +378,7 @@ def test_rounding_by_bias_spreads_half_a_spike_over_the_steps():
     """`bias`: V0 = 0 and B = ⌊(T·b + ⌊θ/2⌋)/T⌋; the remainder is dropped."""
     nodes = (("x", Input(unit=1.0), (), (2,)), ("n", relu(101.0, [3.3, -2.0]), ("x",), (2,)))
 
-    op = integers(quantized(*nodes, timesteps=8, rounding="bias"))["n"].op
+    op = integers(quantized(*nodes, timesteps=8, rounding=Rounding.BIAS))["n"].op
 
     assert op.initial.tolist() == [0, 0]
     assert op.bias.tolist() == [math.floor((round(8 * 3.3) + 50) / 8), math.floor((-16 + 50) / 8)]
@@ -376,7 +388,7 @@ def test_no_rounding_leaves_the_potential_at_zero():
     """`none`: V0 = 0 and B = ⌊T·b/T⌋."""
     nodes = (("x", Input(unit=1.0), (), (2,)), ("n", relu(101.0, [3.3, -2.0]), ("x",), (2,)))
 
-    op = integers(quantized(*nodes, timesteps=8, rounding="none"))["n"].op
+    op = integers(quantized(*nodes, timesteps=8, rounding=Rounding.NONE))["n"].op
 
     assert (op.initial.tolist(), op.bias.tolist()) == ([0, 0], [3, -2])
 
@@ -462,20 +474,20 @@ def test_at_32_bits_nothing_is_rounded():
     assert float(spiking["n"].op.initial) == 0.35
 
 
-def test_a_relaying_population_hands_on_the_amplitude():
+def test_a_population_that_inherits_its_clip_hands_on_the_amplitude():
     """A population of a spiking pool fires at θ = area, so a spike is worth what it was before."""
     graph = quantized(
         ("x", Input(unit=0.25), (), (1, 2, 2)),
         ("n", relu(10.0), ("x",), (1, 2, 2)),
         ("pool", AvgPool((2, 2), (2, 2), (0, 0)), ("n",), (1, 1, 1)),
-        ("relay", Relu(relays=True), ("pool",), (1, 1, 1)),
+        ("again", Relu(inherits_clip=True), ("pool",), (1, 1, 1)),
     )
 
     spiking = integers(graph)
 
-    assert float(spiking["relay"].op.threshold) == 4
-    assert spiking["relay"].op.fraction_bits == 0
-    assert float(spiking["relay"].unit) == float(spiking["n"].unit) == 10.0
+    assert float(spiking["again"].op.threshold) == 4
+    assert spiking["again"].op.fraction_bits == 0
+    assert float(spiking["again"].unit) == float(spiking["n"].unit) == 10.0
 
 
 @pytest.mark.parametrize(

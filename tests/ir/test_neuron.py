@@ -1,4 +1,4 @@
-"""The neuron: integrate, compare, reset (SPEC 1); its closed form (SPEC 5); the max pooling gate (SPEC 6)."""
+"""The neuron: compare and reset (SPEC 1), and its closed form (SPEC 5)."""
 
 import random
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ann2snn_cli.ir import neuron
+from ann2snn_cli.ir.contract import Reset
 
 
 def number(value):
@@ -14,12 +15,10 @@ def number(value):
 
 
 def trace_of(currents, bias, threshold, initial, reset_mode):
-    """(spikes, potentials after the reset) of one neuron by repeated `step`."""
+    """(spikes, potentials after the reset) of a neuron that adds a current and its bias at each step."""
     potential, spikes, potentials = number(initial), [], []
     for current in currents:
-        fired, potential = neuron.step(
-            number(current), potential, number(bias), number(threshold), reset_mode
-        )
+        fired, potential = neuron.fire(potential + current + bias, number(threshold), reset_mode)
         spikes.append(int(fired))
         potentials.append(int(potential))
     return spikes, potentials
@@ -28,16 +27,16 @@ def trace_of(currents, bias, threshold, initial, reset_mode):
 def test_subtraction_by_hand():
     """θ = 10, V0 = 5, B = 1, currents 3, 3, 20, −4, 0: what is above the threshold stays."""
     #             5+3+1=9  9+3+1=13->3  3+20+1=24->14  14-4+1=11->1  1+0+1=2
-    assert trace_of([3, 3, 20, -4, 0], 1, 10, 5, "subtraction") == ([0, 1, 1, 1, 0], [9, 3, 14, 1, 2])
+    assert trace_of([3, 3, 20, -4, 0], 1, 10, 5, Reset.SUBTRACTION) == ([0, 1, 1, 1, 0], [9, 3, 14, 1, 2])
 
 
 def test_zero_by_hand():
     """The same currents: what is above the threshold is lost."""
     #             9        13->0        0+20+1=21->0   0-4+1=-3      -3+0+1=-2
-    assert trace_of([3, 3, 20, -4, 0], 1, 10, 5, "zero") == ([0, 1, 1, 0, 0], [9, 0, 0, -3, -2])
+    assert trace_of([3, 3, 20, -4, 0], 1, 10, 5, Reset.ZERO) == ([0, 1, 1, 0, 0], [9, 0, 0, -3, -2])
 
 
-@pytest.mark.parametrize("reset_mode", ["subtraction", "zero"])
+@pytest.mark.parametrize("reset_mode", Reset)
 def test_a_tie_fires(reset_mode):
     """V = θ is a spike and leaves 0; V = θ − 1 is none and stays."""
     assert trace_of([7], 0, 7, 0, reset_mode) == ([1], [0])
@@ -46,14 +45,14 @@ def test_a_tie_fires(reset_mode):
 
 def test_at_most_one_spike_a_step():
     """Charge for many spikes is spent one a step."""
-    assert trace_of([35, 0, 0, 0, 0], 0, 10, 0, "subtraction") == ([1, 1, 1, 0, 0], [25, 15, 5, 5, 5])
+    assert trace_of([35, 0, 0, 0, 0], 0, 10, 0, Reset.SUBTRACTION) == ([1, 1, 1, 0, 0], [25, 15, 5, 5, 5])
 
 
 def test_thresholds_may_differ_by_channel():
     """A threshold broadcasts over the potential, as the bias does."""
     potential = torch.full((2, 3), 5.0)
 
-    spikes, after = neuron.fire(potential, torch.tensor([4.0, 5.0, 6.0]), "subtraction")
+    spikes, after = neuron.fire(potential, torch.tensor([4.0, 5.0, 6.0]), Reset.SUBTRACTION)
 
     assert spikes.tolist() == [[1, 1, 0]] * 2
     assert after.tolist() == [[1, 0, 5]] * 2
@@ -114,71 +113,3 @@ def test_counts_pass_no_gradient_beyond(charge):
     neuron.count(potential, number(10), 4).backward()
 
     assert float(potential.grad) == 0
-
-
-# The gate ------------------------------------------------------------------------------------------
-
-
-def test_the_gate_by_hand():
-    """Per window the spikes of the leader; among equals the lowest index leads."""
-    #                          a window of 2   tie: the first   tie at zero: the first
-    counts = torch.tensor([[[[1.0, 3.0, 2.0, 2.0, 0.0, 0.0]]]])
-    spikes = torch.tensor([[[[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]]]])
-
-    passed = neuron.max_gate(
-        spikes, counts, (1, 2), stride=(1, 2), padding=(0, 0), dilation=(1, 1), ceil_mode=False
-    )
-
-    assert passed.tolist() == [[[[0, 0, 0]]]]
-    passed = neuron.max_gate(
-        1 - spikes, counts, (1, 2), stride=(1, 2), padding=(0, 0), dilation=(1, 1), ceil_mode=False
-    )
-    assert passed.tolist() == [[[[1, 1, 1]]]]
-
-
-def lowest_leader(counts, spikes, height, width, kernel, stride, padding):
-    """The gate in plain Python: scan each window in memory order, keep the first maximum."""
-    rows = (height + 2 * padding - kernel) // stride + 1
-    columns = (width + 2 * padding - kernel) // stride + 1
-    passed = []
-    for row in range(rows):
-        for column in range(columns):
-            best, leader = None, None
-            for i in range(row * stride - padding, row * stride - padding + kernel):
-                for j in range(column * stride - padding, column * stride - padding + kernel):
-                    inside = 0 <= i < height and 0 <= j < width
-                    if inside and (best is None or counts[i][j] > best):
-                        best, leader = counts[i][j], (i, j)
-            passed.append(spikes[leader[0]][leader[1]])
-    return passed
-
-
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("padding", [0, 1])
-def test_the_gate_takes_the_first_maximum(stride, padding):
-    """Counts with many ties, overlapping windows and padding, against a scan in memory order."""
-    generator = torch.Generator().manual_seed(stride)
-    counts = torch.randint(0, 3, (2, 3, 7, 8), generator=generator).double()
-    spikes = torch.randint(0, 2, (2, 3, 7, 8), generator=generator).double()
-
-    passed = neuron.max_gate(
-        spikes, counts, (3, 3), stride=(stride,) * 2, padding=(padding,) * 2, dilation=(1, 1), ceil_mode=False
-    )
-
-    for sample in range(2):
-        for channel in range(3):
-            expected = lowest_leader(
-                counts[sample, channel].tolist(), spikes[sample, channel].tolist(), 7, 8, 3, stride, padding
-            )
-            assert passed[sample, channel].flatten().tolist() == expected
-
-
-@pytest.mark.parametrize("rank", [1, 3])
-def test_the_gate_in_other_ranks(rank):
-    """1d and 3d pooling gate alike: with all counts equal the first input of each window passes."""
-    x = torch.arange(2.0 * 4**rank).reshape(1, 2, *[4] * rank)
-
-    passed = neuron.max_gate(x, torch.zeros_like(x), (2,) * rank, stride=(2,) * rank)
-
-    corner = (slice(None), slice(None), *[slice(0, None, 2)] * rank)
-    assert torch.equal(passed, x[corner])

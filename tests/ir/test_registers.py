@@ -23,10 +23,10 @@ from ann2snn_cli.ir.registers import Register, has_register, potential, register
 ONE = torch.tensor(1.0, dtype=torch.float64)
 
 
-def spiking(*nodes, outputs, schedule="stepwise"):
+def spiking(*nodes, outputs, delay=0):
     """A SPIKING graph of (name, op, inputs, shape): four timesteps."""
     nodes = tuple(Node(*node, f"net.{node[0]}", ONE) for node in nodes)
-    return Graph(nodes, outputs, Level.SPIKING, Contract(4, schedule=schedule))
+    return Graph(nodes, outputs, Level.SPIKING, Contract(4, delay=delay))
 
 
 def linear(*row):
@@ -64,14 +64,17 @@ def test_the_widths_of_a_population_and_of_a_read_out():
     assert -(2**14) <= lowest < -(2**13)
 
 
-def test_the_schedule_is_the_graphs_own_unless_named():
-    """255 a step and θ = 256: 510 stepwise, 1020 layerwise."""
+@pytest.mark.parametrize("own", [0, 1, 3, 4])
+def test_the_delay_is_the_graphs_own_unless_given(own):
+    """255 a step and θ = 256: of four steps D come first, and then one fires 254 above what it leaves.
+
+    D = 0: 255 + 255. D = 1: 255 + 255, and 254 + 255 after a spike. D = 2: 3·255. D = 3 and 4: 4·255.
+    """
     nodes = (("x", Input(unit=1.0), (), (1,)), ("n", fires(256), ("x",), (1,)))
-    for own, other in (("stepwise", "layerwise"), ("layerwise", "stepwise")):
-        graph = spiking(*nodes, outputs=("n",), schedule=own)
-        highest = {"stepwise": 510, "layerwise": 1020}
-        assert registers(graph)[0].highest == highest[own]
-        assert registers(graph, other)[0].highest == highest[other]
+    highest = {0: 510, 1: 510, 2: 765, 3: 1020, 4: 1020}
+    graph = spiking(*nodes, outputs=("n",), delay=own)
+    assert registers(graph)[0].highest == highest[own]
+    assert {delay: registers(graph, delay)[0].highest for delay in highest} == highest
 
 
 def test_a_weight_is_as_wide_as_what_one_spike_adds():

@@ -27,7 +27,7 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.ir.run import bind_inputs, encode, linear, run, run_counts
+from ann2snn_cli.ir.run import bind_inputs, run, run_counts
 
 GENERATOR = torch.Generator().manual_seed(6)
 ONE = torch.tensor(1.0, dtype=torch.float64)
@@ -146,15 +146,15 @@ def test_average_pooling_of_integers_is_an_exact_sum(rank):
     expected = padded.flatten(2 + rank).sum(-1)
 
     for dtype in (torch.float32, torch.float64):
-        result = linear(Node("pool", op, ("x",), (3, *[3] * rank)), [x.to(dtype)])
+        result = op.linear([x.to(dtype)], (3, *[3] * rank))
         assert torch.equal(result, expected.to(dtype))
 
 
 def test_identity_synapses_have_weights():
     """A SPIKING addition multiplies each branch by its integer."""
-    node = Node("sum", Add((torch.tensor(3), torch.tensor([1, 2]))), ("a", "b"), (2,))
+    op = Add((torch.tensor(3), torch.tensor([1, 2])))
 
-    result = linear(node, [torch.tensor([[1.0, 1.0]]), torch.tensor([[10.0, 10.0]])])
+    result = op.linear([torch.tensor([[1.0, 1.0]]), torch.tensor([[10.0, 10.0]])], (2,))
 
     assert result.tolist() == [[13, 23]]
 
@@ -205,7 +205,7 @@ def test_the_encoding_of_a_sample():
     """clamp(round(image/unit), low, high), half to even."""
     op = Input(unit=0.5, low=-3, high=3)
 
-    assert encode(op, torch.tensor([-9.0, -0.75, -0.25, 0.0, 0.25, 0.75, 1.3, 9.0])).tolist() == [
+    assert op.encode(torch.tensor([-9.0, -0.75, -0.25, 0.0, 0.25, 0.75, 1.3, 9.0])).tolist() == [
         -3, -2, 0, 0, 0, 2, 3, 3,
     ]  # fmt: skip
 

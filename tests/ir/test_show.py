@@ -70,10 +70,9 @@ KERNEL = torch.zeros(4, 2, 3, 1)
         ),
     ],
 )
-def test_the_details_are_what_is_not_usual(op, kind, words):
+def test_the_details_leave_out_what_goes_without_saying(op, kind, words):
     """Strides of one, no padding and no groups go without saying."""
-    node = Node("x", op, ("y",), (1, 1, 1))
-    assert (op.kind, show.details(node)) == (kind, words)
+    assert (op.kind, op.details()) == (kind, words)
 
 
 def test_registers_are_one_column_more():
@@ -96,7 +95,7 @@ def test_registers_are_one_column_more():
     assert [row[-1] for row in rows] == ["", "-1020..4335 (14 bits)", "real numbers"]
 
 
-def test_the_worth_of_large_numbers_is_not_rounded_away():
-    """A threshold is exact to its last unit."""
+def test_large_numbers_are_shown_to_their_last_unit():
+    """A threshold of nine digits keeps them all."""
     op = IntegrateFire(torch.tensor(123_456_789), torch.tensor(0), torch.tensor(61_728_394))
-    assert show.details(Node("x", op, (), (1,))) == "threshold 123456789, initial 61728394"
+    assert op.details() == "threshold 123456789, initial 61728394"

@@ -68,7 +68,7 @@ GOOD = {
     "float": chain(Input(), Conv(ONES, torch.ones(1)), NORM, level=Level.FLOAT),
     "folded": folded(Input(), Conv(ONES), Relu()),
     "calibrated": chain(Input(1.0), Conv(ONES), Relu(clip=torch.tensor(1.0)), level=Level.CALIBRATED),
-    "relay": chain(Input(1.0), Relu(relays=True), level=Level.CALIBRATED),
+    "inherited clip": chain(Input(1.0), Relu(inherits_clip=True), level=Level.CALIBRATED),
     "quantized": chain(Input(1.0), Conv(ONES, bits=4, step=UNIT), Relu(clip=UNIT), level=Level.QUANTIZED),
     "spiking": spiking(Input(1.0), code(), fires()),
     "floats": spiking(Input(1.0), Conv(ONES * 0.3, bits=32), fires(torch.tensor(0.5))),

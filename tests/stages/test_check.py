@@ -453,7 +453,7 @@ def test_an_accumulator_holds_the_worst_case_and_not_one_bit_more():
     graph = spiking_graph(weight=-1)
     fits = accumulator(graph, 11)
     assert (fits.layer, fits.actual, fits.limit, fits.ok, fits.headroom) == ("relu1", 11, 11, True, 0)
-    assert (fits.proof, fits.remedy) == ("-1020..0 in 4 timesteps, stepwise", "")
+    assert (fits.proof, fits.remedy) == ("-1020..0 in 4 timesteps, delay 0", "")
     beyond = accumulator(graph, 10)
     assert (beyond.actual, beyond.limit, beyond.ok) == (11, 10, False)
     assert beyond.headroom == pytest.approx(-0.1)
@@ -471,19 +471,21 @@ def test_fewer_timesteps_are_offered_only_where_one_would_do():
     assert accumulator(spiking_graph(weight=-1, fraction_bits=1), 9).remedy == "fewer --weight_bitwidth"
 
 
-def test_the_schedule_that_needs_less_is_offered():
-    """255 a step, θ = 300, four steps: layerwise holds all 1020 at once, stepwise 299 + 255."""
-    stepwise = spiking_graph(threshold=300)
-    layerwise = replace(stepwise, contract=Contract(4, schedule="layerwise"))
-    assert (accumulator(stepwise, 11).actual, accumulator(layerwise, 11).actual) == (11, 11)
-    assert "schedule" not in accumulator(layerwise, 10).remedy  # both take 11
-    stepwise = spiking_graph(threshold=256)
-    layerwise = replace(stepwise, contract=Contract(4, schedule="layerwise"))
-    assert accumulator(stepwise, 10).proof == "0..510 in 4 timesteps, stepwise"
-    assert accumulator(stepwise, 10).ok
-    refused = accumulator(layerwise, 10)
-    assert refused.proof == "0..1020 in 4 timesteps, layerwise"
-    offers = ["--schedule stepwise (10 bits)", "fewer --timesteps", "fewer --weight_bitwidth"]
+@pytest.mark.parametrize(("delay", "highest"), [(2, 3 * 255), (4, 4 * 255)])
+def test_no_delay_is_offered_where_it_needs_less(delay, highest):
+    """255 a step, four steps: D = T holds all 1020 at once, D = 0 at most θ − 1 + 255."""
+    without = spiking_graph(threshold=300)
+    delayed = replace(without, contract=Contract(4, delay=delay))
+    if delay == 4:
+        assert (accumulator(without, 11).actual, accumulator(delayed, 11).actual) == (11, 11)
+        assert "delay" not in accumulator(delayed, 10).remedy  # both take 11
+    without = spiking_graph(threshold=256)
+    delayed = replace(without, contract=Contract(4, delay=delay))
+    assert accumulator(without, 10).proof == "0..510 in 4 timesteps, delay 0"
+    assert accumulator(without, 10).ok
+    refused = accumulator(delayed, 10)
+    assert refused.proof == f"0..{highest} in 4 timesteps, delay {delay}"
+    offers = ["--delay 0 (10 bits)", "fewer --timesteps", "fewer --weight_bitwidth"]
     assert refused.remedy.split("; or ") == offers
 
 

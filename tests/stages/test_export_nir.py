@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ann2snn_cli.errors import Ann2SnnError, BadFile, UnsupportedNetwork, UsageError
-from ann2snn_cli.ir.contract import Contract
+from ann2snn_cli.ir.contract import Contract, Reset, Rounding
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
@@ -38,6 +38,7 @@ from ann2snn_cli.ir.ops import (
 from ann2snn_cli.stages.export.nir import FLAVORS, readers, replay, replaying, write
 from ann2snn_cli.stages.export.nir.flavors import TABLE
 from ann2snn_cli.stages.export.nir.modules import modules
+from ann2snn_cli.stages.simulate import run as run_engine
 from ann2snn_cli.stages.simulate import simulate
 
 nir = pytest.importorskip("nir", reason="the nir extra is not installed")
@@ -308,7 +309,7 @@ def expected(graph: Graph, x: Tensor) -> dict[str, Tensor]:
     def watch(node, activity):
         found[node.name] = activity.train if isinstance(node.op, IntegrateFire) else activity.potentials
 
-    simulate(graph, x, schedule="stepwise", watch=watch)
+    simulate(graph, x, delay=0, potentials=True, watch=watch)
     return {name: train.double() for name, train in found.items()}
 
 
@@ -330,7 +331,7 @@ def rows(losses, layer: str) -> list[str]:
 # What a file says ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reset_mode", ["subtraction", "zero"])
+@pytest.mark.parametrize("reset_mode", Reset)
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_composite_fires_exactly_as_the_reference(tmp_path, name, reset_mode):
     """By NIR's own equations every spike is the reference's: biases, first potentials, sums and all."""
@@ -356,7 +357,7 @@ def test_a_composite_reads_out_the_potential(tmp_path):
 @pytest.mark.parametrize("name", ["chain", "residual", "pooled"])
 def test_reset_to_zero_needs_no_composite(tmp_path, name, flavor):
     """IF as NIR documents it is exact where a spike sets the potential to 0 and neurons start at 0."""
-    graph = without_first_potentials(GRAPHS[name](reset_mode="zero", rounding="none"))
+    graph = without_first_potentials(GRAPHS[name](reset_mode=Reset.ZERO, rounding=Rounding.NONE))
     x = samples(graph)
     losses = write(graph, tmp_path / "a.nir", flavor=flavor)
     wanted, found = expected(graph, x), interpreted(tmp_path / "a.nir", graph, x)
@@ -396,11 +397,11 @@ def test_nir_1_0_4_loses_ties_only(tmp_path, threshold, current, wanted, found):
     ("flavor", "contract", "drop"),
     [
         ("plain", {}, 0.0),
-        ("plain", {"reset_mode": "zero"}, 0.5),
+        ("plain", {"reset_mode": Reset.ZERO}, 0.5),
         ("composite", {}, 0.5),
-        ("nir1.0.4", {"reset_mode": "zero"}, 0.0),
+        ("nir1.0.4", {"reset_mode": Reset.ZERO}, 0.0),
         ("sinabs", {}, 0.0),
-        ("spikingjelly", {"reset_mode": "zero"}, 0.0),
+        ("spikingjelly", {"reset_mode": Reset.ZERO}, 0.0),
         ("snntorch", {}, 0.0),
         ("norse", {}, 0.5),
     ],
@@ -546,10 +547,11 @@ def test_a_composite_loses_nothing_of_its_neurons(tmp_path):
     assert {loss.layer for loss in losses} == {WHOLE_NETWORK, "input"}
 
 
-def test_the_layerwise_schedule_is_a_loss(tmp_path):
-    """A reader of NIR runs all layers at every step."""
-    losses = write(chain(schedule="layerwise"), tmp_path / "a.nir", flavor="composite")
-    assert "the layerwise schedule" in rows(losses, WHOLE_NETWORK)
+@pytest.mark.parametrize("delay", [0, 1, STEPS])
+def test_a_delay_is_a_loss(tmp_path, delay):
+    """A reader of NIR fires at once."""
+    losses = write(chain(delay=delay), tmp_path / "a.nir", flavor="composite")
+    assert (f"the firing delay of {delay}" in rows(losses, WHOLE_NETWORK)) == (delay > 0)
 
 
 @pytest.mark.parametrize(
@@ -711,7 +713,7 @@ def test_nothing_is_claimed_without_a_reader(tmp_path):
     """The error says so and how to get one."""
     write(chain(), tmp_path / "a.nir", flavor="composite")
     with pytest.raises(Ann2SnnError, match="nothing was replayed") as caught:
-        replay(tmp_path / "a.nir", chain(), torch.zeros(1, 2, 6, 6))
+        replay(tmp_path / "a.nir", chain(), torch.zeros(1, 2, 6, 6), run_engine)
     assert caught.value.remedy == "pip install nirtorch"
 
 
@@ -719,7 +721,7 @@ def test_snntorch_is_no_reader_for_a_replay(tmp_path):
     """Its import does not run; the error names the readers that do."""
     write(lone(7), tmp_path / "a.nir", flavor="snntorch")
     with pytest.raises(UsageError, match="snntorch") as caught:
-        replay(tmp_path / "a.nir", lone(7), torch.zeros(1, 2, 2, 2))
+        replay(tmp_path / "a.nir", lone(7), torch.zeros(1, 2, 2, 2), run_engine)
     assert "nirtorch" in caught.value.remedy
 
 
@@ -728,7 +730,7 @@ def test_a_file_that_was_changed_is_not_replayed(tmp_path):
     write(chain(), tmp_path / "a.nir")
     (tmp_path / "a.nir").write_bytes(b"other")
     with pytest.raises(BadFile, match="loss table"):
-        replay(tmp_path / "a.nir", chain(), torch.zeros(1, 2, 6, 6))
+        replay(tmp_path / "a.nir", chain(), torch.zeros(1, 2, 6, 6), run_engine)
 
 
 @pytest.fixture
@@ -749,10 +751,10 @@ def reader(monkeypatch):
 @pytest.mark.usefixtures("reader")
 def test_agreement_is_counted_spike_by_spike(tmp_path):
     """A spike too few and two too many: share = both / either."""
-    graph = chain()
+    graph = chain(delay=2)  # which no reader has: it is compared with a delay of 0
     x = samples(graph)
     write(graph, tmp_path / "a.nir", flavor="composite")
-    one, two = replay(tmp_path / "a.nir", graph, x)
+    one, two = replay(tmp_path / "a.nir", graph, x, run_engine)
     wanted = {name: int(train.sum()) for name, train in expected(graph, x).items()}
     assert (one.layer, one.source) == ("fire1", "net.fire1")
     assert (one.spikes, one.replayed, one.agreeing) == (
@@ -775,7 +777,7 @@ def test_nirtorch_fires_exactly_as_the_reference(tmp_path, name):
     pytest.importorskip("nirtorch", reason="nirtorch is not installed: nothing replays a NIR file")
     graph = GRAPHS[name]()
     write(graph, tmp_path / "a.nir", flavor="composite")
-    agreements = replay(tmp_path / "a.nir", graph, samples(graph))
+    agreements = replay(tmp_path / "a.nir", graph, samples(graph), run_engine)
     assert [agreement.layer for agreement in agreements] == [node.name for node in graph.of(IntegrateFire)]
     assert all(agreement.spikes == agreement.replayed == agreement.agreeing for agreement in agreements)
 

@@ -384,7 +384,7 @@ def test_float32_folds_in_float64():
 
 
 def test_spiking_pools_get_neurons():
-    """An average pooling of spikes gets a population that relays them; what read the pool reads that."""
+    """An average pooling of spikes gets a population that hands them on; what read the pool reads that."""
     pool = AvgPool((2, 2), (2, 2), (0, 0))
     before = graph(
         X, wide("conv", conv(4, 2), "x"), wide("relu", Relu(), "conv"), ("pool", pool, ("relu",), (4, 3, 3)),
@@ -394,7 +394,7 @@ def test_spiking_pools_get_neurons():
 
     after = verify(spiking_pools(folded))
 
-    assert after["pool.neurons"].op.relays
+    assert after["pool.neurons"].op.inherits_clip
     assert after["fc"].inputs == ("pool.neurons",)
     x = normal(3, 2, 6, 6)
     torch.testing.assert_close(run(after, x)[0], run(before, x)[0])
@@ -410,7 +410,7 @@ def test_pools_of_currents_or_before_a_population_get_none():
         ("relu2", Relu(), ("pool",), (4, 1, 1)),
     )  # fmt: skip
 
-    assert not any(node.op.relays for node in spiking_pools(fold(before)).of(Relu))
+    assert not any(node.op.inherits_clip for node in spiking_pools(fold(before)).of(Relu))
 
 
 def test_pools_behind_moves_get_neurons_too():
@@ -421,7 +421,7 @@ def test_pools_behind_moves_get_neurons_too():
         ("pool", pool, ("cat",), (4, 3, 3)), ("conv", conv(2, 4, 1), ("pool",), (2, 3, 3)),
     )  # fmt: skip
 
-    assert any(node.op.relays for node in spiking_pools(fold(before)).of(Relu))
+    assert any(node.op.inherits_clip for node in spiking_pools(fold(before)).of(Relu))
 
 
 def test_the_functional_oracle_itself():

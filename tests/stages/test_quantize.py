@@ -38,7 +38,7 @@ def calibrated():
 @pytest.mark.parametrize("channel_wise", [False, True])
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_every_weight_lies_on_its_grid(bits, channel_wise):
-    """Integers of b bits, symmetric, at one bit without zero; the worth of a code is its step."""
+    """Integers of b bits, symmetric, at one bit without zero; the unit of a code is its step."""
     before = calibrated()
 
     graph = verify(
@@ -61,12 +61,12 @@ def test_codes_stand_for_the_weights(bits, closeness):
     """step·q is W·A_in, at 8 bits to half a step, with fewer bits less closely."""
     before = calibrated()
     graph = threshold(quantize(before, Contract(8), weight_bitwidth=bits))
-    wanted = before["fc"].op.weight.double() * float(graph["b"].worth)
-    meant = graph["fc"].op.weight * graph["fc"].worth
+    wanted = before["fc"].op.weight.double() * float(graph["b"].known_unit)
+    meant = graph["fc"].op.weight * graph["fc"].known_unit
 
     assert float(torch.corrcoef(torch.stack([meant.flatten(), wanted.flatten()]))[0, 1]) > closeness
     if bits == 8:
-        assert float((meant - wanted).abs().max()) <= float(graph["fc"].worth) / 2 * (1 + 1e-9)
+        assert float((meant - wanted).abs().max()) <= float(graph["fc"].known_unit) / 2 * (1 + 1e-9)
 
 
 def test_the_master_copy_stays():
@@ -98,7 +98,7 @@ def test_a_later_layer_absorbs_the_snapped_amplitude():
 
     graph = quantize(before, Contract(8), weight_bitwidth=8)
 
-    amplitude = float(threshold(graph)["b"].worth)
+    amplitude = float(threshold(graph)["b"].known_unit)
     wanted = float(before["fc"].op.weight.double().abs().max()) * amplitude / 127
     assert float(graph["fc"].op.step) == pytest.approx(wanted, rel=1e-12)
 

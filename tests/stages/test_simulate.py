@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ann2snn_cli.ir.contract import Contract, Reset
+from ann2snn_cli.errors import UsageError
+from ann2snn_cli.ir.contract import Contract, Reset, Rounding
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     AvgPool,
@@ -18,6 +19,7 @@ from ann2snn_cli.ir.ops import (
     Linear,
     MaxPool,
     Opaque,
+    Place,
     Ref,
     Reshape,
 )
@@ -43,52 +45,96 @@ def scalar(value):
     return torch.tensor(value, dtype=torch.int64)
 
 
-def spiking(*nodes, outputs, timesteps, reset_mode="subtraction", schedule="stepwise"):
+def delays(steps):
+    """None, one step, half of them, all but one, all."""
+    return sorted({0, 1, steps // 2, steps - 1, steps})
+
+
+def spiking(*nodes, outputs, timesteps, reset_mode=Reset.SUBTRACTION, delay=0):
     """A SPIKING graph whose integers mean themselves."""
     nodes = [Node(name, op, inputs, shape, unit=ONE) for name, op, inputs, shape in nodes]
-    contract = Contract(timesteps, Reset(reset_mode), timesteps if schedule == "layerwise" else 0)
-    return Graph(tuple(nodes), outputs, Level.SPIKING, contract)
+    return Graph(tuple(nodes), outputs, Level.SPIKING, Contract(timesteps, reset_mode, delay))
 
 
 def watched(graph, x, **options):
     """The simulation, and what every population did, by name."""
     seen = {}
-    result = simulate(graph, x, watch=lambda node, activity: seen.setdefault(node.name, activity), **options)
+    wanted = {"by_step": True, "potentials": True} | options
+    result = simulate(graph, x, watch=lambda node, activity: seen.setdefault(node.name, activity), **wanted)
     return result, seen
 
 
 # The oracle: plain Python integers -----------------------------------------------------------------
 
 
-def play(currents, threshold, bias, initial, reset_mode, schedule):
-    """One neuron, step by step: (spikes, potentials after the reset)."""
-    potential, spikes, potentials = initial, [], []
-    if schedule == "layerwise":
-        potential += sum(currents) + bias * len(currents)
-    for current in currents:
-        if schedule == "stepwise":
-            potential += current + bias
-        spike = 1 if potential >= threshold else 0
-        if spike:
-            potential = potential - threshold if reset_mode == "subtraction" else 0
-        spikes.append(spike)
-        potentials.append(potential)
+def play(currents, threshold, bias, initial, reset_mode, delay):
+    """One neuron in its own time, t = 1..T+D: (spikes, potentials after the reset) of its T firing steps."""
+    steps, potential, spikes, potentials = len(currents), initial, [], []
+    for t in range(1, steps + delay + 1):
+        if t <= steps:
+            potential += currents[t - 1] + bias
+        if t > delay:
+            spike = 1 if potential >= threshold else 0
+            if spike:
+                potential = potential - threshold if reset_mode is Reset.SUBTRACTION else 0
+            spikes.append(spike)
+            potentials.append(potential)
     return spikes, potentials
 
 
-def play_layer(trains, weights, threshold, biases, initials, reset_mode, schedule):
+def play_layer(trains, weights, threshold, biases, initials, reset_mode, delay):
     """A fully connected layer: `trains[i][t]` in, one (spikes, potentials) a neuron out."""
     steps = range(len(trains[0]))
     layer = []
     for row, bias, initial in zip(weights, biases, initials, strict=True):
         currents = [sum(w * train[t] for w, train in zip(row, trains, strict=True)) for t in steps]
-        layer.append(play(currents, threshold, bias, initial, reset_mode, schedule))
+        layer.append(play(currents, threshold, bias, initial, reset_mode, delay))
     return layer
 
 
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-@pytest.mark.parametrize("reset_mode", ["subtraction", "zero"])
-def test_two_layers_equal_plain_python_step_by_step(reset_mode, schedule):
+# Of a neuron with θ = 10, V0 = 5, B = 1, over four steps: with its bias 4, 21, −5, 9 or 15, −11, 4, 2
+CURRENTS = [[3, 20, -6, 8], [14, -12, 3, 1]]
+BY_HAND = {  # by reset and delay, for each of the two: spikes, and potentials after the reset
+    # V before the comparison: 9 30 15 14 | 20 -1 3 5
+    (Reset.SUBTRACTION, 0): (([0, 1, 1, 1], [9, 20, 5, 4]), ([1, 0, 0, 0], [10, -1, 3, 5])),
+    # 9, then 30 15 14 4 | 20, then 9 13 5 5
+    (Reset.SUBTRACTION, 1): (([1, 1, 1, 0], [20, 5, 4, 4]), ([0, 1, 0, 0], [9, 3, 5, 5])),
+    # 9 30, then 25 24 14 4 | 20 9, then 13 5 5 5
+    (Reset.SUBTRACTION, 2): (([1, 1, 1, 0], [15, 14, 4, 4]), ([1, 0, 0, 0], [3, 5, 5, 5])),
+    # 9 30 25, then 34 24 14 4 | 20 9 13, then 15 5 5 5
+    (Reset.SUBTRACTION, 3): (([1, 1, 1, 0], [24, 14, 4, 4]), ([1, 0, 0, 0], [5, 5, 5, 5])),
+    # 9 30 25 34, then 34 24 14 4 | 20 9 13 15, then 15 5 5 5
+    (Reset.SUBTRACTION, 4): (([1, 1, 1, 0], [24, 14, 4, 4]), ([1, 0, 0, 0], [5, 5, 5, 5])),
+    # 9 30 -5 4 | 20 -11 -7 -5
+    (Reset.ZERO, 0): (([0, 1, 0, 0], [9, 0, -5, 4]), ([1, 0, 0, 0], [0, -11, -7, -5])),
+    # 9, then 30 -5 4 4 | 20, then 9 13 2 2
+    (Reset.ZERO, 1): (([1, 0, 0, 0], [0, -5, 4, 4]), ([0, 1, 0, 0], [9, 0, 2, 2])),
+    # 9 30, then 25 9 9 9 | 20 9, then 13 2 2 2
+    (Reset.ZERO, 2): (([1, 0, 0, 0], [0, 9, 9, 9]), ([1, 0, 0, 0], [0, 2, 2, 2])),
+    # 9 30 25, then 34 0 0 0 | 20 9 13, then 15 0 0 0
+    (Reset.ZERO, 3): (([1, 0, 0, 0], [0, 0, 0, 0]), ([1, 0, 0, 0], [0, 0, 0, 0])),
+    (Reset.ZERO, 4): (([1, 0, 0, 0], [0, 0, 0, 0]), ([1, 0, 0, 0], [0, 0, 0, 0])),
+}
+
+
+@pytest.mark.parametrize(("reset_mode", "delay"), BY_HAND)
+def test_the_firing_rule_by_hand(reset_mode, delay):
+    """D steps without comparison, then T comparisons; after step T nothing comes in, and no bias."""
+    train = torch.tensor(CURRENTS, dtype=torch.float64).T.unsqueeze(1)
+    node = Node("n", IntegrateFire(scalar(10), scalar(1), scalar(5)), ("x",), (2,))
+    place = Place(node, (), Contract(4, reset_mode, delay), keeps_potentials=True)
+
+    activity = node.op.train([train], place)
+
+    for neuron, (spikes, potentials) in enumerate(BY_HAND[reset_mode, delay]):
+        assert activity.train[:, 0, neuron].tolist() == spikes
+        assert activity.potentials[:, 0, neuron].tolist() == potentials
+        assert play(CURRENTS[neuron], 10, 1, 5, reset_mode, delay) == (spikes, potentials)
+
+
+@pytest.mark.parametrize("delay", delays(9))
+@pytest.mark.parametrize("reset_mode", Reset)
+def test_two_layers_equal_plain_python_step_by_step(reset_mode, delay):
     """Every spike and every potential of a two-layer network is the one that integer loops give."""
     generator = torch.Generator().manual_seed(7)
 
@@ -106,7 +152,7 @@ def test_two_layers_equal_plain_python_step_by_step(reset_mode, schedule):
         ("if1", IntegrateFire(scalar(thresholds[0]), biases[0], initials[0]), ("fc1",), (5,)),
         ("fc2", Linear(weights[1].to(torch.int8), bits=4), ("if1",), (3,)),
         ("if2", IntegrateFire(scalar(thresholds[1]), biases[1], initials[1]), ("fc2",), (3,)),
-        outputs=("if2",), timesteps=steps, reset_mode=reset_mode, schedule=schedule,
+        outputs=("if2",), timesteps=steps, reset_mode=reset_mode, delay=delay,
     )  # fmt: skip
 
     result, seen = watched(graph, x.double())
@@ -116,7 +162,7 @@ def test_two_layers_equal_plain_python_step_by_step(reset_mode, schedule):
         for layer in range(2):
             expected = play_layer(
                 trains, weights[layer].tolist(), thresholds[layer], biases[layer].tolist(),
-                initials[layer].tolist(), reset_mode, schedule,
+                initials[layer].tolist(), reset_mode, delay,
             )  # fmt: skip
             trains = [spikes for spikes, _ in expected]
             activity = seen[f"if{layer + 1}"]
@@ -128,7 +174,8 @@ def test_two_layers_equal_plain_python_step_by_step(reset_mode, schedule):
     assert 0.02 < fired.mean() < 0.9, "a silent or saturated example would prove little"
 
 
-def test_a_convolution_with_a_read_out_equals_plain_python():
+@pytest.mark.parametrize("delay", delays(7))
+def test_a_convolution_with_a_read_out_equals_plain_python(delay):
     """A padded, strided convolution, its neurons and the potential that is read out, by loops over pixels."""
     generator = torch.Generator().manual_seed(3)
     q = torch.randint(-3, 4, (2, 1, 3, 3), generator=generator)
@@ -143,7 +190,7 @@ def test_a_convolution_with_a_read_out_equals_plain_python():
         ("flat", Reshape(), ("if",), (8,)),
         ("fc", Linear(read.to(torch.int8), bits=3), ("flat",), (2,)),
         ("out", Integrate(whole(1, -2), whole(3, 4)), ("fc",), (2,)),
-        outputs=("out",), timesteps=steps,
+        outputs=("out",), timesteps=steps, delay=delay,
     )  # fmt: skip
 
     result, seen = watched(graph, x.double())
@@ -160,7 +207,7 @@ def test_a_convolution_with_a_read_out_equals_plain_python():
                     for i in range(3)
                     for j in range(3)
                 )
-                spikes, _ = play([current] * steps, theta, bias, initial, "subtraction", "stepwise")
+                spikes, _ = play([current] * steps, theta, bias, initial, Reset.SUBTRACTION, delay)
                 trains.append(spikes)
     assert seen["if"].train.flatten(1).T.tolist() == trains
     for output, (bias, initial) in enumerate([(1, 3), (-2, 4)]):
@@ -172,7 +219,7 @@ def test_a_convolution_with_a_read_out_equals_plain_python():
             assert result.by_step[0][t, 0, output] == pytest.approx(potential / (t + 1))
 
 
-@pytest.mark.parametrize(("reset_mode", "after"), [("subtraction", 4), ("zero", 0)])
+@pytest.mark.parametrize(("reset_mode", "after"), [(Reset.SUBTRACTION, 4), (Reset.ZERO, 0)])
 def test_a_potential_at_the_threshold_fires_once(reset_mode, after):
     """V = θ is a spike (≥, not >), and however large V is there is one spike a step."""
     graph = spiking(
@@ -201,7 +248,7 @@ def test_fraction_bits_refine_the_current():
     assert seen["if"].potentials.flatten().tolist() == [8, 4, 0]
 
 
-# The theorem: layerwise is the quantized network ---------------------------------------------------
+# The theorem: at D = T it is the quantized network --------------------------------------------------
 
 
 class Residual(nn.Module):
@@ -264,24 +311,30 @@ def converted(name, bits=4, timesteps=8, channel_wise=False, pooling="sum", **co
 @pytest.mark.parametrize(
     ("bits", "timesteps", "rounding"),
     [
-        *[(1, 4, "potential"), (2, 4, "potential"), (4, 4, "potential"), (8, 4, "potential")],
-        *[(1, 16, "bias"), (2, 16, "none"), (4, 16, "potential"), (8, 16, "bias")],
+        *[(bits, 4, Rounding.POTENTIAL) for bits in (1, 2, 4, 8)],
+        *[
+            (1, 16, Rounding.BIAS),
+            (2, 16, Rounding.NONE),
+            (4, 16, Rounding.POTENTIAL),
+            (8, 16, Rounding.BIAS),
+        ],
     ],
 )
 @pytest.mark.parametrize("name", NETWORKS)
-def test_layerwise_is_the_quantized_network(name, bits, timesteps, rounding):
-    """No count of any neuron differs between the layerwise spikes and the closed form."""
+def test_at_the_delay_t_it_is_the_quantized_network(name, bits, timesteps, rounding):
+    """No count of any neuron differs from the closed form, and all N spikes come in the first N steps."""
     graph = converted(name, bits, timesteps, rounding=rounding)
     counts = {}
     x = samples(name).double()
     expected = run_counts(graph, x, lambda node, value: counts.setdefault(node.name, value))
 
-    result, seen = watched(graph, x, schedule="layerwise")
+    result, seen = watched(graph, x, delay=timesteps)
 
     populations = [node.name for node in graph.of(IntegrateFire)]
     assert len(populations) >= 3
     for name in populations:
         assert torch.equal(seen[name].train.sum(0).double(), counts[name]), name
+        assert bool((seen[name].train[1:] <= seen[name].train[:-1]).all()), name
     assert sum(counts[name].sum() for name in populations) > 0
     assert torch.equal(result.outputs[0], expected[0])
 
@@ -290,44 +343,56 @@ def test_layerwise_is_the_quantized_network(name, bits, timesteps, rounding):
 @pytest.mark.parametrize("pooling", ["sum", "spiking"])
 def test_the_theorem_holds_with_spiking_pools_and_steps_by_channel(pooling, channel_wise):
     """Neither spiking pools nor a step for each channel bring a difference."""
-    graph = converted("upsampling" if channel_wise else "residual", 4, 8, channel_wise, pooling)
     name = "upsampling" if channel_wise else "residual"
+    graph = converted(name, 4, 8, channel_wise, pooling)
     x = samples(name).double()
 
-    assert torch.equal(simulate(graph, x, schedule="layerwise").outputs[0], run_counts(graph, x)[0])
+    assert torch.equal(simulate(graph, x, delay=8).outputs[0], run_counts(graph, x)[0])
+
+
+@pytest.mark.parametrize("reset_mode", Reset)
+def test_all_input_is_there_at_t_minus_one_already(reset_mode):
+    """The first comparison of D = T − 1 follows the last of the input: spike for spike it is D = T."""
+    graph, x = converted("residual", reset_mode=reset_mode), samples("residual")
+
+    (_, one), (_, other) = (watched(graph, x, delay=delay) for delay in (7, 8))
+
+    assert all(torch.equal(one[name].train, other[name].train) for name in one)
+    _, earlier = watched(graph, x, delay=6)
+    assert not all(torch.equal(one[name].train, earlier[name].train) for name in one)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_many_steps_and_bits_approach_the_network(name):
-    """At 8 bits and 256 steps both schedules are close to the float network, layerwise the closest."""
+    """At 8 bits and 256 steps the SNN is close to the float network, at D = T the closest."""
     graph = calibrate(folded(name), [samples(name, 16)], mode="max")
     graph = threshold(quantize(graph, Contract(256), weight_bitwidth=8))
     x = samples(name, 16)
     wanted = run(folded(name), x.double())[0]
 
-    for schedule, share in (("stepwise", 0.1), ("layerwise", 0.03)):
-        error = (simulate(graph, x, schedule=schedule).outputs[0] - wanted).abs().max()
-        assert error < share * wanted.abs().max(), schedule
+    for delay, share in ((0, 0.1), (256, 0.03)):
+        error = (simulate(graph, x, delay=delay).outputs[0] - wanted).abs().max()
+        assert error < share * wanted.abs().max(), delay
 
 
 def test_zero_reset_loses_charge():
     """Resetting to zero drops what was above the threshold: no neuron counts more than by subtraction."""
     x = samples("upsampling")
     counts = {}
-    for mode in ("subtraction", "zero"):
+    for mode in Reset:
         _, seen = watched(converted("upsampling", reset_mode=mode), x)
         counts[mode] = seen["relu"].train.sum(0)  # the first population: the others receive other spikes
 
-    assert bool((counts["zero"] <= counts["subtraction"]).all())
-    assert bool((counts["zero"] < counts["subtraction"]).any())
+    assert bool((counts[Reset.ZERO] <= counts[Reset.SUBTRACTION]).all())
+    assert bool((counts[Reset.ZERO] < counts[Reset.SUBTRACTION]).any())
 
 
 # Pooling and opaque nodes --------------------------------------------------------------------------
 
 
-def test_stepwise_max_pooling_passes_the_leader():
-    """Of each window the gate passes the spikes of the input that fired most so far, on ties of the first."""
-    # One neuron fires at every θ/current steps; three of them meet in a window of three.
+def test_max_pooling_passes_the_growth_of_the_largest_sum():
+    """Of a window of three that fire ever more often one spike passes whenever the most of them grows."""
+    # Without delay one fires at every θ/current steps.
     x = torch.tensor([[[2.0, 3.0, 4.0]]])
     graph = spiking(
         ("x", Input(unit=1.0), (), (1, 3)),
@@ -339,55 +404,53 @@ def test_stepwise_max_pooling_passes_the_leader():
 
     _, seen = watched(graph, x)
 
-    spikes = [
+    assert seen["if"].train[:, 0, 0].T.tolist() == [
         [0, 0, 1, 0, 0, 1],  # 2 a step
         [0, 1, 0, 1, 0, 1],  # 3 a step
         [0, 1, 1, 0, 1, 1],  # 4 a step
     ]
-    assert seen["if"].train[:, 0, 0].T.tolist() == spikes
-    # so far    0 0 1 1 1 2 | 0 1 1 2 2 3 | 0 1 2 2 3 4: leaders 0, 1, 2, 1, 2, 2
-    leaders = [0, 1, 2, 1, 2, 2]
-    expected = [spikes[leader][t] for t, leader in enumerate(leaders)]
-    assert seen["out"].train.flatten().tolist() == expected == [0, 1, 1, 1, 1, 1]
+    # so far    0 0 1 1 1 2 | 0 1 1 2 2 3 | 0 1 2 2 3 4: the most is 0 1 2 2 3 4
+    assert seen["out"].train.flatten().tolist() == [0, 1, 1, 0, 1, 1]
+    assert seen["out"].potentials.flatten().tolist() == [0, 1, 2, 2, 3, 4]
 
 
-def test_layerwise_max_pooling_is_exact():
-    """Layerwise, pooled spikes sum up to the maximum of the counts."""
+@pytest.mark.parametrize("delay", delays(6))
+def test_max_pooling_is_exact_at_every_step(delay):
+    """Whatever the delay, what passed so far is the largest count so far of each window."""
     x = torch.tensor([[[2.0, 3.0, 5.0, 1.0]]])
     graph = spiking(
         ("x", Input(unit=1.0), (), (1, 4)),
         ("if", IntegrateFire(scalar(6), scalar(0), scalar(0)), ("x",), (1, 4)),
         ("pool", MaxPool((2,), (2,), (0,), (1,)), ("if",), (1, 2)),
         ("out", Integrate(), ("pool",), (1, 2)),
-        outputs=("out",), timesteps=6,
+        outputs=("out",), timesteps=6, delay=delay,
     )  # fmt: skip
 
-    _, seen = watched(graph, x, schedule="layerwise")
+    _, seen = watched(graph, x)
 
-    assert seen["if"].train.sum(0).tolist() == [[[2, 3, 5, 1]]]
-    assert seen["out"].train.sum(0).tolist() == [[[3, 5]]]
+    so_far = seen["if"].train.cumsum(0)[:, 0, 0].tolist()
+    assert so_far[-1] == [2, 3, 5, 1]
+    largest = [[max(counts[:2]), max(counts[2:])] for counts in so_far]
+    assert seen["out"].train.cumsum(0)[:, 0, 0].tolist() == largest
+    assert set(seen["out"].train.flatten().tolist()) == {0, 1}
 
 
-def opaque_graph(schedule):
-    """x -> neurons -> gelu -> output."""
+@pytest.mark.parametrize("delay", delays(6))
+def test_an_opaque_node_gives_f_of_the_mean(delay):
+    """After every step the running mean of what an opaque node emits is f of the mean of its input."""
     nodes = (
         Node("x", Input(unit=1.0), (), (3,), unit=ONE),
         Node("if", IntegrateFire(scalar(7), scalar(0), scalar(3)), ("x",), (3,), unit=0.5 * ONE),
         Node("gelu", Opaque("aten.gelu.default", (Ref(0),)), ("if",), (3,), unit=ONE),
     )
-    return Graph(nodes, ("gelu",), Level.SPIKING, Contract(6, schedule=schedule))
+    graph = Graph(nodes, ("gelu",), Level.SPIKING, Contract(6, delay=delay))
 
+    result, seen = watched(graph, torch.tensor([[2.0, 5.0, 6.0]]))
 
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-def test_an_opaque_node_gives_f_of_the_mean(schedule):
-    """After T steps the running mean of what an opaque node emits is f of the mean of its input."""
-    result, seen = watched(opaque_graph(schedule), torch.tensor([[2.0, 5.0, 6.0]]))
     counts = seen["if"].train.double().cumsum(0)
     elapsed = torch.arange(1, 7).reshape(-1, 1, 1)
-
     assert torch.allclose(result.outputs[0], F.gelu(counts[-1] / 6 * 0.5))
-    if schedule == "stepwise":  # and so it is if stopped earlier
-        assert torch.allclose(result.by_step[0], F.gelu(counts / elapsed * 0.5))
+    assert torch.allclose(result.by_step[0], F.gelu(counts / elapsed * 0.5))
 
 
 # What is given back --------------------------------------------------------------------------------
@@ -395,53 +458,74 @@ def test_an_opaque_node_gives_f_of_the_mean(schedule):
 
 def test_outputs_are_given_for_every_step():
     """by_step[t] is what the network says if stopped after step t + 1; the last one is the output."""
-    graph = converted("residual", timesteps=8)
-    result = simulate(graph, samples("residual"))
+    graph, x = converted("residual", timesteps=8), samples("residual")
+
+    result, seen = watched(graph, x)
 
     assert result.by_step[0].shape == (8, 4, 5)
     assert torch.equal(result.by_step[0][-1], result.outputs[0])
-    _, seen = watched(graph, samples("residual"))
     potential = seen[graph.outputs[0]].potentials.double()  # the read-out: V·α/t
     elapsed = torch.arange(1, 9).reshape(-1, 1, 1)
     assert torch.allclose(result.by_step[0], potential / elapsed * graph[graph.outputs[0]].unit)
 
 
+def test_only_what_is_asked_for_is_given():
+    """Without a wish outputs at the end; steps, counts and potentials each for the asking."""
+    graph, x = converted("residual"), samples("residual")
+    full, seen = watched(graph, x, counts=True)
+    shown = {}
+
+    bare = simulate(graph, x, watch=lambda node, activity: shown.setdefault(node.name, activity))
+
+    assert (bare.by_step, bare.counts) == (None, None)
+    assert torch.equal(bare.outputs[0], full.outputs[0])
+    assert all(activity.potentials is None for activity in shown.values())
+    assert list(shown) == [node.name for node in graph.of(IntegrateFire, Integrate)]
+    assert all(torch.equal(shown[name].train, seen[name].train) for name in shown)
+    assert all(torch.equal(full.counts[name], seen[name].train.sum(0)) for name in shown)
+    assert set(full.counts) == set(shown)
+
+
 def test_portions_change_nothing(monkeypatch):
     """Samples taken one at a time, for memory's sake, give the same bits as all at once."""
     graph, x = converted("residual"), samples("residual")
-    at_once = simulate(graph, x)
+    at_once = simulate(graph, x, by_step=True, counts=True)
     monkeypatch.setattr(reference, "TRAIN_ELEMENTS", 1)
     portions = []
 
-    one_by_one = simulate(graph, x, watch=lambda node, activity: portions.append(activity.train.shape[1]))
+    one_by_one = simulate(
+        graph, x, by_step=True, counts=True,
+        watch=lambda node, activity: portions.append(activity.train.shape[1]),
+    )  # fmt: skip
 
     assert set(portions) == {1}
     assert torch.equal(at_once.by_step[0], one_by_one.by_step[0])
+    assert all(torch.equal(at_once.counts[name], one_by_one.counts[name]) for name in at_once.counts)
 
 
-def test_potentials_may_be_left_out():
-    """Who does not want potentials is shown the same spikes without."""
-    graph, x = converted("residual"), samples("residual")
-    _, full = watched(graph, x)
-    _, bare = watched(graph, x, potentials=False)
-
-    assert all(activity.potentials is None for activity in bare.values())
-    assert set(bare) == set(full)
-    assert all(torch.equal(bare[name].train, full[name].train) for name in full)
-
-
-def test_the_schedule_is_the_graphs_own_unless_given():
-    """`schedule` overrides the contract."""
+def test_the_delay_is_the_graphs_own_unless_given():
+    """`delay` overrides the contract."""
     x = samples("residual")
-    layerwise = converted("residual", schedule="layerwise")
+    own, other = converted("residual", delay=8), converted("residual")
 
-    assert torch.equal(
-        simulate(layerwise, x).outputs[0],
-        simulate(converted("residual"), x, schedule="layerwise").outputs[0],
-    )
-    assert not torch.equal(
-        simulate(layerwise, x, schedule="stepwise").outputs[0], simulate(layerwise, x).outputs[0]
-    )
+    assert torch.equal(simulate(own, x).outputs[0], simulate(other, x, delay=8).outputs[0])
+    assert torch.equal(simulate(own, x, delay=0).outputs[0], simulate(other, x).outputs[0])
+    assert not torch.equal(simulate(own, x).outputs[0], simulate(other, x).outputs[0])
+
+
+@pytest.mark.parametrize("delay", [-1, 9, 2.0, True, "layerwise"])
+def test_a_delay_that_is_none_is_refused(delay):
+    """Whole numbers from 0 to T only: a schedule's name is no delay, and nothing runs without a word."""
+    with pytest.raises(UsageError, match="the delay is") as refused:
+        simulate(converted("residual"), samples("residual"), delay=delay)
+    assert refused.value.remedy == "give a whole number from 0 to 8"
+
+
+def test_an_engine_that_is_none_is_refused():
+    """The engines there are, are listed."""
+    with pytest.raises(UsageError, match="no engine 'quick'") as refused:
+        simulate(converted("residual"), samples("residual"), engine="quick")
+    assert "auto, reference" in refused.value.remedy
 
 
 def test_average_pooling_sums_spikes():
