@@ -153,7 +153,9 @@ def packed(graph, folder, samples=3, **options):
     stimuli = [
         torch.randint(node.op.low, node.op.high + 1, node.shape, generator=draw) for _ in range(samples)
     ]
-    chosen = [Sample(f"a{place}", "real", "drawn", stimulus) for place, stimulus in enumerate(stimuli)]
+    chosen = [
+        Sample(f"a{place}", "real", "drawn", {node.name: stimulus}) for place, stimulus in enumerate(stimuli)
+    ]
     return replay.read(write_samples(graph, chosen, folder, **options))
 
 

@@ -114,7 +114,9 @@ def packed(graph, folder, samples=1, **options):
     draw = torch.Generator().manual_seed(2)
     bounds = (node.op.low, node.op.high + 1)
     stimuli = [torch.randint(*bounds, node.shape, generator=draw) for _ in range(samples)]
-    chosen = [Sample(f"a{place}", "real", "drawn", stimulus) for place, stimulus in enumerate(stimuli)]
+    chosen = [
+        Sample(f"a{place}", "real", "drawn", {node.name: stimulus}) for place, stimulus in enumerate(stimuli)
+    ]
     return replay.read(write_samples(graph, chosen, folder, **options))
 
 
