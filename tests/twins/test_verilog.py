@@ -423,7 +423,7 @@ def small(folder, delay=0, samples=1):
         ("weights/linear.mem", "read"),
         ("bias/read.mem", "read"),
         ("initial/read.mem", "read"),
-        ("stimulus/a0/in.mem", "fire"),
+        ("stimulus/a0/x.mem", "fire"),
         ("expect/a0/fire.spk.mem", "fire"),
         ("expect/a0/fire.vmem.mem", "fire"),
         ("expect/a0/read.vmem.mem", "read"),
@@ -471,7 +471,7 @@ def test_a_changed_result_is_found(tmp_path):
 def test_the_sample_that_differs_is_named(tmp_path):
     """Only the second stimulus is changed."""
     pack = small(tmp_path / "pack", samples=2)
-    flip(pack, "stimulus/a1/in.mem", 5, 1)
+    flip(pack, "stimulus/a1/x.mem", 5, 1)
     outcome = verified(pack, tmp_path, ("a0", "a1"))
     assert outcome == replay.verify(pack, ["a0", "a1"])
     assert outcome.first.sample == "a1"
@@ -535,7 +535,7 @@ def truncate(path):
     [
         ("weights/conv.mem", "conv", ""),
         ("threshold/fire.mem", "fire", ""),
-        ("stimulus/a0/in.mem", "x", "a0"),
+        ("stimulus/a0/x.mem", "x", "a0"),
         ("expect/a0/fire.spk.mem", "fire", "a0"),
         ("expect/a0/read.vmem.mem", "read", "a0"),
     ],
