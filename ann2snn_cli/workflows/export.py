@@ -76,12 +76,12 @@ class ExportReport(Report):
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
-        """Of all formats."""
+        """Those of all formats."""
         return tuple(file for part in self.parts for file in part.files)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Of all formats."""
+        """Those of all formats."""
         return tuple(note for part in self.parts for note in part.notes)
 
     @property
