@@ -26,11 +26,11 @@ def script():
 
 @pytest.fixture(scope="module")
 def digits():
-    """Forty-eight training and sixteen test images of the digits."""
+    """Twenty-four training and eight test images of the digits."""
     whole = data.load("digits")
     parts = [
         replace(split, x=split.x[:n], labels=split.labels[:n])
-        for split, n in ((whole.train, 48), (whole.test, 16))
+        for split, n in ((whole.train, 24), (whole.test, 8))
     ]
     return replace(whole, train=parts[0], test=parts[1])
 
@@ -62,7 +62,7 @@ def test_no_spike_count_differs(script, digits, name, bits, steps, channel_wise,
 
     differing, samples, scores = script.compare(graph, digits, [steps])
 
-    assert samples == 16
+    assert samples == 8
     assert differing == 0
     assert scores["quantized"] == scores[f"D={steps}"]
 
