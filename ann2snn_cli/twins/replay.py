@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-SCHEMA = "ann2snn/pack/1"
+SCHEMA = "ann2snn/pack/2"
 MANIFEST = "manifest.json"
 EXACT_BITS = 53  # float64 matrix products are exact up to so many bits
 
@@ -414,7 +414,7 @@ _LINEAR: dict[str, Callable[[Network, Layer, list[Array]], Array]] = {
 
 
 def _max_pool(layer: Layer, train: Array) -> Array:
-    """`gate`: the spike of the input that fired most so far. `running_maximum`: how the largest sum grew."""
+    """How much the largest running sum of each window has grown since the step before."""
     rank = len(layer["kernel"])
     spatial = train.shape[-rank:]
     lead = train.shape[: -rank - 1]
@@ -435,29 +435,25 @@ def _max_pool(layer: Layer, train: Array) -> Array:
     inside = (slice(None), slice(None), *(slice(0, out) for out in layer["shape"][1:]))
     flat = (*lead, *layer["shape"], -1)
     windows = _windows(_pad(sums, pads, lowest), layer)[inside].reshape(flat)
-    if layer["rule"] == "running_maximum":
-        highest = windows.max(-1)
-        return np.concatenate([highest[:1], np.diff(highest, axis=0)])
-    winner = windows.argmax(-1)[..., None]
-    spikes = _windows(_pad(train.reshape(sums.shape), pads), layer)[inside].reshape(flat)
-    return np.take_along_axis(spikes, winner, axis=-1)[..., 0]
+    highest = windows.max(-1)
+    grown: Array = np.concatenate([highest[:1], np.diff(highest, axis=0)])
+    return grown
 
 
 def _integrate_fire(network: Network, layer: Layer, train: Array) -> Activity:
-    """V ← V + 2^f·x + B; s ← V ≥ θ; V ← V − s·θ. Layerwise: all of the input first, then T comparisons."""
+    """Own steps 1..T+D: V ← V + 2^f·x + B in the first T; s ← V ≥ θ; V ← V − s·θ in the last T."""
     threshold, bias, initial = (network.parameter(layer, role) for role in ("threshold", "bias", "initial"))
     drive = (train << layer["fraction_bits"]) + bias
     potential = np.zeros_like(train[0]) + initial
-    layerwise = network.contract["schedule"] == "layerwise"
-    if layerwise:
-        potential = potential + drive.sum(0)
+    steps, delay = network.steps, network.contract["delay"]
     spikes, potentials = np.empty_like(drive), np.empty_like(drive)
-    for t in range(network.steps):
-        if not layerwise:
+    for t in range(steps + delay):
+        if t < steps:
             potential = potential + drive[t]
-        fired = _crosses(network, potential, threshold)
-        potential = _reset(network, potential, fired, threshold)
-        spikes[t], potentials[t] = fired, potential
+        if t >= delay:
+            fired = _crosses(network, potential, threshold)
+            potential = _reset(network, potential, fired, threshold)
+            spikes[t - delay], potentials[t - delay] = fired, potential
     return Activity(spikes, potentials)
 
 
