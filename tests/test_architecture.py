@@ -29,7 +29,10 @@ LEVELS = [
     {"ir"},
     {"tasks"},  # what labels mean
     {"lookup"},  # running a user's own file: knows names and paths only
+    {"trees"},
+    {"types"},
     {"errors", "version"},
+    {"packs"},  # what is done with a vector pack beside replaying it: knows what twins read
     {"twins"},  # independent of all of ours: what they agree on, they did not copy
 ]
 

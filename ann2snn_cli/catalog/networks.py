@@ -79,7 +79,7 @@ def network(name: str) -> NetworkSpec:
 def default_checkpoint(spec: NetworkSpec) -> Path | None:
     """`NAME_ann.pth` in ./checkpoints, or the bundled one for a bundled network; None where there is none.
 
-    A network of one's own is never given bundled weights unasked, even if its file has the same name.
+    A user's own network is never given bundled weights by itself, even if its file has the same name.
     """
     entry = None if spec.trained else known(CHECKPOINT).get(f"{spec.name}_ann")
     if entry is None or (entry.origin == "bundled" and spec.origin != "bundled"):

@@ -37,7 +37,7 @@ Exit codes:
   0    ok
   1    error
   2    usage: a wrong name, value or setting
-  3    violation: a limit of the hardware is broken
+  3    violation: a limit of the hardware is broken, or (--strict) the damage is too large
   4    verification mismatch: two implementations of the arithmetic disagree
   130  interrupted
 

@@ -1,11 +1,11 @@
-"""Datasets by name: packaged, public, or one's own. Torch is imported when one is loaded, not to list them.
+"""Datasets by name: packaged, public, a user's own. Torch is imported when one is loaded, not to list them.
 
 samples.py    `Data`: two splits, and their batches for training, testing and calibration
 packaged.py   digits and debug0..2: no download, no folder
 public.py     MNIST, Fashion-MNIST, CIFAR through torchvision
 located.py    where public data lie: unpacked, packed, cached, or still to be downloaded
 folder.py     images in class folders
-arrays.py     .npz files, and what a loader of one's own returns
+arrays.py     .npz files, and what a user's loader returns
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ann2snn_cli import lookup
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.lookup import Reference
 
 if TYPE_CHECKING:
     from ann2snn_cli.data.samples import Data as Data
 
 DATASETS = {
-    "digits": "1,797 real handwritten digits, brought to 1x28x28; packaged with scikit-learn",
+    "digits": "1,797 real handwritten digits, scaled to 1x28x28; packaged with scikit-learn",
     "mnist": "70,000 handwritten digits, 1x28x28",
     "fashion_mnist": "70,000 garments, 1x28x28",
     "cifar10": "60,000 photographs in 10 classes, 3x32x32, normalised",
@@ -80,7 +80,9 @@ def _from_path(kind: str, name: str, path: str) -> Data:
     from ann2snn_cli.data import arrays, folder
 
     if not path:
-        raise UsageError(f"{name!r} names no path", where="--dataset", remedy=f"write {kind}:PATH")
+        raise UsageError(
+            f"{name!r} names no path", where=str(Setting("dataset")), remedy=f"write {kind}:PATH"
+        )
     return {"folder": folder.load, "npz": arrays.load_npz}[kind](Path(path).expanduser(), name)
 
 
@@ -98,7 +100,7 @@ def _from_code(name: str, source: str, function: str) -> Data:
 
 
 def __getattr__(attribute: str) -> Any:
-    """`Data` is for a loader of one's own; it is found on demand because it needs torch."""
+    """`Data` is for a user's loader; it is found on demand because it needs torch."""
     if attribute == "Data":
         from ann2snn_cli.data.samples import Data
 

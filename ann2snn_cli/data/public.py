@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ann2snn_cli.data.located import locate
 from ann2snn_cli.data.samples import Data, from_tensors
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.errors import BadData, Setting
 
 MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -65,8 +65,8 @@ def load(name: str, root: Path) -> Data:
     reader = _reader(public.torchvision_name)
     remedy = (
         f"put {', '.join(public.files)} (as they are, .gz or .xz) into {root / public.folder}; or name the "
-        f"folder that holds {public.folder.partition('/')[0]}/ by --data_dir or ANN2SNN_DATA; "
-        "or take --dataset digits, which is packaged"
+        f"folder that holds {public.folder.partition('/')[0]}/ by {Setting('data_dir')} or ANN2SNN_DATA; "
+        f"or take {Setting('dataset', 'digits')}, which is packaged"
     )
 
     def download(folder: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.errors import Setting, UnsupportedNetwork
 
 _ELEMENT_BY_ELEMENT = """
     abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or
@@ -114,7 +114,7 @@ _TARGET = re.compile(r"aten\.([a-z_][a-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)")
 # Arguments that stay at their default: where a result is put, how it is stored, what random numbers it draws.
 _LEFT_ALONE = ("device", "layout", "pin_memory", "generator")
 _REFUSED_TYPES = ("Generator", "Stream", "Storage", "Device", "__torch__")
-_REMEDY = "write it with other operators, or give a rule for it in a file of your own (setting `rules`)"
+_REMEDY = f"write it with other operators, or give a rule for it in a file of your own: {Setting('rules')}"
 
 
 def operator(target: str) -> Callable[..., Any]:

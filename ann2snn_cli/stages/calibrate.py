@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ann2snn_cli import trees
 from ann2snn_cli.config import Mode, parse_mode
-from ann2snn_cli.errors import BadData, BadWeights
+from ann2snn_cli.errors import BadData, BadWeights, Setting
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Input, Op, Relu
 from ann2snn_cli.ir.run import run
@@ -208,6 +208,7 @@ def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
             seen += trees.sample_count(x)
     if seen == 0:
         raise BadData(
-            "the calibration set is empty", remedy="raise --calibration_samples or check the dataset"
+            "the calibration set is empty",
+            remedy=f"raise {Setting('calibration_samples')} or check the dataset",
         )
     return statistics

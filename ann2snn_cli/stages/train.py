@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ann2snn_cli import trees
-from ann2snn_cli.errors import BadData, UsageError
+from ann2snn_cli.errors import BadData, Setting, UsageError
 from ann2snn_cli.types import Batches, EpochReport, Loss, Metric
 
 
@@ -89,7 +89,8 @@ def _epoch(
         yield state
         if not math.isfinite(state.loss):
             what = f"training diverged: the loss is {state.loss} in epoch {state.epoch}"
-            raise UsageError(what, where="--lr", remedy=f"train with a lower learning rate than {state.lr:g}")
+            remedy = f"train with a lower learning rate than {state.lr:g}"
+            raise UsageError(what, where=str(Setting("lr")), remedy=remedy)
     yield state.ended(metric)
 
 

@@ -94,7 +94,7 @@ def write_samples(
     languages: Iterable[str] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Record these samples one by one; write the pack, with programs in other languages that replay it."""
+    """Record these samples one by one, and write the pack, with programs that replay it."""
 
     def recordings() -> Iterator[Recording]:
         with torch.no_grad():

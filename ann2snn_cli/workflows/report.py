@@ -66,20 +66,20 @@ class Progress(Protocol):
         """One step is done."""
 
     def line(self, text: str) -> None:
-        """Something worth a line in a log."""
+        """A line for a log."""
 
 
 class Silent:
-    """Tells nobody."""
+    """A Progress that tells nobody."""
 
     def begin(self, label: str, steps: int | None = None) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def advance(self) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def line(self, text: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 SILENT = Silent()

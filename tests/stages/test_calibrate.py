@@ -175,21 +175,21 @@ def test_the_clip_is_independent_of_batches_and_order():
 
 
 def test_what_calibrate_gives():
-    """The level rises, the graph it was handed stays as it was, relays have no clip of their own."""
+    """The level rises, the graph it was handed stays as it was; behind a pooling of spikes no clip is set."""
     nodes = (
         *folded().nodes,
         Node("pool", AvgPool((2,), (2,), (0,)), ("relu4",), (1, 2)),
-        Node("relay", Relu(relays=True), ("pool",), (1, 2)),
+        Node("behind", Relu(inherits_clip=True), ("pool",), (1, 2)),
     )
     nodes = (nodes[0], nodes[1], Node("relu4", Relu(), ("wide",), (1, 4)), *nodes[2:])
-    before = Graph((Node("wide", Input(), (), (1, 4)), *nodes[2:]), ("relay",), Level.FOLDED)
+    before = Graph((Node("wide", Input(), (), (1, 4)), *nodes[2:]), ("behind",), Level.FOLDED)
 
     after = calibrate(before, [torch.rand(3, 1, 4)])
 
     assert after.level is Level.CALIBRATED
     assert before["relu4"].op.clip is None
     assert after["relu4"].op.clip is not None
-    assert after["relay"].op.clip is None
+    assert after["behind"].op.clip is None
 
 
 # The input -----------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ def test_the_trained_network_is_the_exported_one(bits, timesteps, channel_wise):
     exported = threshold(graph)
     run_counts(exported, x.double(), note(exported_counts))
     simulate(
-        exported, x, schedule="layerwise",
+        exported, x, delay=timesteps,
         watch=lambda node, activity: spikes.update({node.name: activity.train.sum(0)}),
     )  # fmt: skip
 

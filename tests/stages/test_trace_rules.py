@@ -89,7 +89,7 @@ def test_the_converted_network_is_near_the_float_network(rules):
 
     assert not snn.graph.of(Opaque)
     assert (snn(x) - wanted).abs().max() < 0.05 * wanted.abs().max()
-    assert "rule for aten.leaky_relu.default from my_rules.py" in snn.provenance["notes"]
+    assert "rule for aten.leaky_relu.default from my_rules.py" in snn.provenance.notes
 
 
 def test_without_the_rule_it_stays_opaque():

@@ -5,12 +5,12 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from itertools import cycle
 from random import Random
 
 import pytest
 import torch
 
-from ann2snn_cli.ir import neuron
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
@@ -28,7 +28,6 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.ir.run import linear, pool_geometry
 from ann2snn_cli.stages.export.pack import Extent, Sample
 from ann2snn_cli.twins import replay, verilog
 from ann2snn_cli.twins.replay import Damaged, Outcome
@@ -44,7 +43,9 @@ verilated = pytest.mark.skipif(
 )
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
-CONTRACTS = [(s, r) for s in ("stepwise", "layerwise") for r in ("subtraction", "zero")]
+STEPS = 5
+DELAYS = [0, 1, STEPS // 2, STEPS]
+RESETS = ["subtraction", "subtraction", "zero"]
 
 
 # Networks of a few nodes -----------------------------------------------------------------------------
@@ -58,6 +59,11 @@ def integers(low, high, *shape):
 def conv(*shape, **geometry):
     """A convolution with 4-bit weights."""
     return Conv(integers(-7, 7, *shape), bits=4, step=ONE, **geometry)
+
+
+def line(*shape):
+    """A convolution along one axis that keeps its extent."""
+    return conv(*shape, stride=(1,), padding=(shape[-1] // 2,), dilation=(1,))
 
 
 def up(*shape, **geometry):
@@ -80,9 +86,9 @@ class Net:
         """A node; its shape is what torch makes of the shapes of its inputs."""
         xs = [torch.zeros(1, *self.nodes[each].shape, dtype=torch.float64) for each in inputs]
         if isinstance(op, MaxPool):
-            shape = tuple(neuron.max_pool(xs[0], op.kernel, **pool_geometry(op)).shape[1:])
+            shape = tuple(op.highest(xs[0]).shape[1:])
         elif shape is None:
-            shape = tuple(linear(Node(name, op, inputs, ()), xs).shape[1:])
+            shape = tuple(op.linear(xs, ()).shape[1:])
         self.nodes[name] = Node(name, op, inputs, shape, unit=ONE)
         return name
 
@@ -94,9 +100,9 @@ class Net:
         op = IntegrateFire(threshold, integers(-2, 3, *axes), integers(-3, 4, *axes), fraction_bits)
         return self.add(name, op, source, shape=shape)
 
-    def graph(self, *outputs, schedule="stepwise", reset_mode="subtraction", steps=5):
+    def graph(self, *outputs, delay=0, reset_mode="subtraction", steps=STEPS):
         """All of it."""
-        contract = Contract(steps, Reset(reset_mode), steps if schedule == "layerwise" else 0)
+        contract = Contract(steps, Reset(reset_mode), delay)
         return Graph(tuple(self.nodes.values()), outputs, Level.SPIKING, contract)
 
 
@@ -168,52 +174,72 @@ KINDS = {
 }  # fmt: skip
 
 
-SLOTTED = [
-    "conv of three axes",
-    "linear, row by row",
-    "sum pool of two axes",
-    "max pool, dilated",
-    "permute",
-    "gather",
-]  # each module that holds its input, and one that does not
-
-
 @simulated
-@pytest.mark.parametrize(
-    ("kind", "schedule"), [(kind, "stepwise") for kind in KINDS] + [(kind, "layerwise") for kind in SLOTTED]
-)
-def test_every_kind_of_layer_agrees_with_torch(kind, schedule, tmp_path):
-    """Fed with spikes, and with signed currents."""
+@pytest.mark.parametrize(("kind", "delay", "reset_mode"), list(zip(KINDS, cycle(DELAYS), cycle(RESETS))))
+def test_every_kind_of_layer_agrees_with_torch(kind, delay, reset_mode, tmp_path):
+    """Fed with spikes, and with signed currents; no layer but a population looks at the delay."""
     shape, make = KINDS[kind]
     made, op = Net(*shape), make()
     after = {"gather": (5, 4), "reshape": (6, 4)}.get(kind)
     made.population("in", "x", "neuron")
     made.population("out", made.add("spikes", op, "in", shape=after), fraction_bits=1)
     made.population("far", made.add("currents", op, "x", shape=after))
-    pack = packed(made.graph("out", "far", schedule=schedule), tmp_path / "pack")
-    rules = {layer["rule"] for layer in pack.network.layers if layer["kind"] == "max_pool"}
-    if rules:
-        both = {"gate", "running_maximum"}
-        assert rules == (both if schedule == "stepwise" else {"running_maximum"})
+    pack = packed(made.graph("out", "far", delay=delay, reset_mode=reset_mode), tmp_path / "pack")
     assert verified(pack, tmp_path) == agrees(pack)
 
 
 @simulated
-@pytest.mark.parametrize(("schedule", "reset_mode"), CONTRACTS)
-def test_populations_agree_in_both_schedules_with_both_resets(schedule, reset_mode, tmp_path):
+@pytest.mark.parametrize("reset_mode", ["subtraction", "zero"])
+@pytest.mark.parametrize("delay", [0, 1, 3, 7])
+def test_populations_agree_with_every_delay_and_both_resets(delay, reset_mode, tmp_path):
     """Parameters of the layer, of channels and of neurons; fraction bits; chained populations."""
     made = Net(2, 3, 3)
     made.population("a", "x", "layer")
     made.population("b", made.add("c", conv(3, 2, 2, 2), "a"), "channel", fraction_bits=3)
     made.population("d", made.add("e", conv(2, 3, 1, 2), "b"), "neuron", fraction_bits=1)
-    graph = made.graph("d", schedule=schedule, reset_mode=reset_mode, steps=7)
+    graph = made.graph("d", delay=delay, reset_mode=reset_mode, steps=7)
     pack = packed(graph, tmp_path / "pack", samples=2)
     assert verified(pack, tmp_path, ("a1", "a0")) == agrees(pack, "a0", "a1")
 
 
 @simulated
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-def test_sums_concats_and_read_outs_agree(schedule, tmp_path):
+@pytest.mark.parametrize("delay", DELAYS)
+def test_max_pooling_of_signed_sums_agrees(delay, tmp_path):
+    """Of spikes, and of currents with running sums below 0; padding never wins."""
+    made, pool = Net(2, 6), MaxPool((3,), (1,), (1,), (1,))
+    made.add("currents", pool, made.add("signed", line(2, 2, 3), "x"))
+    made.add("spikes", pool, made.population("in", "x"))
+    made.add("later", pool, made.add("mixed", line(2, 2, 3), "in"))
+    for name in ("currents", "spikes", "later"):
+        made.add(f"read_{name}", Integrate(), name, shape=(2, 6))
+    pack = packed(made.graph("read_currents", "read_spikes", "read_later", delay=delay), tmp_path / "pack")
+    activity = replay.replay(pack.network, pack.stimulus("a0"))
+    assert activity["currents"].train.min() < 0
+    assert activity["read_later"].potentials.min() < 0
+    assert verified(pack, tmp_path) == agrees(pack)
+
+
+@simulated
+@pytest.mark.parametrize("delay", DELAYS)
+def test_branches_with_other_numbers_of_populations_meet_step_by_step(delay, tmp_path):
+    """A residual add of one and three populations with the input itself; a concat of none, one and two."""
+    made, shape = Net(2, 3), (2, 3)
+    made.population("a", "x")
+    made.population("b", made.add("ab", line(2, 2, 3), "a"))
+    made.population("c", made.add("bc", line(2, 2, 3), "b"))
+    multipliers = (integers(1, 3), integers(-3, -1), integers(-3, 3, 2, 1))
+    made.population("d", made.add("sum", Add(multipliers), "a", "c", "x", shape=shape))
+    made.add("turned", Permute((1, 0)), "a")
+    made.add("flat", Reshape(), "turned", shape=shape)
+    made.population("e", made.add("both", Concat(), "flat", "x", "b"))
+    made.add("read", Integrate(integers(-4, 4, 2, 1)), "sum", shape=shape)
+    graph = made.graph("d", "e", "read", delay=delay)
+    assert verified(packed(graph, tmp_path / "pack"), tmp_path) == agrees(replay.read(tmp_path / "pack"))
+
+
+@simulated
+@pytest.mark.parametrize("delay", [1, STEPS])
+def test_sums_concats_and_read_outs_agree(delay, tmp_path):
     """Multipliers of a layer, of channels and of neurons; one source twice; biases and initial charge."""
     made, shape = Net(2, 3), (2, 3)
     made.population("a", "x")
@@ -224,7 +250,7 @@ def test_sums_concats_and_read_outs_agree(schedule, tmp_path):
     made.population("b", made.add("both", Concat(), "flat", "sum", "a"))
     made.add("read", Integrate(integers(-4, 4, 2, 1), integers(-4, 4, *shape)), "sum", shape=shape)
     made.add("plain", Integrate(), "read", shape=shape)
-    pack = packed(made.graph("b", "plain", "read", schedule=schedule), tmp_path / "pack")
+    pack = packed(made.graph("b", "plain", "read", delay=delay), tmp_path / "pack")
     assert verified(pack, tmp_path) == agrees(pack)
 
 
@@ -287,30 +313,70 @@ module bench;
     end
 endmodule
 """
-STEPWISE = "for (t = 0; t < 4; t = t + 1) round(1, 1, 1);"
-LAYERWISE = "for (t = 0; t < 4; t = t + 1) round(1, 1, 0); for (t = 0; t < 4; t = t + 1) round(0, 0, 1);"
-CLOSED = [(0, 9), (0, 14), (0, 19), (0, 24)]  # V0 = 4, then + 2·3 − 1 a step
+PROGRAM = "for (t = 1; t <= 4 + @DELAY; t = t + 1) round(t <= 4, t <= 4, t > @DELAY);"
+BY_HAND = {  # (delay, reset): (spike, potential) of every own step of a neuron with T = 4
+    (0, "subtraction"): [(1, 0), (0, 5), (1, 1), (0, 6)],
+    (1, "subtraction"): [(0, 9), (1, 5), (1, 1), (0, 6), (0, 6)],
+    (2, "subtraction"): [(0, 9), (0, 14), (1, 10), (1, 6), (0, 6), (0, 6)],
+    (4, "subtraction"): [(0, 9), (0, 14), (0, 19), (0, 24), (1, 15), (1, 6), (0, 6), (0, 6)],
+    (0, "zero"): [(1, 0), (0, 5), (1, 0), (0, 5)],
+    (1, "zero"): [(0, 9), (1, 0), (0, 5), (1, 0), (0, 0)],
+    (2, "zero"): [(0, 9), (0, 14), (1, 0), (0, 5), (0, 5), (0, 5)],
+    (4, "zero"): [(0, 9), (0, 14), (0, 19), (0, 24), (1, 0), (0, 0), (0, 0), (0, 0)],
+}
+STRICTLY = [(0, 9), (1, 5), (1, 1), (0, 6)]  # 9 is not above 9
 
 
 @simulated
 @pytest.mark.parametrize(
-    ("zero", "strict", "program", "expected"),
-    [
-        (0, 0, STEPWISE, [(1, 0), (0, 5), (1, 1), (0, 6)]),
-        (1, 0, STEPWISE, [(1, 0), (0, 5), (1, 0), (0, 5)]),
-        (0, 1, STEPWISE, [(0, 9), (1, 5), (1, 1), (0, 6)]),  # 9 is not above 9
-        (0, 0, LAYERWISE, [*CLOSED, (1, 15), (1, 6), (0, 6), (0, 6)]),
-        (1, 0, LAYERWISE, [*CLOSED, (1, 0), (0, 0), (0, 0), (0, 0)]),
-    ],
+    ("delay", "reset_mode", "strict", "expected"),
+    [*((*case, 0, table) for case, table in BY_HAND.items()), (0, "subtraction", 1, STRICTLY)],
 )
-def test_the_neuron_by_hand(zero, strict, program, expected, tmp_path):
-    """θ = 9, B = −1, V0 = 4, x = 3 with one fraction bit: (spike, potential) after each turn."""
-    text = NEURON.replace("@ZERO", str(zero)).replace("@STRICT", str(strict))
-    (tmp_path / "bench.v").write_text(text.replace("@PROGRAM", program))
+def test_the_neuron_by_hand(delay, reset_mode, strict, expected, tmp_path):
+    """θ = 9, B = −1, V0 = 4, x = 3 with one fraction bit, so V grows by 2·3 − 1 while t <= T."""
+    text = NEURON.replace("@PROGRAM", PROGRAM).replace("@DELAY", str(delay))
+    text = text.replace("@ZERO", str(int(reset_mode == "zero"))).replace("@STRICT", str(strict))
+    (tmp_path / "bench.v").write_text(text)
     command = ["iverilog", "-g2005", "-o", tmp_path / "neuron", tmp_path / "bench.v", run.FOLDER / "neuron.v"]
     subprocess.run(command, check=True)
     done = subprocess.run(["vvp", "-n", tmp_path / "neuron"], capture_output=True, text=True, check=True)
     assert [tuple(map(int, line.split())) for line in done.stdout.splitlines()] == expected
+
+
+@simulated
+@pytest.mark.parametrize(
+    ("delay", "second", "read"),
+    [
+        (0, [(1, 0), (0, 0), (0, 1), (0, 1)], [11, 11, 12, 12]),
+        (1, [(1, 1), (0, 1), (0, 1), (0, 1)], [11, 12, 12, 12]),
+        (2, [(1, 1), (0, 1), (0, 1), (0, 1)], [11, 12, 12, 12]),
+        (4, [(1, 1), (0, 1), (0, 1), (0, 1)], [11, 12, 12, 12]),
+    ],
+)
+def test_two_neurons_in_a_row_and_their_sum_by_hand(delay, second, read, tmp_path):
+    """The neuron above, one with θ = 2 and V0 = 1 that reads it, and ten times the second plus the first."""
+    made = Net(1, low=3, high=3)
+    first = IntegrateFire(torch.tensor(9), torch.tensor(-1), torch.tensor(4), 1)
+    made.add("first", first, "x", shape=(1,))
+    made.add("second", IntegrateFire(torch.tensor(2), torch.tensor(0), torch.tensor(1)), "first", shape=(1,))
+    made.add("sum", Add((torch.tensor(10), torch.tensor(1))), "second", "first", shape=(1,))
+    made.add("read", Integrate(), "sum", shape=(1,))
+    pack = packed(made.graph("read", delay=delay, steps=4), tmp_path / "pack")
+    expect_by_hand(pack, "first", *zip(*BY_HAND[delay, "subtraction"][delay:], strict=True))
+    expect_by_hand(pack, "second", *zip(*second, strict=True))
+    expect_by_hand(pack, "read", (), read)
+    assert verified(pack, tmp_path) == agrees(pack)
+
+
+def expect_by_hand(pack, layer, spikes, potentials):
+    """Write what a layer of one neuron must do over what the pack expects of it."""
+    bits = pack.network.layer(layer)["potential"]["bits"]
+    words = [f"{value % 2**bits:0{-(-bits // 4)}x}" for value in potentials]
+    for file, lines in (("spk", map(str, spikes)), ("vmem", words)):
+        path = pack.folder / f"expect/a0/{layer}.{file}.mem"
+        assert path.exists() == bool(file == "vmem" or spikes)
+        if path.exists():
+            path.write_text("".join(f"{line}\n" for line in lines))
 
 
 # It finds what differs -------------------------------------------------------------------------------
@@ -330,19 +396,19 @@ def invert(pack, file):
     path.write_text(path.read_text().translate(str.maketrans("0123456789abcdef", "fedcba9876543210")))
 
 
-def small(folder, schedule="stepwise", samples=1):
-    """A convolution with neurons, a gate, and a linear read-out."""
+def small(folder, delay=0, samples=1):
+    """A convolution with neurons, a pooling of maxima, and a linear read-out."""
     made = Net(1, 4, 4, low=0)
     made.population("fire", made.add("conv", conv(2, 1, 3, 3, padding=(1, 1)), "x"))
     made.add("pool", MaxPool((2, 2), (2, 2), (0, 0), (1, 1)), "fire")
     made.add("flat", Reshape(), "pool", shape=(8,))
     made.add("linear", Linear(integers(-7, 7, 3, 8), bits=4, step=ONE), "flat")
     made.add("read", Integrate(integers(-4, 4, 3), integers(-4, 4, 3)), "linear", shape=(3,))
-    return packed(made.graph("read", schedule=schedule), folder, samples)
+    return packed(made.graph("read", delay=delay), folder, samples)
 
 
 @simulated
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
+@pytest.mark.parametrize("delay", [0, 2])
 @pytest.mark.parametrize(
     ("file", "layer"),
     [
@@ -359,9 +425,9 @@ def small(folder, schedule="stepwise", samples=1):
         ("expect/a0/read.vmem.mem", "read"),
     ],
 )
-def test_one_flipped_bit_is_found_where_numpy_finds_it(file, layer, schedule, tmp_path):
+def test_one_flipped_bit_is_found_where_numpy_finds_it(file, layer, delay, tmp_path):
     """The same number of mismatches and the same first one: sample, layer, step, neuron, values."""
-    pack = small(tmp_path / "pack", schedule)
+    pack = small(tmp_path / "pack", delay)
     words, draw = len((pack.folder / file).read_text().splitlines()), Random(file)
     while True:  # some weights only meet zeros
         line = draw.randrange(words)
@@ -376,7 +442,7 @@ def test_one_flipped_bit_is_found_where_numpy_finds_it(file, layer, schedule, tm
 
 @simulated
 def test_the_first_difference_is_the_first_of_all_layers(tmp_path):
-    """Stepwise a late layer differs at an early step, long before the first layer does: that one is named."""
+    """A late layer differs at an early step, long before the first layer does: the first layer is named."""
     pack = small(tmp_path / "pack")
     flip(pack, "initial/read.mem", 0, 2)
     flip(pack, "expect/a0/fire.vmem.mem", 4 * 32 + 3, 0)
@@ -408,9 +474,9 @@ def test_the_sample_that_differs_is_named(tmp_path):
 
 
 @simulated
-@pytest.mark.parametrize(("field", "value"), [("comparator", ">"), ("reset_mode", "zero")])
+@pytest.mark.parametrize(("field", "value"), [("comparator", ">"), ("reset_mode", "zero"), ("delay", 2)])
 def test_the_contract_is_followed(field, value, tmp_path):
-    """Another comparator or reset than the one the pack was made with differs, where numpy says."""
+    """Another comparator, reset or delay than the one the pack was made with differs, where numpy says."""
     made = Net(6, low=0, high=2)
     made.add("fire", IntegrateFire(torch.tensor(3), torch.tensor(0), torch.tensor(1)), "x", shape=(6,))
     pack = packed(made.graph("fire"), tmp_path / "pack")
@@ -557,30 +623,50 @@ def test_make_replays_the_pack_around_it(tmp_path):
 
 
 def test_what_it_cannot_do_is_refused_all_at_once(tmp_path):
-    """Kinds, rules and encodings it does not know, windows of four axes, another contract."""
+    """Kinds and encodings it does not know, windows of four axes, another contract."""
     pack = small(tmp_path / "pack")
     layers = {layer["name"]: layer for layer in pack.network.layers}
     layers["flat"]["kind"] = "opaque"
-    layers["pool"]["rule"] = "lottery"
     layers["conv"]["kernel"] = [1, 1, 1, 1]
     layers["linear"]["parameters"]["weight"]["encoding"] = "gray"
-    pack.network.contract["schedule"] = "whenever"
+    pack.network.contract.update(delay=STEPS + 1, reset_mode="soft")
     with pytest.raises(Damaged) as caught:
         verilog.sources(pack)
     assert [(each.layer, each.what) for each in caught.value.problems] == [
-        ("", "its schedule is 'whenever', not one of stepwise, layerwise"),
+        ("", "its delay is 6, not a whole number from 0 to its 5 timesteps"),
+        ("", "its reset_mode is 'soft', not one of subtraction, zero"),
         ("conv", "its windows have 4 axes, the Verilog modules 3"),
-        ("pool", "the rule 'lottery' of a max_pool is unknown"),
         ("flat", "there is no Verilog module for the kind 'opaque'"),
         ("linear", "the encoding 'gray' of its weight is unknown"),
     ]
+    assert verilog.cycles(pack) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("delay", -1, "its delay is -1, not a whole number from 0 to its 5 timesteps"),
+        ("delay", True, "its delay is True, not a whole number from 0 to its 5 timesteps"),
+        ("delay", "2", "its delay is '2', not a whole number from 0 to its 5 timesteps"),
+        ("delay", None, "its delay is None, not a whole number from 0 to its 5 timesteps"),
+        ("timesteps", 0, "its timesteps are 0, not a whole number, 1 or more"),
+        ("comparator", "<", "its comparator is '<', not one of >=, >"),
+    ],
+)
+def test_a_contract_that_makes_no_sense_is_refused_in_words(field, value, what, tmp_path):
+    """Also where the value has another type than a number."""
+    pack = small(tmp_path / "pack")
+    pack.network.contract[field] = value
+    with pytest.raises(Damaged) as caught:
+        verilog.sources(pack)
+    assert [each.what for each in caught.value.problems] == [what]
 
 
 @simulated
-@pytest.mark.parametrize("schedule", ["stepwise", "layerwise"])
-def test_the_clocks_of_a_sample_are_known_before(schedule, tmp_path):
+@pytest.mark.parametrize("delay", [0, 2, STEPS])
+def test_the_clocks_of_a_sample_are_known_before(delay, tmp_path):
     """A bench that fails tells its time: two units a clock. `cycles` adds what the additions cost."""
-    pack = small(tmp_path / "pack", schedule)
+    pack = small(tmp_path / "pack", delay)
     program = build(pack, tmp_path / "bench")
     flip(pack, "bias/fire.mem", 0, 1)
     (time,) = re.findall(r"Time: (\d+)", simulate(program, pack).stdout)

@@ -42,7 +42,7 @@ class Reshape(Move):
     """The same values in the node's shape, in memory order."""
 
     def linear(self, xs: list[Tensor], shape: Shape) -> Tensor:
-        """In memory order."""
+        """Keep memory order."""
         return xs[0].reshape(xs[0].shape[0], *shape)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli import trees
-from ann2snn_cli.errors import BadFile, BadWeights
+from ann2snn_cli.errors import BadFile, BadWeights, Setting
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.grid import largest_code
 from ann2snn_cli.ir.integers import integers
@@ -124,7 +124,7 @@ class _Training:
                     raise BadWeights(
                         f"finetuning diverged: the loss is {float(value.detach())}",
                         where=f"epoch {epoch + 1}",
-                        remedy=f"lower --finetune_lr (it is {self.recipe.lr:g})",
+                        remedy=f"lower {Setting('finetune_lr')} (it is {self.recipe.lr:g})",
                     )
                 self.optimizer.zero_grad()
                 value.backward()  # type: ignore[no-untyped-call]
@@ -147,7 +147,8 @@ class _Training:
         """Take up a saved state; gives how many epochs it has behind it."""
         if set(state["leaves"]) != set(self.leaves):
             raise BadFile(
-                "the saved finetuning belongs to another network", remedy="start it anew, without --resume"
+                "the saved finetuning belongs to another network",
+                remedy=f"start it anew, without {Setting('resume')}",
             )
         with torch.no_grad():
             for key, leaf in self.leaves.items():

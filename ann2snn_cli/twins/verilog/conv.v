@@ -13,7 +13,6 @@
 /* verilator lint_off UNDRIVEN */  // the weight memory is filled by the bench, with $readmemh
 
 module conv #(
-    parameter SLOTS = 1,  // steps that are held: 1, or all of them in the layerwise schedule
     parameter X_BITS = 2,
     parameter WEIGHT_BITS = 8,
     parameter BIPOLAR = 0,  // weights of one bit: 0 is -1, 1 is +1
@@ -31,7 +30,6 @@ module conv #(
 ) (
     input        clock,
     input        start,  // of a sample
-    input [31:0] slot,
 
     input                     in_valid,
     input [31:0]              in_address,
@@ -54,7 +52,7 @@ module conv #(
     localparam NEXT_CO = TRANSPOSED ? TAPS : GROUP_IN * TAPS;  // to the weight of the next output channel
 
     reg signed [WEIGHT_BITS-1:0] weight [0:WEIGHTS-1];
-    reg signed [BITS-1:0]        sum    [0:SLOTS*OUTPUTS-1];
+    reg signed [BITS-1:0]        sum    [0:OUTPUTS-1];
 
     integer i, channel, group, first_weight, kd, kh, kw, d, h, w, co, from, to;
 
@@ -71,7 +69,7 @@ module conv #(
     endfunction
 
     always @(posedge clock) begin
-        if (start) for (i = 0; i < SLOTS * OUTPUTS; i = i + 1) sum[i] = 0;
+        if (start) for (i = 0; i < OUTPUTS; i = i + 1) sum[i] = 0;
 
         if (in_valid) begin
             channel = in_address / IN_SIZE;
@@ -86,7 +84,7 @@ module conv #(
                         w = reach(in_address % IN_W, kw, STRIDE_W, PADDING_W, DILATION_W, OUT_W);
                         if (d >= 0 && h >= 0 && w >= 0) begin
                             from = first_weight + (kd * KERNEL_H + kh) * KERNEL_W + kw;
-                            to = slot * OUTPUTS + group * GROUP_OUT * OUT_SIZE + (d * OUT_H + h) * OUT_W + w;
+                            to = group * GROUP_OUT * OUT_SIZE + (d * OUT_H + h) * OUT_W + w;
                             for (co = 0; co < GROUP_OUT; co = co + 1) begin
                                 if (BIPOLAR) sum[to] = weight[from] ? sum[to] + in_value : sum[to] - in_value;
                                 else sum[to] = sum[to] + weight[from] * in_value;
@@ -101,10 +99,10 @@ module conv #(
 
         out_valid <= 0;
         if (turn) begin
-            out_valid <= sum[slot * OUTPUTS + index] !== 0;
+            out_valid <= sum[index] !== 0;
             out_address <= index;
-            out_value <= sum[slot * OUTPUTS + index];
-            sum[slot * OUTPUTS + index] = 0;
+            out_value <= sum[index];
+            sum[index] = 0;
         end
     end
 endmodule

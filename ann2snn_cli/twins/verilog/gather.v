@@ -8,7 +8,6 @@
 /* verilator lint_off UNDRIVEN */  // the memory of origins is filled by the bench, with $readmemh
 
 module gather #(
-    parameter SLOTS = 1,  // steps that are held: 1, or all of them in the layerwise schedule
     parameter INPUTS = 1,
     parameter OUTPUTS = 1,
     parameter ORIGIN_BITS = 16,
@@ -17,7 +16,6 @@ module gather #(
 ) (
     input        clock,
     input        start,  // of a sample
-    input [31:0] slot,
 
     input                     in_valid,
     input [31:0]              in_address,
@@ -31,24 +29,24 @@ module gather #(
     output reg signed [BITS-1:0] out_value
 );
     reg signed [ORIGIN_BITS-1:0] origin [0:OUTPUTS-1];
-    reg signed [X_BITS-1:0]      x      [0:SLOTS*INPUTS-1];
+    reg signed [X_BITS-1:0]      x      [0:INPUTS-1];
 
     reg signed [X_BITS-1:0] found;
     integer i;
 
     always @(posedge clock) begin
-        if (start) for (i = 0; i < SLOTS * INPUTS; i = i + 1) x[i] = 0;
+        if (start) for (i = 0; i < INPUTS; i = i + 1) x[i] = 0;
 
-        if (in_valid) x[slot * INPUTS + in_address] = x[slot * INPUTS + in_address] + in_value;
+        if (in_valid) x[in_address] = x[in_address] + in_value;
 
         out_valid <= 0;
         if (turn) begin
-            found = origin[index] < 0 ? 0 : x[slot * INPUTS + origin[index]];
+            found = origin[index] < 0 ? 0 : x[origin[index]];
             out_valid <= found !== 0;
             out_address <= index;
             out_value <= found;
 
-            if (index == OUTPUTS - 1) for (i = 0; i < INPUTS; i = i + 1) x[slot * INPUTS + i] = 0;
+            if (index == OUTPUTS - 1) for (i = 0; i < INPUTS; i = i + 1) x[i] = 0;
         end
     end
 endmodule

@@ -9,7 +9,6 @@
 /* verilator lint_off UNDRIVEN */  // the weight memory is filled by the bench, with $readmemh
 
 module linear #(
-    parameter SLOTS = 1,  // steps that are held: 1, or all of them in the layerwise schedule
     parameter X_BITS = 2,
     parameter WEIGHT_BITS = 8,
     parameter BIPOLAR = 0,  // weights of one bit: 0 is -1, 1 is +1
@@ -20,7 +19,6 @@ module linear #(
 ) (
     input        clock,
     input        start,  // of a sample
-    input [31:0] slot,
 
     input                     in_valid,
     input [31:0]              in_address,
@@ -34,16 +32,16 @@ module linear #(
     output reg signed [BITS-1:0] out_value
 );
     reg signed [WEIGHT_BITS-1:0] weight [0:OUTPUTS*INPUTS-1];
-    reg signed [BITS-1:0]        sum    [0:SLOTS*ROWS*OUTPUTS-1];
+    reg signed [BITS-1:0]        sum    [0:ROWS*OUTPUTS-1];
 
     integer i, from, to, o;
 
     always @(posedge clock) begin
-        if (start) for (i = 0; i < SLOTS * ROWS * OUTPUTS; i = i + 1) sum[i] = 0;
+        if (start) for (i = 0; i < ROWS * OUTPUTS; i = i + 1) sum[i] = 0;
 
         if (in_valid) begin
             from = in_address % INPUTS;
-            to = (slot * ROWS + in_address / INPUTS) * OUTPUTS;
+            to = in_address / INPUTS * OUTPUTS;
             for (o = 0; o < OUTPUTS; o = o + 1) begin
                 if (BIPOLAR) sum[to] = weight[from] ? sum[to] + in_value : sum[to] - in_value;
                 else sum[to] = sum[to] + weight[from] * in_value;
@@ -54,10 +52,10 @@ module linear #(
 
         out_valid <= 0;
         if (turn) begin
-            out_valid <= sum[slot * ROWS * OUTPUTS + index] !== 0;
+            out_valid <= sum[index] !== 0;
             out_address <= index;
-            out_value <= sum[slot * ROWS * OUTPUTS + index];
-            sum[slot * ROWS * OUTPUTS + index] = 0;
+            out_value <= sum[index];
+            sum[index] = 0;
         end
     end
 endmodule

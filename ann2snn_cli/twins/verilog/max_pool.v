@@ -1,21 +1,21 @@
 // The maximum of each window of a channel, over one to three axes (d, h, w; those it lacks have extent 1).
 //
-// Every input has a running sum of all that it sent, this step included. Of each window
-//     GATE = 1   passes on what the input with the largest sum sent in this step (ties: the lowest address)
-//     GATE = 0   passes on by how much the largest sum has grown since the step before
-// Padding and what hangs over the edge never win. The turn of window 0 brings the running sums up to date,
-// the turn of the last one clears what came in.
+// Every input has a running sum of all that it has sent. When a window has its turn, everything of this step
+// is in: it sends by how much the largest sum of its inputs has grown since the step before,
+//
+//     largest sum of the window now - largest sum of the window a step ago (0 before the first step)
+//
+// Fed with spikes that is 0 or 1; fed with currents it may be negative, and so may the sums. Padding and what
+// hangs over the edge have no sum, so they never win.
 
 /* verilator lint_off WIDTH */  // signed operands of several widths extend to the widest of them
 /* verilator lint_off UNUSED */  // addresses have 32 bits, however few values there are
 /* verilator lint_off BLKSEQ */  // one clock compares the inputs of a window, one after the other
 
 module max_pool #(
-    parameter SLOTS = 1,  // steps that are held: 1, or all of them in the layerwise schedule
     parameter X_BITS = 2,
     parameter BITS = 2,
     parameter SUM_BITS = 16,
-    parameter GATE = 1,
     parameter CHANNELS = 1,
     parameter IN_D = 1, parameter IN_H = 1, parameter IN_W = 1,
     parameter OUT_D = 1, parameter OUT_H = 1, parameter OUT_W = 1,
@@ -26,7 +26,6 @@ module max_pool #(
 ) (
     input        clock,
     input        start,  // of a sample
-    input [31:0] slot,
 
     input                     in_valid,
     input [31:0]              in_address,
@@ -42,26 +41,22 @@ module max_pool #(
     localparam INPUTS = CHANNELS * IN_D * IN_H * IN_W;
     localparam OUTPUTS = CHANNELS * OUT_D * OUT_H * OUT_W;
 
-    reg signed [X_BITS-1:0]   x       [0:SLOTS*INPUTS-1];  // what came in
-    reg signed [SUM_BITS-1:0] sum     [0:INPUTS-1];  // over all steps so far
+    reg signed [SUM_BITS-1:0] sum     [0:INPUTS-1];  // over all steps so far, this one included
     reg signed [SUM_BITS-1:0] largest [0:OUTPUTS-1];  // of the step before
 
-    reg signed [BITS-1:0] passed;
+    reg signed [BITS-1:0] grown;
     integer i, kd, kh, kw, d, h, w, from, best;
 
     always @(posedge clock) begin
         if (start) begin
-            for (i = 0; i < SLOTS * INPUTS; i = i + 1) x[i] = 0;
             for (i = 0; i < INPUTS; i = i + 1) sum[i] = 0;
             for (i = 0; i < OUTPUTS; i = i + 1) largest[i] = 0;
         end
 
-        if (in_valid) x[slot * INPUTS + in_address] = x[slot * INPUTS + in_address] + in_value;
+        if (in_valid) sum[in_address] = sum[in_address] + in_value;
 
         out_valid <= 0;
         if (turn) begin
-            if (index == 0) for (i = 0; i < INPUTS; i = i + 1) sum[i] = sum[i] + x[slot * INPUTS + i];
-
             best = -1;
             for (kd = 0; kd < KERNEL_D; kd = kd + 1) begin
                 d = index / (OUT_H * OUT_W) % OUT_D * STRIDE_D + kd * DILATION_D - PADDING_D;
@@ -76,13 +71,11 @@ module max_pool #(
                     end
                 end
             end
-            passed = GATE ? x[slot * INPUTS + best] : sum[best] - largest[index];
+            grown = sum[best] - largest[index];
             largest[index] = sum[best];
-            out_valid <= passed !== 0;
+            out_valid <= grown !== 0;
             out_address <= index;
-            out_value <= passed;
-
-            if (index == OUTPUTS - 1) for (i = 0; i < INPUTS; i = i + 1) x[slot * INPUTS + i] = 0;
+            out_value <= grown;
         end
     end
 endmodule

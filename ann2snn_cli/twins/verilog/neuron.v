@@ -5,9 +5,10 @@
 //     reset       V <- V - s * threshold   or, where RESET_TO_ZERO,   V <- V * (1 - s)
 //
 // A current is added when its event arrives. Then each neuron has its turn: bias, compare, reset in a clock.
-//     stepwise schedule    at every step one round of turns, integrate = fire = 1
-//     layerwise schedule   when all currents of all steps are in, a round for each step with the gate closed
-//                          (integrate = 1, fire = 0), then a round for each step with integrate = 0, fire = 1
+// In the population's own time there are STEPS + DELAY rounds of turns, t = 1, 2, ...
+//     integrate   while t <= STEPS: currents arrive, and the bias is added
+//     fire        while t > DELAY: compare and reset; spikes of t are those of step t - DELAY of its train
+// DELAY = 0: every round does both (stepwise). DELAY = STEPS: first all of the input, then all spikes (layerwise).
 //
 // BITS is the proved width of the manifest: V never leaves it, in whatever order a step's terms are added.
 // Thresholds, biases and initial potentials are one word for the layer, for each channel or for each neuron:
@@ -41,8 +42,8 @@ module neuron #(
 
     input        turn,  // of neuron `index`
     input [31:0] index,
-    input        integrate,
-    input        fire,
+    input        integrate,  // t <= STEPS
+    input        fire,  // t > DELAY
 
     output reg                   out_valid,  // a spike
     output reg [31:0]            out_address,

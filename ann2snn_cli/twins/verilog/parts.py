@@ -38,20 +38,20 @@ class Part:
 # Ports and parameters that modules share -----------------------------------------------------------
 
 
-def _turns(of: Wiring, layer: Layer) -> dict[str, str]:
-    place = of.places[layer["name"]]
+def _turns(wiring: Wiring, layer: Layer) -> dict[str, str]:
+    place = wiring.places[layer["name"]]
     return {"clock": f"clock[{place}]", "turn": f"turn[{place}]", "index": "index"}
 
 
 def _clocked(
-    of: Wiring, layer: Layer, module: str, parameters: dict[str, Any], ports: dict[str, str] | None = None
+    wiring: Wiring, layer: Layer, module: str, parameters: dict[str, Any], ports: dict[str, str] | None = None
 ) -> str:
     """A module that listens to one layer and holds what came in until its turn."""
-    (source, *_) = of.sources(layer)
-    widths = {"SLOTS": "SLOTS", "X_BITS": bits(source), "BITS": bits(layer)}
-    wired = _turns(of, layer) | {"start": "start", "slot": "slot"}
-    wired |= listens(of.prefix(source)) | sends(of.prefix(layer)) | (ports or {})
-    return instance(module, of.instance(layer), widths | parameters, wired)
+    (source, *_) = wiring.sources(layer)
+    widths = {"X_BITS": bits(source), "BITS": bits(layer)}
+    wired = _turns(wiring, layer) | {"start": "start"}
+    wired |= listens(wiring.prefix(source)) | sends(wiring.prefix(layer)) | (ports or {})
+    return instance(module, wiring.instance(layer), widths | parameters, wired)
 
 
 def _word(entry: dict[str, Any]) -> int:
@@ -78,9 +78,9 @@ def _axes(name: str, values: Sequence[int]) -> dict[str, int]:
     return {f"{name}_{axis}": value for axis, value in zip(AXES[-len(values) :], values, strict=True)}
 
 
-def _geometry(of: Wiring, layer: Layer) -> dict[str, int]:
+def _geometry(wiring: Wiring, layer: Layer) -> dict[str, int]:
     """The extents of the input, the output and the window."""
-    (source,) = of.sources(layer)
+    (source,) = wiring.sources(layer)
     found = _axes("IN", source["shape"][1:]) | _axes("OUT", layer["shape"][1:])
     for name in ("kernel", "stride", "padding", "dilation"):
         if name in layer:
@@ -91,44 +91,42 @@ def _geometry(of: Wiring, layer: Layer) -> dict[str, int]:
 # One rule a kind -----------------------------------------------------------------------------------
 
 
-def _input(of: Wiring, layer: Layer) -> Part:
+def _input(wiring: Wiring, layer: Layer) -> Part:
     parameters = {"NEURONS": size(layer), "BITS": bits(layer)}
-    ports = _turns(of, layer) | sends(of.prefix(layer))
-    return Part(instance("stimulus", of.instance(layer), parameters, ports))
+    ports = _turns(wiring, layer) | sends(wiring.prefix(layer))
+    return Part(instance("stimulus", wiring.instance(layer), parameters, ports))
 
 
-def _conv(of: Wiring, layer: Layer) -> Part:
+def _conv(wiring: Wiring, layer: Layer) -> Part:
     parameters = {
         **_weight(layer["parameters"]["weight"]),
         "TRANSPOSED": int(layer["kind"] == "conv_transpose"),
         "GROUPS": layer["groups"],
-        "IN_CHANNELS": of.sources(layer)[0]["shape"][0],
+        "IN_CHANNELS": wiring.sources(layer)[0]["shape"][0],
         "OUT_CHANNELS": layer["shape"][0],
-        **_geometry(of, layer),
+        **_geometry(wiring, layer),
     }
-    return Part(_clocked(of, layer, "conv", parameters), {"weight": f"{of.instance(layer)}.weight"})
+    return Part(_clocked(wiring, layer, "conv", parameters), {"weight": f"{wiring.instance(layer)}.weight"})
 
 
-def _linear(of: Wiring, layer: Layer) -> Part:
+def _linear(wiring: Wiring, layer: Layer) -> Part:
     entry = layer["parameters"]["weight"]
     outputs, inputs = entry["shape"]
     parameters = {**_weight(entry), "ROWS": size(layer) // outputs, "INPUTS": inputs, "OUTPUTS": outputs}
-    return Part(_clocked(of, layer, "linear", parameters), {"weight": f"{of.instance(layer)}.weight"})
+    return Part(_clocked(wiring, layer, "linear", parameters), {"weight": f"{wiring.instance(layer)}.weight"})
 
 
-def _sum_pool(of: Wiring, layer: Layer) -> Part:
-    parameters = {"CHANNELS": layer["shape"][0], **_geometry(of, layer)}
-    return Part(_clocked(of, layer, "sum_pool", parameters))
+def _sum_pool(wiring: Wiring, layer: Layer) -> Part:
+    parameters = {"CHANNELS": layer["shape"][0], **_geometry(wiring, layer)}
+    return Part(_clocked(wiring, layer, "sum_pool", parameters))
 
 
-def _max_pool(of: Wiring, layer: Layer) -> Part:
-    rule = {"SUM_BITS": of.widest_bits, "GATE": int(layer["rule"] == "gate")}
-    return Part(
-        _clocked(of, layer, "max_pool", {**rule, "CHANNELS": layer["shape"][0], **_geometry(of, layer)})
-    )
+def _max_pool(wiring: Wiring, layer: Layer) -> Part:
+    parameters = {"SUM_BITS": wiring.widest_bits, "CHANNELS": layer["shape"][0], **_geometry(wiring, layer)}
+    return Part(_clocked(wiring, layer, "max_pool", parameters))
 
 
-def _multiplier(of: Wiring, layer: Layer, source: Layer, role: str, name: str, prefix: str) -> str:
+def _multiplier(wiring: Wiring, layer: Layer, source: Layer, role: str, name: str, prefix: str) -> str:
     """A `scale` between a layer and wires that begin with `prefix`."""
     entry = layer["parameters"][role]
     parameters = {
@@ -138,44 +136,46 @@ def _multiplier(of: Wiring, layer: Layer, source: Layer, role: str, name: str, p
         "X_BITS": bits(source),
         "BITS": bits(layer),
     }
-    return instance("scale", name, parameters, listens(of.prefix(source)) | sends(prefix))
+    return instance("scale", name, parameters, listens(wiring.prefix(source)) | sends(prefix))
 
 
-def _scale(of: Wiring, layer: Layer) -> Part:
-    (source,) = of.sources(layer)
-    name = of.instance(layer)
-    text = _multiplier(of, layer, source, "weight", name, of.prefix(layer))
+def _scale(wiring: Wiring, layer: Layer) -> Part:
+    (source,) = wiring.sources(layer)
+    name = wiring.instance(layer)
+    text = _multiplier(wiring, layer, source, "weight", name, wiring.prefix(layer))
     return Part(text, {"weight": f"{name}.weight"}, turns=False)
 
 
-def _adder(of: Wiring, layer: Layer, prefixes: list[str]) -> str:
+def _adder(wiring: Wiring, layer: Layer, prefixes: list[str]) -> str:
     """An `add` behind wires that begin with these prefixes, the first one in the lowest bits."""
     ports = {
         f"in_{wire}": "{" + ", ".join(f"{prefix}_{wire}" for prefix in reversed(prefixes)) + "}"
         for wire in WIRES
     }
-    parameters = {"NEURONS": size(layer), "INPUTS": len(prefixes), "X_BITS": bits(layer)}
-    return _clocked(of, layer, "add", parameters, ports)
+    widths = {"NEURONS": size(layer), "INPUTS": len(prefixes), "X_BITS": bits(layer)}
+    parameters = {"SLOTS": wiring.steps_held(layer), **widths}
+    return _clocked(wiring, layer, "add", parameters, ports | {"step": "step"})
 
 
-def _add(of: Wiring, layer: Layer) -> Part:
+def _add(wiring: Wiring, layer: Layer) -> Part:
     lines, memories, prefixes = [], {}, []
-    for place, source in enumerate(of.sources(layer)):
-        prefix, name, role = f"{of.prefix(layer)}_{place}", f"{of.instance(layer)}_{place}", f"weight.{place}"
-        lines += [declaration(prefix, layer), _multiplier(of, layer, source, role, name, prefix)]
+    for place, source in enumerate(wiring.sources(layer)):
+        prefix, role = f"{wiring.prefix(layer)}_{place}", f"weight.{place}"
+        name = f"{wiring.instance(layer)}_{place}"
+        lines += [declaration(prefix, layer), _multiplier(wiring, layer, source, role, name, prefix)]
         memories[role] = f"{name}.weight"
         prefixes.append(prefix)
-    return Part("\n".join([*lines, _adder(of, layer, prefixes)]), memories)
+    return Part("\n".join([*lines, _adder(wiring, layer, prefixes)]), memories)
 
 
-def _concat(of: Wiring, layer: Layer) -> Part:
+def _concat(wiring: Wiring, layer: Layer) -> Part:
     lines, prefixes, offset = [], [], 0
-    for place, source in enumerate(of.sources(layer)):
-        prefix = f"{of.prefix(layer)}_{place}"
-        lines += [declaration(prefix, layer), _wired(prefix, of.prefix(source), f" + {offset}")]
+    for place, source in enumerate(wiring.sources(layer)):
+        prefix = f"{wiring.prefix(layer)}_{place}"
+        lines += [declaration(prefix, layer), _wired(prefix, wiring.prefix(source), f" + {offset}")]
         prefixes.append(prefix)
         offset += size(source)
-    return Part("\n".join([*lines, _adder(of, layer, prefixes)]))
+    return Part("\n".join([*lines, _adder(wiring, layer, prefixes)]))
 
 
 def _wired(prefix: str, source: str, address: str = "") -> str:
@@ -186,45 +186,45 @@ def _wired(prefix: str, source: str, address: str = "") -> str:
     )
 
 
-def _reshape(of: Wiring, layer: Layer) -> Part:
-    (source,) = of.sources(layer)
-    return Part(_wired(of.prefix(layer), of.prefix(source)), turns=False)
+def _reshape(wiring: Wiring, layer: Layer) -> Part:
+    (source,) = wiring.sources(layer)
+    return Part(_wired(wiring.prefix(layer), wiring.prefix(source)), turns=False)
 
 
-def _permute(of: Wiring, layer: Layer) -> Part:
+def _permute(wiring: Wiring, layer: Layer) -> Part:
     """Each axis of the input is a digit of the address; each digit gets the weight of its new place."""
-    (source,) = of.sources(layer)
-    address = f"{of.prefix(source)}_address"
+    (source,) = wiring.sources(layer)
+    address = f"{wiring.prefix(source)}_address"
     digits = [
         f"{address} / {prod(source['shape'][axis + 1 :])} % {source['shape'][axis]} "
         f"* {prod(layer['shape'][place + 1 :])}"
         for place, axis in enumerate(layer["order"])
     ]
-    text = _wired(of.prefix(layer), of.prefix(source))
+    text = _wired(wiring.prefix(layer), wiring.prefix(source))
     return Part(text.replace(f"{address};", f"{' + '.join(digits)};"), turns=False)
 
 
-def _gather(of: Wiring, layer: Layer) -> Part:
-    (source,) = of.sources(layer)
+def _gather(wiring: Wiring, layer: Layer) -> Part:
+    (source,) = wiring.sources(layer)
     words = _word(layer["parameters"]["index"])
     parameters = {"INPUTS": size(source), "OUTPUTS": size(layer), "ORIGIN_BITS": words}
-    return Part(_clocked(of, layer, "gather", parameters), {"index": f"{of.instance(layer)}.origin"})
+    return Part(_clocked(wiring, layer, "gather", parameters), {"index": f"{wiring.instance(layer)}.origin"})
 
 
-def _integrate_fire(of: Wiring, layer: Layer) -> Part:
-    (source,) = of.sources(layer)
-    prefix, name = of.prefix(layer), of.instance(layer)
+def _integrate_fire(wiring: Wiring, layer: Layer) -> Part:
+    (source,) = wiring.sources(layer)
+    prefix, name = wiring.prefix(layer), wiring.instance(layer)
     parameters = {
         "NEURONS": size(layer),
         "X_BITS": bits(source),
         "BITS": layer["potential"]["bits"],
         "FRACTION_BITS": layer["fraction_bits"],
-        "RESET_TO_ZERO": int(of.contract["reset_mode"] == "zero"),
-        "COMPARE_STRICTLY": int(of.contract["comparator"] == ">"),
+        "RESET_TO_ZERO": int(wiring.contract["reset_mode"] == "zero"),
+        "COMPARE_STRICTLY": int(wiring.contract["comparator"] == ">"),
         **_words(layer),
     }
-    ports = _turns(of, layer) | {"start": "start", "integrate": "integrate", "fire": "fire"}
-    ports |= listens(of.prefix(source)) | sends(prefix) | {"potential": f"{prefix}_potential"}
+    ports = _turns(wiring, layer) | {"start": "start", "integrate": "integrate", "fire": "fire"}
+    ports |= listens(wiring.prefix(source)) | sends(prefix) | {"potential": f"{prefix}_potential"}
     roles = {"threshold": "threshold", "bias": "bias", "initial": "preset"}
     memories = {role: f"{name}.{memory}" for role, memory in roles.items()}
     return Part(_potential(layer, prefix) + instance("neuron", name, parameters, ports), memories)
@@ -234,8 +234,8 @@ def _potential(layer: Layer, prefix: str) -> str:
     return f"wire signed [{layer['potential']['bits'] - 1}:0] {prefix}_potential;\n"
 
 
-def _integrate(of: Wiring, layer: Layer) -> Part:
-    prefix, name = of.prefix(layer), of.instance(layer)
+def _integrate(wiring: Wiring, layer: Layer) -> Part:
+    prefix, name = wiring.prefix(layer), wiring.instance(layer)
     parameters = {
         "NEURONS": size(layer),
         "BITS": layer["potential"]["bits"],
@@ -243,7 +243,7 @@ def _integrate(of: Wiring, layer: Layer) -> Part:
         **_words(layer),
     }
     ports = {"first": "step == 0", "potential": f"{prefix}_potential"}
-    text = _potential(layer, prefix) + _clocked(of, layer, "readout", parameters, ports)
+    text = _potential(layer, prefix) + _clocked(wiring, layer, "readout", parameters, ports)
     roles = {"bias": "bias", "initial": "preset"}
     memories = {role: f"{name}.{memory}" for role, memory in roles.items() if role in layer["parameters"]}
     return Part(text, memories)
@@ -267,6 +267,6 @@ RULES: dict[str, Callable[[Wiring, Layer], Part]] = {
 }
 
 
-def part(of: Wiring, layer: Layer) -> Part:
+def part(wiring: Wiring, layer: Layer) -> Part:
     """A layer in the bench."""
-    return RULES[layer["kind"]](of, layer)
+    return RULES[layer["kind"]](wiring, layer)

@@ -10,7 +10,6 @@
 /* verilator lint_off BLKSEQ */  // V is read, changed and read again within one clock
 
 module readout #(
-    parameter SLOTS = 1,  // steps that are held: 1, or all of them in the layerwise schedule
     parameter NEURONS = 1,
     parameter X_BITS = 2,
     parameter BITS = 16,  // of V
@@ -22,7 +21,6 @@ module readout #(
 ) (
     input        clock,
     input        start,  // of a sample
-    input [31:0] slot,
 
     input                     in_valid,
     input [31:0]              in_address,
@@ -39,7 +37,7 @@ module readout #(
 );
     reg signed [BIAS_BITS-1:0]    bias   [0:BIASES-1];
     reg signed [INITIAL_BITS-1:0] preset [0:INITIALS-1];
-    reg signed [X_BITS-1:0]       x      [0:SLOTS*NEURONS-1];
+    reg signed [X_BITS-1:0]       x      [0:NEURONS-1];
     reg signed [BITS-1:0]         v      [0:NEURONS-1];
 
     reg signed [Y_BITS-1:0] y;
@@ -52,18 +50,18 @@ module readout #(
 
     always @(posedge clock) begin
         if (start) begin
-            for (i = 0; i < SLOTS * NEURONS; i = i + 1) x[i] = 0;
+            for (i = 0; i < NEURONS; i = i + 1) x[i] = 0;
             for (i = 0; i < NEURONS; i = i + 1) v[i] = 0;
         end
 
-        if (in_valid) x[slot * NEURONS + in_address] = x[slot * NEURONS + in_address] + in_value;
+        if (in_valid) x[in_address] = x[in_address] + in_value;
 
         out_valid <= 0;
         if (turn) begin
-            y = x[slot * NEURONS + index] + bias[index / (NEURONS / BIASES)];
+            y = x[index] + bias[index / (NEURONS / BIASES)];
             if (first) y = y + preset[index / (NEURONS / INITIALS)];
             v[index] = v[index] + y;
-            x[slot * NEURONS + index] = 0;
+            x[index] = 0;
 
             out_valid <= y !== 0;
             out_address <= index;

@@ -8,7 +8,6 @@
 /* verilator lint_off BLKSEQ */  // one clock adds to several sums, one after the other
 
 module sum_pool #(
-    parameter SLOTS = 1,  // steps that are held: 1, or all of them in the layerwise schedule
     parameter X_BITS = 2,
     parameter BITS = 16,
     parameter CHANNELS = 1,
@@ -20,7 +19,6 @@ module sum_pool #(
 ) (
     input        clock,
     input        start,  // of a sample
-    input [31:0] slot,
 
     input                     in_valid,
     input [31:0]              in_address,
@@ -35,7 +33,7 @@ module sum_pool #(
 );
     localparam OUTPUTS = CHANNELS * OUT_D * OUT_H * OUT_W;
 
-    reg signed [BITS-1:0] sum [0:SLOTS*OUTPUTS-1];
+    reg signed [BITS-1:0] sum [0:OUTPUTS-1];
 
     integer i, channel, kd, kh, kw, d, h, w, to;
 
@@ -49,7 +47,7 @@ module sum_pool #(
     endfunction
 
     always @(posedge clock) begin
-        if (start) for (i = 0; i < SLOTS * OUTPUTS; i = i + 1) sum[i] = 0;
+        if (start) for (i = 0; i < OUTPUTS; i = i + 1) sum[i] = 0;
 
         if (in_valid) begin
             channel = in_address / (IN_D * IN_H * IN_W);
@@ -60,7 +58,7 @@ module sum_pool #(
                     for (kw = 0; kw < KERNEL_W; kw = kw + 1) begin
                         w = window(in_address % IN_W, kw, STRIDE_W, PADDING_W, OUT_W);
                         if (d >= 0 && h >= 0 && w >= 0) begin
-                            to = slot * OUTPUTS + ((channel * OUT_D + d) * OUT_H + h) * OUT_W + w;
+                            to = ((channel * OUT_D + d) * OUT_H + h) * OUT_W + w;
                             sum[to] = sum[to] + in_value;
                         end
                     end
@@ -70,10 +68,10 @@ module sum_pool #(
 
         out_valid <= 0;
         if (turn) begin
-            out_valid <= sum[slot * OUTPUTS + index] !== 0;
+            out_valid <= sum[index] !== 0;
             out_address <= index;
-            out_value <= sum[slot * OUTPUTS + index];
-            sum[slot * OUTPUTS + index] = 0;
+            out_value <= sum[index];
+            sum[index] = 0;
         end
     end
 endmodule

@@ -22,9 +22,28 @@ class Wiring:
     def __init__(self, pack: Pack) -> None:
         self.widest_bits = pack.network.widest_bits
         self.contract = pack.network.contract
-        self.layerwise = bool(self.contract["schedule"] == "layerwise")
+        self.steps = pack.network.steps
+        self.delay = int(self.contract["delay"])
         self.layers = {layer["name"]: layer for layer in pack.network.layers}
         self.places = {name: place for place, name in enumerate(self.layers)}
+        self.before: dict[str, int] = {}  # populations on the longest way to a layer, itself not counted
+        for name in self.layers:
+            passed = (self._passed(source) for source in self.layers[name]["inputs"])
+            self.before[name] = max(passed, default=0)
+
+    def _passed(self, name: str) -> int:
+        """The populations on the longest way to what a layer sends, itself counted."""
+        return self.before[name] + int(fires(self.layers[name]))
+
+    @property
+    def depth(self) -> int:
+        """The populations on the longest way through the network."""
+        return max(map(self._passed, self.layers))
+
+    def steps_held(self, layer: Layer) -> int:
+        """How many steps a layer keeps of the input that is furthest ahead, the current one included."""
+        passed = [self._passed(name) for name in layer["inputs"]]
+        return min(self.steps, 1 + (max(passed) - min(passed)) * self.delay)
 
     def prefix(self, layer: Layer) -> str:
         """`l3`, with which the layer's wires begin."""
@@ -37,6 +56,11 @@ class Wiring:
     def sources(self, layer: Layer) -> list[Layer]:
         """The layers that a layer reads."""
         return [self.layers[name] for name in layer["inputs"]]
+
+
+def fires(layer: Layer) -> bool:
+    """Is it a population of neurons that spike?"""
+    return bool(layer["kind"] == "integrate_fire")
 
 
 def size(layer: Layer) -> int:

@@ -88,7 +88,7 @@ _PATTERNS: dict[str, tuple[str, Callable[[tuple[int, ...], Input], Tensor]]] = {
     "checkerboard": ("lowest and highest in turn", _checkerboard),
     "pixel": ("one value, in the middle of the first channel, the highest; the others 0", _pixel),
     "noise": (
-        "every value drawn evenly from all that there are: it wakes neurons that images leave asleep",
+        "every value drawn evenly from all that there are: neurons that no image reaches may fire",
         _noise,
     ),
 }

@@ -1,0 +1,50 @@
+"""Damage: measured on calibration samples, and put into words where it is large."""
+
+import pytest
+
+from ann2snn_cli.errors import spelled
+from ann2snn_cli.stages.analyse.damage import Damage
+from ann2snn_cli.workflows import prepare
+from ann2snn_cli.workflows.convert import converted
+from ann2snn_cli.workflows.damage import facts, warning
+
+
+def test_more_bits_and_steps_do_less_damage(small_network, small_data, training_free):
+    """The numbers follow what is known of the conversion, and the layer is named only where it is large."""
+    found = []
+    for bits, steps in ((8, 128), (3, 8), (1, 1)):
+        settings = training_free(quantize={"weight_bitwidth": bits}, timing={"timesteps": steps})
+        found.append(converted(prepare.from_objects(small_network, small_data, settings))[1])
+    assert found[0].snn < found[1].snn < found[2].snn
+    assert found[0].quantized < found[1].quantized < found[2].quantized
+    assert [bool(each.layer) for each in found] == [each.is_large for each in found]
+    assert not found[0].is_large
+    assert found[2].is_large
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Damage(0.1, 0.2), ""),
+        (
+            Damage(0.9, 0.4, "conv1", 0.5),
+            "the outputs are off by 90 % of what varies between samples, first at conv1 (50 %): "
+            "try more weight_bitwidth, channel_wise=True or another mode",
+        ),
+        (
+            Damage(0.1, 0.4, "conv1", 0.3, in_time=True),
+            "the outputs are off by 40 % of what varies between samples, first at conv1 (30 %): "
+            "try a larger delay or more timesteps",
+        ),
+        (
+            Damage(None, 0.4),
+            "the outputs are off by 40 % of what varies between samples: "
+            "try more weight_bitwidth, channel_wise=True or another mode",
+        ),
+    ],
+)
+def test_the_warning_names_the_layer_and_what_helps_there(found, said):
+    """Finer numbers where quantization is the cause, more time where timing is; nothing below the limit."""
+    assert spelled(warning(found)) == said
+    assert facts(found)["warning"] == warning(found)
+    assert facts(found)["is_large"] == bool(said)
