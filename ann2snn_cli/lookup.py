@@ -48,7 +48,7 @@ class Reference:
 
     @property
     def shown(self) -> str:
-        """As the user would write it."""
+        """The reference as the user would write it."""
         return f"{self.source}:{self.attribute}"
 
     @property

@@ -1,4 +1,4 @@
-"""A sample of scripts/prove_layerwise: layerwise, neurons fire as often as the quantized network says."""
+"""A sample of scripts/prove_layerwise: at D = T neurons fire as often as the quantized network says."""
 
 from dataclasses import replace
 from importlib.machinery import SourceFileLoader
@@ -26,11 +26,11 @@ def script():
 
 @pytest.fixture(scope="module")
 def digits():
-    """Forty-eight training and sixteen test images of the digits."""
+    """Twenty-four training and eight test images of the digits."""
     whole = data.load("digits")
     parts = [
         replace(split, x=split.x[:n], labels=split.labels[:n])
-        for split, n in ((whole.train, 48), (whole.test, 16))
+        for split, n in ((whole.train, 24), (whole.test, 8))
     ]
     return replace(whole, train=parts[0], test=parts[1])
 
@@ -57,13 +57,26 @@ def converted(script, digits, name, bits, steps, channel_wise, epochs):
     ],
 )
 def test_no_spike_count_differs(script, digits, name, bits, steps, channel_wise, epochs):
-    """Stepped layerwise, every neuron of every population fires N = clip(⌊V/θ⌋, 0, T) times."""
+    """Stepped with D = T, every neuron of every population fires N = clip(⌊V/θ⌋, 0, T) times."""
     graph = converted(script, digits, name, bits, steps, channel_wise, epochs)
 
-    differing, samples, _ = script.compare(graph, digits)
+    differing, samples, scores = script.compare(graph, digits, [steps])
 
-    assert samples == 16
+    assert samples == 8
     assert differing == 0
+    assert scores["quantized"] == scores[f"D={steps}"]
+
+
+def test_no_spike_count_differs_with_one_step_less_of_delay(script, digits):
+    """The first comparison of D = T − 1 follows the last of the input; of D = T − 2 it does not."""
+    graph = converted(script, digits, "mnist_cnn", 8, 4, False, 0)
+
+    assert script.delays_of(4) == [0, 1, 2, 3, 4]
+    differing, _, scores = script.compare(graph, digits, script.delays_of(4))
+
+    assert differing == 0
+    assert list(scores) == ["quantized", "D=0", "D=1", "D=2", "D=3", "D=4"]
+    assert scores["quantized"] == scores["D=3"] == scores["D=4"]
 
 
 def test_a_threshold_that_is_off_by_one_is_counted(script, digits, monkeypatch):
@@ -75,7 +88,7 @@ def test_a_threshold_that_is_off_by_one_is_counted(script, digits, monkeypatch):
     simulate = script.simulate
     monkeypatch.setattr(script, "simulate", lambda given, x, **options: simulate(wrong, x, **options))
 
-    differing, _, _ = script.compare(graph, digits)
+    differing, _, _ = script.compare(graph, digits, [4])
 
     assert isinstance(graph, Graph)
     assert differing > 0

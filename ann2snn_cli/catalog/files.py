@@ -107,7 +107,7 @@ def copy(name: str, target_dir: Path | str = ".", overwrite: bool = False) -> Pa
 
 
 def _any_kind(name: str) -> Entry:
-    """By NAME, NAME.ext or FOLDER/NAME; a plain name that two kinds have means the first kind."""
+    """Find a file by NAME, NAME.ext or FOLDER/NAME; a plain name that two kinds have means the first kind."""
     spellings: dict[str, Entry] = {}
     for kind in KINDS:
         for stem, entry in known(kind).items():
@@ -141,7 +141,7 @@ def _origin_of(path: Path, kind: Kind) -> str:
 
 
 def known(kind: Kind) -> dict[str, Entry]:
-    """By name; a file in the working directory hides the bundled one of the same name."""
+    """List what there is by name; a file in the working directory hides the bundled one of the same name."""
     found: dict[str, Entry] = {}
     for origin, folder in (("bundled", bundled(kind.folder)), ("here", Path(kind.folder))):
         if origin == "here" and folder.is_dir() and folder.resolve() == bundled(kind.folder).resolve():

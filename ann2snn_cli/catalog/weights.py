@@ -31,7 +31,7 @@ class Weights:
     provenance: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint tells of itself
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain Python: what the checkpoint tells, its file and its hash."""
+        """Give plain Python: what the checkpoint tells, its file and its hash."""
         return {**self.provenance, "file": self.file, "sha256": self.sha256}
 
 

@@ -41,7 +41,7 @@ def _devices(machine: dict[str, Any]) -> str:
 
 
 def _version(package: str) -> str:
-    """As installed, without the seconds an import would take."""
+    """Tell the version installed, without the seconds an import would take."""
     try:
         return version(package)
     except PackageNotFoundError:

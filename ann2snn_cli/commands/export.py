@@ -10,17 +10,19 @@ import click
 from ann2snn_cli.commands.options import delay_options, json_option, overwrite_option, settings_options
 from ann2snn_cli.commands.render import Progress, files_table, percent, show, table
 from ann2snn_cli.config import Schedule, Settings
-from ann2snn_cli.workflows.export import FORMATS
+from ann2snn_cli.workflows.export import EXPORTERS
 
 if TYPE_CHECKING:
     from ann2snn_cli.stages.export.nir import Loss
     from ann2snn_cli.workflows.export import Agreement, ExportReport
 
 
-@click.command(epilog="\b\nFormats:\n" + "\n".join(f"  {name:8} {what}" for name, what in FORMATS.items()))
+@click.command(
+    epilog="\b\nFormats:\n" + "\n".join(f"  {each.name:8} {each.what}" for each in EXPORTERS.values())
+)
 @click.argument("snn", metavar="SNN.pth", type=click.Path(path_type=Path))
 @click.option("--format", "formats", multiple=True, default=("pack",), metavar="NAME",
-              help=f"{', '.join(FORMATS)}; repeatable.  [default: pack]")  # fmt: skip
+              help=f"{', '.join(EXPORTERS)}; repeatable.  [default: pack]")  # fmt: skip
 @delay_options
 @click.option(
     "--samples", type=click.IntRange(0), default=10, show_default=True, help="Test samples in a pack."
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     "--flavor", default="plain", metavar="NAME", help="Of NIR, for a reader that needs another form."
 )
 @click.option(
-    "--verify", is_flag=True, help="Replay the NIR file in an installed reader, and report agreement."
+    "--replay", is_flag=True, help="Replay the NIR file in an installed reader, and report agreement."
 )
 @click.option("--save_dir", type=click.Path(path_type=Path), default=Path(), help="Default: here.")
 @settings_options("data")
@@ -50,7 +52,7 @@ def command(
     steps: int | None,
     potentials: bool,
     flavor: str,
-    verify: bool,
+    replay: bool,
     save_dir: Path,
     settings: Settings,
     overwrite: bool,
@@ -65,7 +67,7 @@ def command(
     from ann2snn_cli.workflows.export import ExportRequest, export
 
     request = ExportRequest(
-        snn, formats, schedule, delay, samples, corners, layers, steps, potentials, flavor, verify, save_dir,
+        snn, formats, schedule, delay, samples, corners, layers, steps, potentials, flavor, replay, save_dir,
         settings, overwrite,
     )  # fmt: skip
     with Progress() as progress:

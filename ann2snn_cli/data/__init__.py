@@ -1,11 +1,11 @@
-"""Datasets by name: packaged, public, or one's own. Torch is imported when one is loaded, not to list them.
+"""Datasets by name: packaged, public, a user's own. Torch is imported when one is loaded, not to list them.
 
 samples.py    `Data`: two splits, and their batches for training, testing and calibration
 packaged.py   digits and debug0..2: no download, no folder
 public.py     MNIST, Fashion-MNIST, CIFAR through torchvision
 located.py    where public data lie: unpacked, packed, cached, or still to be downloaded
 folder.py     images in class folders
-arrays.py     .npz files, and what a loader of one's own returns
+arrays.py     .npz files, and what a user's loader returns
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ann2snn_cli.types import InputShapes
 
 DATASETS = {
-    "digits": "1,797 real handwritten digits, brought to 1x28x28; packaged with scikit-learn",
+    "digits": "1,797 real handwritten digits, scaled to 1x28x28; packaged with scikit-learn",
     "mnist": "70,000 handwritten digits, 1x28x28",
     "fashion_mnist": "70,000 garments, 1x28x28",
     "cifar10": "60,000 photographs in 10 classes, 3x32x32, normalised",
@@ -102,7 +102,7 @@ def _from_code(name: str, source: str, function: str) -> Data:
 
 
 def __getattr__(attribute: str) -> Any:
-    """`Data` is for a loader of one's own; it is found on demand because it needs torch."""
+    """`Data` is for a user's loader; it is found on demand because it needs torch."""
     if attribute == "Data":
         from ann2snn_cli.data.samples import Data
 

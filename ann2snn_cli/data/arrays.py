@@ -1,4 +1,4 @@
-"""Data of one's own: .npz files, and what a function of one's own returns."""
+"""A user's own data: .npz files, and what a loader returns."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LAYOUT = "lay the images out as PATH/CLASS/image.png, or PATH/train/CLASS/... an
 
 @dataclass(frozen=True)
 class Form:
-    """What every image is brought to."""
+    """The mode and size that every image is converted to."""
 
     mode: str  # "L" or "RGB"
     width: int
@@ -114,12 +114,12 @@ def _pixels(path: Path, form: Form) -> Tensor:
     """uint8 [channels, height, width]."""
     try:
         with _opened(path) as image:
-            brought = image.convert(form.mode).resize((form.width, form.height), Image.Resampling.BILINEAR)
+            converted = image.convert(form.mode).resize((form.width, form.height), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError) as error:  # PIL's errors for files that are cut short
         raise BadData(
             f"cannot read the image: {error}", where=str(path), remedy="replace or remove it"
         ) from None
-    values = torch.from_numpy(np.array(brought, dtype=np.uint8))
+    values = torch.from_numpy(np.array(converted, dtype=np.uint8))
     return values[None] if form.mode == "L" else values.permute(2, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The grid of the weights: SPEC 2. Integers of b bits, and the step α that each of them is worth."""
+"""The grid of the weights: SPEC 2. Integers of b bits, and the step α, the real value of 1."""
 
 from __future__ import annotations
 

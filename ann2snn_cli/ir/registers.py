@@ -14,7 +14,7 @@ from ann2snn_cli.ir.span import Span
 
 @dataclass(frozen=True)
 class Register:
-    """Of one population or read-out: what it must hold, in the fewest bits of a two's complement number.
+    """What one population or read-out must hold, in the fewest bits of a two's complement number.
 
     None where there is nothing to hold, or real numbers, which no width holds.
     """

@@ -268,7 +268,7 @@ def coverage(pack: Pack) -> list[Coverage]:
 
 @dataclass(frozen=True)
 class _Exercise:
-    """Of every neuron: does it ever fire, does it always, does it come near its threshold."""
+    """Ask of every neuron: does it ever fire, does it always, does it come near its threshold."""
 
     fires: Array
     always: Array

@@ -29,5 +29,5 @@ def _stored(node: Node) -> Node:
 
 
 def _whole(values: Tensor) -> Tensor:
-    """As int64 where all are integers (they are not at 32 bits, nor in sums of real numbers)."""
+    """Store as int64 where all are integers (they are not at 32 bits, nor in sums of real numbers)."""
     return values.to(torch.int64) if torch.equal(values, values.round()) else values

@@ -38,7 +38,7 @@ def unavailable() -> str:
 
 
 def version() -> str:
-    """Of the compiler: the first line that it says about itself."""
+    """Name the compiler: the first line that it says about itself."""
     done = subprocess.run([*_compiler(), "--version"], capture_output=True, text=True, check=False)
     return next(iter(done.stdout.splitlines()), "a compiler that does not tell its version")
 

@@ -460,7 +460,7 @@ _LINEAR: dict[str, Callable[[Network, Layer, list[Array]], Array]] = {
 
 
 def _max_pool(layer: Layer, train: Array) -> Array:
-    """By how much the largest of the sums so far grew: max_i N_i(t) − max_i N_i(t−1)."""
+    """Give the growth of the largest sum so far: max_i N_i(t) − max_i N_i(t−1)."""
     rank = len(layer["kernel"])
     spatial = train.shape[-rank:]
     sums = train.cumsum(0).reshape(-1, train.shape[-rank - 1], *spatial)
@@ -615,7 +615,7 @@ def unavailable() -> str:
 
 
 def version() -> str:
-    """Of what runs it."""
+    """Name what runs it, with its version."""
     return f"numpy {np.__version__}"
 
 
@@ -662,7 +662,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         every = [sample["name"] for sample in pack.manifest["samples"]]
         names = options.sample or every
         if strange := [name for name in names if name not in every]:
-            parser.error(f"there is no sample {strange[0]!r}; there are: {', '.join(every)}")
+            parser.error(f"there is no sample {strange[0]!r}, only: {', '.join(every)}")
         outcome = verify(pack, names)
     except Damaged as error:
         print(f"the pack cannot be replayed: {error}")

@@ -5,7 +5,7 @@
 
 A MISMATCH line names one value that differs (`got=x`: a simulator's no number; `step=0 field=result`: an
 output's sum). The first of the order sample, layer, step is among those that are printed; others may be left
-out. There is exactly one RESULT line, at the end. Any other line is talk.
+out. There is exactly one RESULT line, at the end. All other lines are ignored.
 """
 
 from __future__ import annotations

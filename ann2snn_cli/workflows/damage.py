@@ -33,7 +33,7 @@ def measured(prepared: Prepared, conversion: Conversion) -> Damage:
 
 
 def facts(found: Damage) -> dict[str, Any]:
-    """As plain Python, with the warning that there is."""
+    """Give plain Python, with the warning where there is one."""
     return {**asdict(found), "is_large": found.is_large, "warning": warning(found)}
 
 

@@ -5,13 +5,13 @@ Nothing here imports torch until an SNN is exported: the help of the command nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ann2snn_cli.config import Schedule, Settings, delay_name
-from ann2snn_cli.errors import Ann2SnnError, UsageError
+from ann2snn_cli.errors import Ann2SnnError, Setting, UsageError
 from ann2snn_cli.lookup import chosen
 from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report
 
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     from ann2snn_cli.stages.export.nir import Loss
     from ann2snn_cli.workflows.saved import Saved
 
-FORMATS = {
-    "pack": "a vector pack: parameters, stimuli, expected spikes and potentials",
-    "c": "a vector pack with a C99 program that replays it",
-    "verilog": "a vector pack with Verilog modules and a bench that replay it",
-    "onnx": "ONNX: one integer graph over time, and a float graph of one step where that is exact",
-    "nir": "NIR, and a table of what NIR cannot say",
-}
-PACKED = ("pack", "c", "verilog")
 NIR_SAMPLES = 8  # replayed in a reader
 
 
@@ -84,12 +76,12 @@ class ExportReport(Report):
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
-        """Of all formats."""
+        """Those of all formats."""
         return tuple(file for part in self.parts for file in part.files)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Of all formats."""
+        """Those of all formats."""
         return tuple(note for part in self.parts for note in part.notes)
 
     @property
@@ -118,37 +110,65 @@ class ExportReport(Report):
         return document
 
 
+Write = Callable[[ExportRequest, "Saved", Progress], Exported]
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One format. Names that share a `write` are one result: a pack with programs is one folder."""
+
+    name: str
+    what: str  # in one line, for the help text
+    write: Write
+    options: tuple[str, ...] = ()  # the fields of a request that mean something to it
+
+
+EXPORTERS: dict[str, Exporter] = {}
+
+
+def register(*exporters: Exporter) -> None:
+    """Make formats known by their names. A name that is taken is refused."""
+    for exporter in exporters:
+        if EXPORTERS.get(exporter.name, exporter) != exporter:
+            raise UsageError(f"there is a format called {exporter.name!r} already", remedy="choose another")
+        EXPORTERS[exporter.name] = exporter
+
+
 def export(request: ExportRequest, progress: Progress = SILENT) -> ExportReport:
     """Write the SNN in every format that is asked for."""
     from ann2snn_cli.stages.export import files
     from ann2snn_cli.workflows import saved
 
     formats = _formats(request.formats)
+    _refuse_idle_options(request, formats)
     files.refuse_unwritable(request.save_dir, "save_dir")
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
     request = replace(request, formats=tuple(formats))
-    parts = tuple(make(request, snn, progress) for make in _makers(formats))
+    writes = dict.fromkeys(EXPORTERS[name].write for name in formats)
+    parts = tuple(write(request, snn, progress) for write in writes)
     contract = snn.graph.timing
     return ExportReport(request.snn, contract.delay, contract.timesteps, parts)
 
 
 def _formats(names: tuple[str, ...]) -> list[str]:
-    found = chosen("format", names, FORMATS)
+    found = chosen("format", names, EXPORTERS)
     if not found:
-        raise UsageError("no format is named", remedy=f"name one: {', '.join(FORMATS)}")
+        raise UsageError("no format is named", remedy=f"name one: {', '.join(EXPORTERS)}")
     return found
 
 
-Maker = Callable[[ExportRequest, "Saved", Progress], Exported]
-
-
-def _makers(formats: list[str]) -> Iterator[Maker]:
-    if set(formats) & set(PACKED):
-        yield _pack
-    if "onnx" in formats:
-        yield _onnx
-    if "nir" in formats:
-        yield _nir
+def _refuse_idle_options(request: ExportRequest, formats: list[str]) -> None:
+    """An option that no chosen format knows would do nothing: it is refused."""
+    known = {option: name for name, each in EXPORTERS.items() for option in each.options}
+    used = {option for name in formats for option in EXPORTERS[name].options}
+    default = ExportRequest(request.snn)
+    for option, name in known.items():
+        if option not in used and getattr(request, option) != getattr(default, option):
+            given = Setting(option, getattr(request, option))
+            raise UsageError(
+                f"{given} does nothing for the format {', '.join(formats)}",
+                remedy=f"leave it out, or ask for the format {name} too",
+            )
 
 
 def _path(request: ExportRequest, ending: str) -> Path:
@@ -234,3 +254,19 @@ def _replayed(request: ExportRequest, snn: Saved, path: Path) -> tuple[list[Agre
             continue
         found += [Agreement(name, row.layer, row.spikes, row.replayed, row.share) for row in rows]
     return found, notes
+
+
+_OF_PACKS = ("samples", "corners", "layers", "steps", "potentials")
+
+register(
+    Exporter("pack", "a vector pack: parameters, stimuli, expected spikes and potentials", _pack, _OF_PACKS),
+    Exporter("c", "a vector pack with a C99 program that replays it", _pack, _OF_PACKS),
+    Exporter("verilog", "a vector pack with Verilog modules and a bench that replay it", _pack, _OF_PACKS),
+    Exporter(
+        "onnx",
+        "ONNX: one integer graph over time, and a float graph of one step where that is exact",
+        _onnx,
+        ("potentials",),
+    ),
+    Exporter("nir", "NIR, and a table of what NIR cannot say", _nir, ("flavor", "replay")),
+)

@@ -25,7 +25,7 @@ class HardwareReport:
         return not self.violations
 
     def facts(self) -> dict[str, Any]:
-        """As plain Python, for JSON."""
+        """Give plain Python, for JSON."""
         return {
             "name": self.name,
             "ok": self.ok,

@@ -22,7 +22,7 @@ class Latency:
         return self.timesteps + self.depth * delay
 
     def facts(self, delays: tuple[int, ...]) -> dict[str, dict[str, int]]:
-        """By the delay's name: latency, and steps a sample with potentials buffered twice or once."""
+        """Give, by the delay's name, latency, and steps a sample with potentials buffered twice or once."""
         return {delay_name(delay, self.timesteps): self._facts(delay) for delay in delays}
 
     def _facts(self, delay: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.stages.check import RULES
+from ann2snn_cli.stages.check import rule_names
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
 from ann2snn_cli.stages.trace import OnnxNetwork
 from ann2snn_cli.types import InputShapes, Loss
@@ -124,8 +124,8 @@ def _completed(
 def refuse_unknown_names(settings: Settings) -> None:
     """Refuse rules of hardware, and engines, that do not exist."""
     for rule in settings.check.allow:
-        if rule not in RULES:
-            raise _with_place(lookup.unknown("hardware rule", rule, RULES), "allow")
+        if rule not in rule_names():
+            raise _with_place(lookup.unknown("hardware rule", rule, rule_names()), "allow")
     if settings.run.engine not in (AUTO, *ENGINES):
         raise _with_place(lookup.unknown("engine", settings.run.engine, [AUTO, *ENGINES]), "engine")
 

@@ -66,7 +66,7 @@ class Run:
         return done is not None and done.mismatches == 0 and done.checked == self.expected
 
     def facts(self) -> dict[str, Any]:
-        """As plain Python; a difference is given with the neuron's coordinates and in words."""
+        """Give plain Python; a difference is given with the neuron's coordinates and in words."""
         outcome = self.outcome
         first = outcome.first if outcome else None
         return {

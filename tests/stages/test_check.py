@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ann2snn_cli.commands.flags import in_flags
 from ann2snn_cli.config import load_hardware
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -92,7 +93,7 @@ def test_a_published_limit_holds_at_the_limit_and_breaks_one_beyond(kernel, bits
     )
     assert not beyond.derived
     assert beyond.headroom == pytest.approx(-1 / limit)
-    assert f"at most {limit} input channels" in beyond.remedy
+    assert f"at most {limit} input channels" in in_flags(beyond.remedy)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 4, 7])
@@ -152,7 +153,7 @@ def test_a_linear_layer_counts_its_features(bits):
     assert of_rule(check(linear_graph(limit), V1, bits), "in_channels").ok
     beyond = of_rule(check(linear_graph(limit + 1), V1, bits), "in_channels")
     assert (beyond.ok, beyond.derived) == (False, True)
-    assert f"at most {limit} input features" in beyond.remedy
+    assert f"at most {limit} input features" in in_flags(beyond.remedy)
 
 
 # Remedies ------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def test_a_linear_layer_counts_its_features(bits):
 )
 def test_every_remedy_that_is_offered_fits(kernel, channels):
     """Bits, groups and channels, each applied alone; and the bits are the most that fit."""
-    remedy = of_rule(check(conv_graph(channels, kernel), V1, 4), "in_channels").remedy
+    remedy = in_flags(of_rule(check(conv_graph(channels, kernel), V1, 4), "in_channels").remedy)
     offers = remedy.split("; or ")
     kinds = []
     for offer in offers:
@@ -189,7 +190,7 @@ def test_every_remedy_that_is_offered_fits(kernel, channels):
 
 def test_a_grouped_convolution_is_offered_groups_that_divide_it():
     """More groups than it has, dividing both input and output."""
-    remedy = of_rule(check(conv_graph(120, groups=2, out_channels=12), V1, 4), "in_channels").remedy
+    remedy = in_flags(of_rule(check(conv_graph(120, groups=2, out_channels=12), V1, 4), "in_channels").remedy)
     assert "groups=6 (20 channels each)" in remedy
     assert "at most 56 input channels" in remedy  # 28 in each of its 2 groups
     assert broken(conv_graph(120, groups=6, out_channels=12)) == []
@@ -198,15 +199,17 @@ def test_a_grouped_convolution_is_offered_groups_that_divide_it():
 
 def test_a_prime_number_of_channels_is_offered_no_groups_but_its_own():
     """31 = 31 groups of one: depthwise is the only division."""
-    assert "groups=31 (1 channels each)" in of_rule(check(conv_graph(31), V1, 4), "in_channels").remedy
-    remedy = of_rule(check(conv_graph(31, out_channels=7), V1, 4), "in_channels").remedy
+    assert "groups=31 (1 channels each)" in in_flags(
+        of_rule(check(conv_graph(31), V1, 4), "in_channels").remedy
+    )
+    remedy = in_flags(of_rule(check(conv_graph(31, out_channels=7), V1, 4), "in_channels").remedy)
     assert "groups" not in remedy
 
 
 def test_where_nothing_fits_the_kernel_is_to_blame():
     """A 40x40 kernel needs more lines for one channel than a core has."""
     verdict = of_rule(check(conv_graph(1, 40), V1, 4), "in_channels")
-    assert (verdict.limit, verdict.ok, verdict.remedy) == (0, False, "use a smaller kernel")
+    assert (verdict.limit, verdict.ok, in_flags(verdict.remedy)) == (0, False, "use a smaller kernel")
 
 
 # What the chip computes ----------------------------------------------------------------------------
@@ -217,7 +220,7 @@ def test_weights_have_four_bits_at_most(bits, ok):
     """Every layer with weights is told; the last linear layer is off the chip and is not."""
     verdict = of_rule(check(conv_graph(1), V1, bits), "weight_bitwidth")
     assert (verdict.layer, verdict.actual, verdict.limit, verdict.ok) == ("features.conv", bits, 4, ok)
-    assert "--weight_bitwidth 4" in verdict.remedy
+    assert "--weight_bitwidth 4" in in_flags(verdict.remedy)
 
 
 def test_max_pooling_is_not_on_the_chip():
@@ -226,7 +229,7 @@ def test_max_pooling_is_not_on_the_chip():
         graph = folded(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *behind)
         verdict = of_rule(check(graph, V1, 4), "op")
         assert (verdict.layer, verdict.actual, verdict.ok) == ("2", "max_pool", False)
-        assert "average pooling" in verdict.remedy
+        assert "average pooling" in in_flags(verdict.remedy)
 
 
 def test_an_operator_that_is_no_spiking_op_is_named():
@@ -240,7 +243,7 @@ def test_a_batch_norm_that_cannot_be_folded_is_a_violation():
     """After a ReLU it stays a depthwise scale, which v1 has no op for."""
     graph = folded(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.ReLU())
     assert ("op", "2") in broken(graph)
-    assert "right behind a convolution" in of_rule(check(graph, V1, 4), "op").remedy
+    assert "right behind a convolution" in in_flags(of_rule(check(graph, V1, 4), "op").remedy)
 
 
 def test_a_convolution_without_relu_is_a_violation():
@@ -248,7 +251,7 @@ def test_a_convolution_without_relu_is_a_violation():
     graph = folded(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU())
     verdict = of_rule(check(graph, V1, 4), "conv_needs_relu")
     assert (verdict.layer, verdict.actual, verdict.limit) == ("0", "its currents reach 1", "a ReLU")
-    assert "behind 0" in verdict.remedy
+    assert "behind 0" in in_flags(verdict.remedy)
     assert broken(folded(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())) == []
 
 
@@ -323,7 +326,7 @@ def test_average_pooling_by_sums_is_a_violation_where_only_spikes_leave_a_core()
     modules = (nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 4, 3), nn.ReLU())
     verdict = of_rule(check(folded(*modules, spiking=False), V1, 4), "pooling")
     assert (verdict.layer, verdict.actual) == ("2", "its sums reach 3")
-    assert "--pooling spiking" in verdict.remedy
+    assert "--pooling spiking" in in_flags(verdict.remedy)
     assert broken(folded(*modules)) == []
     assert broken(folded(*modules, spiking=False), hardware=replace(V1, pooling="sum")) == []
 
@@ -341,7 +344,7 @@ def test_a_pooling_window_has_as_many_synapses_as_pixels():
         )
         pool = next(v for v in check(graph, V1, 4) if v.layer == "2" and v.rule == "in_channels")
         assert pool.ok == ok
-        assert ok or "two stages" in pool.remedy
+        assert ok or "two stages" in in_flags(pool.remedy)
 
 
 # All at once ---------------------------------------------------------------------------------------
@@ -363,7 +366,7 @@ def test_all_violations_come_at_once_in_the_order_of_the_layers():
         ("op", "4"),
         ("weight_bitwidth", "5"),
     ]
-    assert all(v.remedy and v.actual and v.limit for v in found)
+    assert all(in_flags(v.remedy) and v.actual and v.limit for v in found)
 
 
 def test_allowed_rules_are_left_out_and_no_others():
@@ -417,7 +420,7 @@ def test_a_register_of_a_neuron_holds_its_signed_limit_and_not_one_more(rule, li
             continue
         verdict = of_rule(check_registers(spiking_graph(**{field: value}), V1), rule)
         assert (verdict.layer, verdict.actual, verdict.limit, verdict.ok) == ("relu1", abs(value), limit, ok)
-        assert verdict.remedy
+        assert in_flags(verdict.remedy)
 
 
 def test_a_weights_code_holds_its_fraction_bits_too():
@@ -436,7 +439,7 @@ def test_one_threshold_a_layer_unless_the_hardware_has_more():
         check_registers(spiking_graph(threshold=different.tolist()), V1), "channel_wise_threshold"
     )
     assert (verdict.actual, verdict.limit, verdict.ok) == (2, 1, False)
-    assert "--channel_wise" in verdict.remedy
+    assert "--no_channel_wise" in in_flags(verdict.remedy)
     same = spiking_graph(threshold=[[[8]], [[8]]])
     assert of_rule(check_registers(same, V1), "channel_wise_threshold").ok
     rich = replace(V1, channel_wise_threshold=True)
@@ -453,22 +456,28 @@ def test_an_accumulator_holds_the_worst_case_and_not_one_bit_more():
     graph = spiking_graph(weight=-1)
     fits = accumulator(graph, 11)
     assert (fits.layer, fits.actual, fits.limit, fits.ok, fits.headroom) == ("relu1", 11, 11, True, 0)
-    assert (fits.proof, fits.remedy) == ("-1020..0 in 4 timesteps, delay 0", "")
+    assert (fits.proof, in_flags(fits.remedy)) == ("-1020..0 in 4 timesteps, delay 0", "")
     beyond = accumulator(graph, 10)
     assert (beyond.actual, beyond.limit, beyond.ok) == (11, 10, False)
     assert beyond.headroom == pytest.approx(-0.1)
-    assert beyond.remedy == "fewer --timesteps; or fewer --weight_bitwidth"
+    assert in_flags(beyond.remedy) == "fewer --timesteps; or fewer --weight_bitwidth"
     assert not [v for v in check_registers(graph, V1) if v.rule == "potential_bits"]  # v1 does not say
 
 
 def test_fewer_timesteps_are_offered_only_where_one_would_do():
     """255 a step takes 9 bits: a register of 8 takes no number of timesteps, and one has none fewer."""
     graph = spiking_graph(weight=-1)
-    assert accumulator(graph, 9).remedy.startswith("fewer --timesteps")
-    assert accumulator(graph, 8).remedy == "fewer --weight_bitwidth"
+    assert in_flags(accumulator(graph, 9).remedy).startswith("fewer --timesteps")
+    assert in_flags(accumulator(graph, 8).remedy) == "fewer --weight_bitwidth"
     biased = replace(spiking_graph(weight=-1, bias=-300), contract=Contract(1))
-    assert (accumulator(biased, 10).actual, accumulator(biased, 10).remedy) == (11, "fewer --weight_bitwidth")
-    assert accumulator(spiking_graph(weight=-1, fraction_bits=1), 9).remedy == "fewer --weight_bitwidth"
+    assert (accumulator(biased, 10).actual, in_flags(accumulator(biased, 10).remedy)) == (
+        11,
+        "fewer --weight_bitwidth",
+    )
+    assert (
+        in_flags(accumulator(spiking_graph(weight=-1, fraction_bits=1), 9).remedy)
+        == "fewer --weight_bitwidth"
+    )
 
 
 @pytest.mark.parametrize(("delay", "highest"), [(2, 3 * 255), (4, 4 * 255)])
@@ -478,7 +487,7 @@ def test_no_delay_is_offered_where_it_needs_less(delay, highest):
     delayed = replace(without, contract=Contract(4, delay=delay))
     if delay == 4:
         assert (accumulator(without, 11).actual, accumulator(delayed, 11).actual) == (11, 11)
-        assert "delay" not in accumulator(delayed, 10).remedy  # both take 11
+        assert "delay" not in in_flags(accumulator(delayed, 10).remedy)  # both take 11
     without = spiking_graph(threshold=256)
     delayed = replace(without, contract=Contract(4, delay=delay))
     assert accumulator(without, 10).proof == "0..510 in 4 timesteps, delay 0"
@@ -486,7 +495,7 @@ def test_no_delay_is_offered_where_it_needs_less(delay, highest):
     refused = accumulator(delayed, 10)
     assert refused.proof == f"0..{highest} in 4 timesteps, delay {delay}"
     offers = ["--delay 0 (10 bits)", "fewer --timesteps", "fewer --weight_bitwidth"]
-    assert refused.remedy.split("; or ") == offers
+    assert in_flags(refused.remedy).split("; or ") == offers
 
 
 def test_real_numbers_fit_no_accumulator():
@@ -504,7 +513,7 @@ def test_real_numbers_fit_no_accumulator():
     for real in (behind, graph.with_ops({"conv": conv})):
         verdict = accumulator(real, 64)
         assert (verdict.actual, verdict.ok, verdict.headroom) == ("real numbers", False, None)
-        assert verdict.remedy == "--weight_bitwidth 8 or fewer, and no opaque layer before it"
+        assert in_flags(verdict.remedy) == "--weight_bitwidth 8 or fewer, and no opaque layer before it"
 
 
 def test_a_read_out_has_an_accumulator_where_it_is_on_the_chip():

@@ -221,7 +221,7 @@ def test_a_pickled_module_is_not_run(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "module.pth")
     with pytest.raises(BadFile, match="pickled code") as raised:
         pth.load(tmp_path / "module.pth")
-    assert "--ann_weight" in raised.value.remedy
+    assert "ann_weight" in str(raised.value)
     assert not pth.is_ours(tmp_path / "module.pth")
 
 
@@ -320,7 +320,7 @@ def test_a_file_of_ours_is_replaced_and_a_foreign_one_only_when_told(tmp_path):
     path.write_bytes(b"theirs")
     with pytest.raises(BadFile, match="not written by ann2snn") as raised:
         files.write_file(path, b"ours 3", is_ours=ours)
-    assert "--save_file" in raised.value.remedy
+    assert "save_file" in str(raised.value)
     assert path.read_bytes() == b"theirs"
     files.write_file(path, b"ours 3", is_ours=ours, overwrite=True)
     assert path.read_bytes() == b"ours 3"
@@ -413,12 +413,12 @@ def test_our_yaml_begins_with_our_comment(tmp_path):
 
 def test_a_place_that_is_shut_is_refused_before_any_work(tmp_path):
     """A file where a folder should be, at any depth; a folder that is not there yet is no hindrance."""
-    files.refuse_shut(tmp_path)
-    files.refuse_shut(tmp_path / "not/there/yet")
+    files.refuse_unwritable(tmp_path)
+    files.refuse_unwritable(tmp_path / "not/there/yet")
     (tmp_path / "file").touch()
     for place in ("file", "file/deeper", "file/deeper/still"):
         with pytest.raises(BadFile, match="cannot be written there") as raised:
-            files.refuse_shut(tmp_path / place, "--save_dir")
+            files.refuse_unwritable(tmp_path / place, "--save_dir")
         assert raised.value.where == str(tmp_path / place)
         assert "--save_dir" in raised.value.remedy
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
@@ -429,4 +429,4 @@ def test_a_read_only_folder_is_refused(tmp_path):
     """By its permissions."""
     (tmp_path / "shut").mkdir(mode=0o555)
     with pytest.raises(BadFile, match="cannot be written there"):
-        files.refuse_shut(tmp_path / "shut")
+        files.refuse_unwritable(tmp_path / "shut")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ann2snn_cli.errors import BadFile, UnsupportedNetwork, UsageError, spelled
+from ann2snn_cli.errors import BadFile, UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
@@ -768,7 +768,7 @@ def test_an_unknown_layer_is_refused_with_those_there_are(tmp_path):
     """All that are unknown, before anything is written."""
     with pytest.raises(UsageError, match="no neurons called x, in") as raised:
         packed(tmp_path, three_populations(), extent=Extent(layers=("a", "x", "in")))
-    assert raised.value.remedy == "there are: a, b, c, out"
+    assert raised.value.remedy == "name one of: a, b, c, out"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -985,7 +985,7 @@ def test_float_weights_are_refused_with_the_names_of_all_layers():
     with pytest.raises(UnsupportedNetwork, match="real numbers are left in 2 layers") as raised:
         describe(graph.with_ops(ops))
     assert raised.value.where == "net.conv, net.last"
-    assert spelled(raised.value.remedy) == "convert with a weight_bitwidth of 1 to 8"
+    assert "weight_bitwidth of 1 to 8" in str(raised.value)
 
 
 def test_a_layer_without_axes_is_written(tmp_path):

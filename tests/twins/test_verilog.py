@@ -11,7 +11,6 @@ from random import Random
 import pytest
 import torch
 
-from ann2snn_cli.ir import neuron
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
@@ -29,7 +28,6 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.ir.run import linear, pool_geometry
 from ann2snn_cli.stages.export.pack import Extent, Sample
 from ann2snn_cli.twins import replay, verilog
 from ann2snn_cli.twins.replay import Damaged, Outcome
@@ -88,9 +86,9 @@ class Net:
         """A node; its shape is what torch makes of the shapes of its inputs."""
         xs = [torch.zeros(1, *self.nodes[each].shape, dtype=torch.float64) for each in inputs]
         if isinstance(op, MaxPool):
-            shape = tuple(neuron.max_pool(xs[0], op.kernel, **pool_geometry(op)).shape[1:])
+            shape = tuple(op.highest(xs[0]).shape[1:])
         elif shape is None:
-            shape = tuple(linear(Node(name, op, inputs, ()), xs).shape[1:])
+            shape = tuple(op.linear(xs, ()).shape[1:])
         self.nodes[name] = Node(name, op, inputs, shape, unit=ONE)
         return name
 
@@ -179,7 +177,7 @@ KINDS = {
 
 
 @simulated
-@pytest.mark.parametrize(("kind", "delay", "reset_mode"), zip(KINDS, cycle(DELAYS), cycle(RESETS)))
+@pytest.mark.parametrize(("kind", "delay", "reset_mode"), list(zip(KINDS, cycle(DELAYS), cycle(RESETS))))
 def test_every_kind_of_layer_agrees_with_torch(kind, delay, reset_mode, tmp_path):
     """Fed with spikes, and with signed currents; no layer but a population looks at the delay."""
     shape, make = KINDS[kind]

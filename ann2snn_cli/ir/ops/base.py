@@ -150,7 +150,7 @@ class LinearOp(Op):
         flat = self.linear([train.flatten(0, 1) for train in trains], place.shape)
         if flat.dtype == torch.float32:  # integers, proved to fit it
             flat = flat.round()  # on some devices a float32 convolution is a sum of products only almost
-        return Activity(flat.reshape(place.steps, -1, *flat.shape[1:]))
+        return Activity(flat.reshape(*trains[0].shape[:2], *flat.shape[1:]))
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:
         """Sums and moves: the ends go where the values go."""

@@ -42,7 +42,7 @@ class Reshape(Move):
     """The same values in the node's shape, in memory order."""
 
     def linear(self, xs: list[Tensor], shape: Shape) -> Tensor:
-        """In memory order."""
+        """Keep memory order."""
         return xs[0].reshape(xs[0].shape[0], *shape)
 
 
@@ -69,7 +69,7 @@ class Gather(Move):
     def linear(self, xs: list[Tensor], shape: Shape) -> Tensor:
         """Index -1 reads a zero that is put behind the input."""
         padded = F.pad(xs[0].flatten(1), (0, 1))
-        return padded[:, self.index.flatten()].reshape(-1, *shape)
+        return padded[:, self.index.flatten()].reshape(xs[0].shape[0], *shape)
 
     def _placed(self, values: list[Tensor], place: Place) -> Tensor:
         padding = values[0].new_full((1, 1), torch.nan)

@@ -15,14 +15,14 @@ from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, Shape, unboun
 
 @dataclass(frozen=True)
 class Ref:
-    """In the arguments of an `Opaque`: the value of its i-th input."""
+    """A place in the arguments of an `Opaque` that takes the value of its i-th input."""
 
     input: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """In the arguments of an `Opaque`: a size that follows the batch, factor·batch + offset."""
+    """A size in the arguments of an `Opaque` that follows the batch: factor·batch + offset."""
 
     factor: int
     offset: int

@@ -111,7 +111,7 @@ class MaxPool(Op):
         """The difference of running maxima."""
         so_far = trains[0].cumsum(0).flatten(0, 1)
         highest = self.highest(so_far)
-        highest = highest.reshape(place.steps, -1, *highest.shape[1:])
+        highest = highest.reshape(*trains[0].shape[:2], *highest.shape[1:])
         return Activity(torch.cat([highest[:1], highest[1:] - highest[:-1]]))
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:

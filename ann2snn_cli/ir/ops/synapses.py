@@ -211,7 +211,7 @@ class Conv(Synapse):
         return _CONV[rank](x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def by_input(self, values: Tensor, place: Place) -> Tensor:
-        """By input channel, which are the first axis."""
+        """The input channels are the first axis."""
         (feeder,) = place.feeders
         found = along(values, 0, feeder.shape)
         if found is None:
@@ -252,7 +252,7 @@ class Linear(Synapse):
         return F.linear(xs[0], cast(self.weight, xs[0]), cast(self.bias, xs[0]))
 
     def by_input(self, values: Tensor, place: Place) -> Tensor:
-        """By input feature, which are the last axis."""
+        """The input features are the last axis."""
         (feeder,) = place.feeders
         found = along(values, len(feeder.shape) - 1, feeder.shape)
         if found is None:
@@ -318,7 +318,7 @@ class Add(LinearOp):
         return replace(self, weights=tuple(weights)), alpha
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:
-        """As of other synapses, by its own equation."""
+        """The same as of other synapses, by its own equation."""
         assert self.weights is not None
         magnitudes = replace(self, weights=tuple(weight.abs() for weight in self.weights))
         exact = not any(weight.is_floating_point() for weight in self.weights)

@@ -10,21 +10,38 @@ from ann2snn_cli.stages.simulate.reference import ReferenceEngine
 
 AUTO = "auto"
 
-# In the order in which `auto` asks them: the first that does not refuse answers.
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (ReferenceEngine(),)}
+ENGINES: dict[str, Engine] = {}  # `auto` asks them in this order: the first that does not refuse answers
+
+
+def register(*engines: Engine) -> None:
+    """Make engines known by their names. A name that is taken is refused."""
+    for engine in engines:
+        if engine.name in (AUTO, *ENGINES):
+            raise UsageError(f"there is an engine {engine.name!r} already", remedy="choose another name")
+        ENGINES[engine.name] = engine
+
+
+register(ReferenceEngine())
 
 
 def run(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:
     """Let an engine answer a request; `auto` takes the first that can."""
-    if engine == AUTO:
-        return next(each for each in ENGINES.values() if not each.refusal(graph, request)).run(graph, request)
+    reasons = []
+    for name in ENGINES if engine == AUTO else _named(engine):
+        reason = ENGINES[name].refusal(graph, request)
+        if not reason:
+            return ENGINES[name].run(graph, request)
+        reasons.append(f"{name}: {reason}")
+    remedy = "" if engine == AUTO else f"use {AUTO}"
+    raise UsageError(f"no engine can run this network: {'; '.join(reasons)}", remedy=remedy)
+
+
+def _named(engine: str) -> tuple[str]:
     if engine not in ENGINES:
         raise UsageError(
             f"there is no engine {engine!r}", remedy=f"engines are: {AUTO}, {', '.join(ENGINES)}"
         )
-    if reason := ENGINES[engine].refusal(graph, request):
-        raise UsageError(f"the engine {engine} cannot run this network: {reason}", remedy=f"use {AUTO}")
-    return ENGINES[engine].run(graph, request)
+    return (engine,)
 
 
 def simulate(
@@ -43,4 +60,4 @@ def simulate(
     return run(graph, request, engine)
 
 
-__all__ = ["AUTO", "ENGINES", "Request", "Simulation", "run", "simulate"]
+__all__ = ["AUTO", "ENGINES", "Request", "Simulation", "register", "run", "simulate"]

@@ -62,7 +62,7 @@ class Draft:
         return self.constant(np.array(sizes, np.int64), "sizes")
 
     def node(self, op: str, *inputs: str, called: str = "", **attributes: Any) -> str:
-        """The value of a node, under a name of one's own if `called` is given."""
+        """The value of a node, under its own name if `called` is given."""
         key = repr((op, inputs, called, sorted(attributes.items())))
         if key not in self._made:
             self._made[key] = called or self.name(op)

@@ -66,58 +66,64 @@ class Writer:
 # Synapses and sums ---------------------------------------------------------------------------------
 
 
-def _conv(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    return at.numbers.conv(at.draft, xs[0], at.network.parameter(layer, "weight"), geometry(layer))
+def _conv(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    return writer.numbers.conv(
+        writer.draft, xs[0], writer.network.parameter(layer, "weight"), geometry(layer)
+    )
 
 
-def _conv_transpose(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    return at.numbers.conv_transpose(at.draft, xs[0], at.network.parameter(layer, "weight"), layer)
+def _conv_transpose(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    return writer.numbers.conv_transpose(
+        writer.draft, xs[0], writer.network.parameter(layer, "weight"), layer
+    )
 
 
-def _linear(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    return at.numbers.linear(at.draft, xs[0], at.network.parameter(layer, "weight"))
+def _linear(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    return writer.numbers.linear(writer.draft, xs[0], writer.network.parameter(layer, "weight"))
 
 
-def _scale(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    return times(at.draft, at.wide(xs[0]), at.parameter(layer, "weight"))
+def _scale(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    return times(writer.draft, writer.wide(xs[0]), writer.parameter(layer, "weight"))
 
 
-def _add(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    terms = [times(at.draft, at.wide(x), at.parameter(layer, f"weight.{i}")) for i, x in enumerate(xs)]
-    return total(at.draft, terms)
+def _add(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    terms = [
+        times(writer.draft, writer.wide(x), writer.parameter(layer, f"weight.{i}")) for i, x in enumerate(xs)
+    ]
+    return total(writer.draft, terms)
 
 
-def _sum_pool(at: Writer, layer: Layer, xs: list[Value]) -> str:
+def _sum_pool(writer: Writer, layer: Layer, xs: list[Value]) -> str:
     """A convolution by ones, each channel a sample of its own."""
     (x,) = xs
     single = (1, *x.shape[1:])
-    apart = Value(at.draft.reshape(x.name, single), single, x.low, x.high, x.narrow)
+    apart = Value(writer.draft.reshape(x.name, single), single, x.low, x.high, x.narrow)
     ones = np.ones((1, 1, *layer["kernel"]), np.int64)
     rule = geometry({**layer, "dilation": [1] * len(layer["kernel"]), "groups": 1})
-    return at.draft.reshape(at.numbers.conv(at.draft, apart, ones, rule), layer["shape"])
+    return writer.draft.reshape(writer.numbers.conv(writer.draft, apart, ones, rule), layer["shape"])
 
 
 # Moves ---------------------------------------------------------------------------------------------
 
 
-def _concat(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    names = [x.name if all(x.narrow for x in xs) else at.wide(x) for x in xs]
-    return at.draft.node("Concat", *names, axis=1)
+def _concat(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    names = [x.name if all(x.narrow for x in xs) else writer.wide(x) for x in xs]
+    return writer.draft.node("Concat", *names, axis=1)
 
 
-def _reshape(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    return at.draft.reshape(xs[0].name, layer["shape"])
+def _reshape(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    return writer.draft.reshape(xs[0].name, layer["shape"])
 
 
-def _permute(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    return at.draft.node("Transpose", xs[0].name, perm=[0, *(axis + 1 for axis in layer["order"])])
+def _permute(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    return writer.draft.node("Transpose", xs[0].name, perm=[0, *(axis + 1 for axis in layer["order"])])
 
 
-def _gather(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    index = at.network.parameter(layer, "index")
-    zero = np.zeros((), np.uint8 if xs[0].narrow else at.numbers.kind)
-    picked = pick(at.draft, xs[0].name, (1, prod(xs[0].shape)), index, zero)
-    return at.draft.reshape(picked, layer["shape"])
+def _gather(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    index = writer.network.parameter(layer, "index")
+    zero = np.zeros((), np.uint8 if xs[0].narrow else writer.numbers.kind)
+    picked = pick(writer.draft, xs[0].name, (1, prod(xs[0].shape)), index, zero)
+    return writer.draft.reshape(picked, layer["shape"])
 
 
 _MOVES = ("concat", "reshape", "permute", "gather")
@@ -126,16 +132,16 @@ _MOVES = ("concat", "reshape", "permute", "gather")
 # Max pooling ---------------------------------------------------------------------------------------
 
 
-def _max_pool(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    """By how much the highest running sum of the window has grown."""
-    sums = at.time.running(at.wide(xs[0]), xs[0].shape)
-    windows = _windows(at, layer, xs[0], sums, at.numbers.lowest)
-    highest = at.draft.node("ReduceMax", windows, at.draft.sizes(-1), keepdims=0)
+def _max_pool(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    """Give the growth of the highest running sum of the window has grown."""
+    sums = writer.time.running(writer.wide(xs[0]), xs[0].shape)
+    windows = _windows(writer, layer, xs[0], sums, writer.numbers.lowest)
+    highest = writer.draft.node("ReduceMax", windows, writer.draft.sizes(-1), keepdims=0)
     shape = tuple(layer["shape"])
-    return at.time.growth(at.draft.reshape(highest, shape), shape)
+    return writer.time.growth(writer.draft.reshape(highest, shape), shape)
 
 
-def _windows(at: Writer, layer: Layer, x: Value, name: str, outside: int) -> str:
+def _windows(writer: Writer, layer: Layer, x: Value, name: str, outside: int) -> str:
     """[n, channels, places, taps]: the values of every window; x gives the shape."""
     rank, fields = len(layer["kernel"]), ("stride", "kernel", "dilation", "padding")
     axes = zip(layer["shape"][1:], *(layer[field] for field in fields), strict=True)
@@ -145,34 +151,34 @@ def _windows(at: Writer, layer: Layer, x: Value, name: str, outside: int) -> str
         for axis, each in enumerate(coordinates)
     ]
     index = flat_index(spread, x.shape[1:])
-    picked = pick(at.draft, name, (x.shape[0], prod(x.shape[1:])), index, at.number(outside))
-    return at.draft.reshape(picked, (x.shape[0], prod(layer["shape"][1:]), prod(layer["kernel"])))
+    picked = pick(writer.draft, name, (x.shape[0], prod(x.shape[1:])), index, writer.number(outside))
+    return writer.draft.reshape(picked, (x.shape[0], prod(layer["shape"][1:]), prod(layer["kernel"])))
 
 
 # Neurons -------------------------------------------------------------------------------------------
 
 
-def _integrate_fire(at: Writer, layer: Layer, xs: list[Value]) -> str:
-    drive = times(at.draft, at.wide(xs[0]), at.number(2 ** layer["fraction_bits"]))
-    parameters = (at.parameter(layer, role) for role in ("threshold", "bias", "initial"))
-    spikes, potentials = at.time.fire(drive, Population(tuple(layer["shape"]), *parameters))
-    at.show(layer, "spikes", spikes, at.numbers.spike)
-    if at.potentials:
-        at.show(layer, "potentials", potentials, at.numbers.element)
+def _integrate_fire(writer: Writer, layer: Layer, xs: list[Value]) -> str:
+    drive = times(writer.draft, writer.wide(xs[0]), writer.number(2 ** layer["fraction_bits"]))
+    parameters = (writer.parameter(layer, role) for role in ("threshold", "bias", "initial"))
+    spikes, potentials = writer.time.fire(drive, Population(tuple(layer["shape"]), *parameters))
+    writer.show(layer, "spikes", spikes, writer.numbers.spike)
+    if writer.potentials:
+        writer.show(layer, "potentials", potentials, writer.numbers.element)
     return spikes
 
 
-def _integrate(at: Writer, layer: Layer, xs: list[Value]) -> str:
+def _integrate(writer: Writer, layer: Layer, xs: list[Value]) -> str:
     """V is V0 and the sum of all that came in; passed on is by how much V grew, the first time from 0."""
-    passed, shape = at.wide(xs[0]), tuple(layer["shape"])
+    passed, shape = writer.wide(xs[0]), tuple(layer["shape"])
     if "bias" in layer["parameters"]:
-        passed = plus(at.draft, passed, at.parameter(layer, "bias"))
-    potentials = at.time.running(passed, shape)
-    if "initial" in layer["parameters"] and np.any(at.parameter(layer, "initial")):
-        potentials = plus(at.draft, potentials, at.parameter(layer, "initial"))
-        passed = at.time.growth(potentials, shape)
-    if at.potentials:
-        at.show(layer, "potentials", potentials, at.numbers.element)
+        passed = plus(writer.draft, passed, writer.parameter(layer, "bias"))
+    potentials = writer.time.running(passed, shape)
+    if "initial" in layer["parameters"] and np.any(writer.parameter(layer, "initial")):
+        potentials = plus(writer.draft, potentials, writer.parameter(layer, "initial"))
+        passed = writer.time.growth(potentials, shape)
+    if writer.potentials:
+        writer.show(layer, "potentials", potentials, writer.numbers.element)
     return passed
 
 

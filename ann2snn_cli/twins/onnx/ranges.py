@@ -13,7 +13,7 @@ Range = tuple[int, int]
 
 
 def ranges(network: Network) -> dict[str, Range]:
-    """By layer, the lowest and highest number that it can pass on in a step.
+    """Give, by layer, the lowest and highest number that it can pass on in a step.
 
     Every sum on the way to it, in whatever order, lies in the same range. (The manifest's `passes` says as
     much; this one is of the weights at hand, which a test may have changed.)
@@ -131,7 +131,7 @@ def refuse_wider_than_int32(network: Network) -> None:
 
 
 def reaches(network: Network) -> dict[str, int]:
-    """By layer, the largest magnitude of any number that a graph computes for it, in all of the T steps."""
+    """Give, by layer, the largest magnitude of any number that a graph computes for it in T steps."""
     found = ranges(network)
     summed = {name for layer in network.layers if layer["kind"] == "max_pool" for name in layer["inputs"]}
     summed |= set(network.outputs)

@@ -67,7 +67,7 @@ def _number(release: str) -> tuple[int, int]:
 
 
 def version(runtime: str = "reference") -> str:
-    """Of the package that runs the graph."""
+    """Name the package that runs the graph, with its version."""
     package, *_ = _RUNTIMES[runtime]
     return f"{package} {installed(package)}"
 

@@ -34,7 +34,7 @@ class Population:
 
 @dataclass(frozen=True)
 class Firing:
-    """Of the contract, when a neuron is compared for the first time, and what it does whenever it is."""
+    """The part of the contract that says when a neuron is first compared, and what it does then."""
 
     delay: int
     comparator: str

@@ -42,7 +42,7 @@ def additions(pack: Pack) -> int:
 
 
 def _additions(wiring: Wiring, layer: Layer) -> int:
-    """Of one step; what an event costs by itself is in its clock."""
+    """Count the clocks of one step; what an event costs by itself is in its clock."""
     kind = layer["kind"]
     if kind in ("conv", "linear"):
         return size(layer) * int(prod(layer["parameters"]["weight"]["shape"][1:]))

@@ -25,7 +25,7 @@ class File:
 
 
 def parameters(pack: Pack) -> Iterator[File]:
-    """Of all layers."""
+    """List those of all layers."""
     for layer in pack.network.layers:
         for role, entry in layer["parameters"].items():
             yield File(entry["file"], entry["words"], layer, role)

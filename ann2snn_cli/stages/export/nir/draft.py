@@ -62,7 +62,7 @@ class Geometry(NamedTuple):
     dilation: tuple[int, ...]
 
     def fields(self, axes: int) -> dict[str, Any]:
-        """As nir names them: numbers for one axis, tuples for two."""
+        """Write extents as nir does: numbers for one axis, tuples for two."""
         values = {"input_shape": self.before[1:], "stride": self.stride}
         values |= {"padding": self.padding, "dilation": self.dilation}
         return {key: value[0] if axes == 1 else value for key, value in values.items()}

@@ -17,7 +17,7 @@ from ann2snn_cli.stages.export.nir.flavors import Flavor
 
 
 def modules(flavor: Flavor) -> dict[str, Callable[[Any], nn.Module]]:
-    """By the kind of the NIR node. What IF does on a spike depends on the version that documents it."""
+    """Give modules by the kind of the NIR node. What IF does on a spike depends on nir's version."""
     dt = 1 / flavor.resistance
     return {
         "Affine": lambda node: _Stateless(F.linear, node.weight, node.bias),

@@ -45,7 +45,7 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Of the spikes that either fired, those that both did; 1 if there are none."""
+        """Of the spikes that one of both fired, the share that both did; 1 if there are none."""
         either = self.spikes + self.replayed - self.agreeing
         return self.agreeing / either if either else 1.0
 
@@ -111,7 +111,7 @@ def _reference(graph: Graph, x: Inputs, engine: Engine) -> tuple[Spikes, Tensor]
 
 
 def _agreement(node: Node, wanted: Tensor, found: Tensor) -> Agreement:
-    """Of readers that fire several spikes in a step, all are counted."""
+    """Count all spikes, also of readers that fire several in a step."""
     found = found.to(wanted)
     agreeing = torch.minimum(wanted, found)
     return Agreement(node.name, node.source, *(int(train.sum()) for train in (wanted, found, agreeing)))
@@ -163,7 +163,7 @@ def _step_by_step(network: nn.Module, presented: Tensor, populations: set[str]) 
 
 
 def _nirtorch(graph: Any, flavor: Flavor, presented: Tensor, populations: set[str]) -> Spikes:
-    """In float64, which holds every integer of a network that was verified."""
+    """Run in float64, which holds every integer of a network that was verified."""
     known = {getattr(library(), kind): module for kind, module in modules(flavor).items()}
     network = import_module("nirtorch").nir_to_torch(graph, known, dtype=torch.float64)
     return _step_by_step(network, presented, populations)

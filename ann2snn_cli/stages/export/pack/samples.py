@@ -107,7 +107,7 @@ _PATTERNS: dict[str, tuple[str, Callable[[Sequence[Node]], Stimuli]]] = {
         _each(_pixel),
     ),
     "noise": (
-        "every value drawn evenly from all that there are: it wakes neurons that images leave asleep",
+        "every value drawn evenly from all that there are: neurons that no image reaches may fire",
         _noise,
     ),
 }

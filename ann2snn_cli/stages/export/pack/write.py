@@ -54,7 +54,7 @@ class Extent:
         if unknown := [name for name in self.layers if name not in known]:
             raise UsageError(
                 f"there are no neurons called {', '.join(unknown)}",
-                remedy=f"there are: {', '.join(node.name for node in neurons)}",
+                remedy=f"name one of: {', '.join(node.name for node in neurons)}",
             )
         return [n.name for n in neurons if not self.layers or {n.name, n.source} & set(self.layers)]
 
@@ -148,9 +148,11 @@ class _Files:
                     entry["file"], words(values, entry["bits"], entry["encoding"]), entry["bits"], values
                 )
 
-    def recording(self, of: Recording, chosen: list[str], steps: int, potentials: bool) -> dict[str, Any]:
+    def recording(
+        self, recording: Recording, chosen: list[str], steps: int, potentials: bool
+    ) -> dict[str, Any]:
         """One sample's stimuli and expectations; gives its entry in the manifest."""
-        sample = of.sample
+        sample = recording.sample
         entry: dict[str, Any] = {
             "name": sample.name,
             "kind": sample.kind,
@@ -159,9 +161,9 @@ class _Files:
         }
         entry |= self._stimuli(sample)
         entry["result"] = f"expect/{sample.name}/result.json"
-        self.text(entry["result"], _result(of))
+        self.text(entry["result"], _result(recording))
         entry["expect"] = {
-            layer["name"]: dict(self._expected(of, layer, steps, potentials))
+            layer["name"]: dict(self._expected(recording, layer, steps, potentials))
             for layer in self.net.layers
             if layer["name"] in chosen
         }
@@ -186,15 +188,15 @@ class _Files:
         return "".join(f"{t} {line}" for t in range(1, self.net.steps + 1) for line in lines)
 
     def _expected(
-        self, of: Recording, layer: Layer, steps: int, potentials: bool
+        self, recording: Recording, layer: Layer, steps: int, potentials: bool
     ) -> Iterable[tuple[str, str]]:
-        name = f"expect/{of.sample.name}/{layer['file_name']}"
-        values = of.potentials[layer["name"]]
+        name = f"expect/{recording.sample.name}/{layer['file_name']}"
+        values = recording.potentials[layer["name"]]
         ends = [int(values.min()), int(values.max())]
         lowest, highest = self.seen.get(layer["name"], ends)
         self.seen[layer["name"]] = [min(lowest, ends[0]), max(highest, ends[1])]
-        if layer["name"] in of.spikes:
-            spikes = of.spikes[layer["name"]][:steps].astype(np.uint8)
+        if layer["name"] in recording.spikes:
+            spikes = recording.spikes[layer["name"]][:steps].astype(np.uint8)
             flat = spikes.reshape(len(spikes), -1)
             self._memory(f"{name}.spk.mem", spike_lines(flat), flat.shape[1], spikes)
             yield "spikes", f"{name}.spk.mem"
@@ -230,8 +232,11 @@ class _Files:
         self.listed[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), **facts}
 
 
-def _result(of: Recording) -> str:
-    sums = {name: values.ravel().astype(int).tolist() for name, values in of.sums.items()}
+def _result(recording: Recording) -> str:
+    sums = {name: values.ravel().astype(int).tolist() for name, values in recording.sums.items()}
     return (
-        json.dumps({"label": of.sample.label, "prediction": of.prediction, "outputs": sums}, indent=1) + "\n"
+        json.dumps(
+            {"label": recording.sample.label, "prediction": recording.prediction, "outputs": sums}, indent=1
+        )
+        + "\n"
     )

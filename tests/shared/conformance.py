@@ -1,0 +1,168 @@
+"""What every engine has to do: `conform(engine)` puts it through all of it, against a slow oracle.
+
+A new engine's test is one call. What the engine refuses is left out, in its own words; plain integer networks
+it may not refuse.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from random_graphs import random_graph
+
+from ann2snn_cli.errors import UsageError
+from ann2snn_cli.ir.engine import Request
+from ann2snn_cli.ir.ops import Integrate, IntegrateFire
+
+
+def conform(engine, seeds=range(12)):
+    """Hold an engine against the oracle on random graphs; AssertionError says what differs and where."""
+    assert engine.name
+    ran = 0
+    for seed in seeds:
+        graph, samples = random_graph(seed, opaque=seed % 6 == 3, floats=seed % 6 == 5)
+        x = {name: torch.tensor(values) for name, values in samples.items()}
+        if engine.refusal(graph, Request(x)):
+            real = graph.real or graph.has_float_weights
+            assert real, f"{engine.name} refuses a plain integer network, seed {seed}"
+            continue
+        ran += 1
+        steps = graph.timing.timesteps
+        for delay in sorted({0, 1, steps // 2, steps - 1, steps}):
+            answers_in_full(engine, graph, x, delay)
+        gives_what_is_asked_for(engine, graph, x)
+        takes_samples_in_any_number(engine, graph, x)
+        goes_on_with_what_is_revised(engine, graph, x)
+        refuses_what_is_no_delay(engine, graph, x)
+    assert ran > 0, f"{engine.name} ran nothing"
+
+
+def neurons(graph):
+    """Who is watched and counted."""
+    return [node.name for node in graph.of(IntegrateFire, Integrate)]
+
+
+def agree(got, wanted, graph, name, what):
+    """Equal bit for bit, or to rounding where numbers are real."""
+    got, label = got.double().numpy(), f"{what} of {name}"
+    assert got.shape == wanted.shape, f"{label}: {got.shape}, not {wanted.shape}"
+    real = name in graph.real or graph.has_float_weights
+    equal = np.allclose(got, wanted) if real else np.array_equal(got, wanted)
+    assert equal, f"{label} differ at {np.argwhere(~np.isclose(got, wanted))[:3].tolist()}"
+
+
+class Watched:
+    """What a watch was shown: parts of the samples, one after the other."""
+
+    def __init__(self):
+        self.parts = {}
+
+    def __call__(self, node, activity):
+        self.parts.setdefault(node.name, []).append(activity)
+
+    def train(self, name):
+        """Of all samples."""
+        return torch.cat([part.train for part in self.parts[name]], dim=1)
+
+    def potentials(self, name):
+        """Of all samples; None where they were left out."""
+        parts = [part.potentials for part in self.parts[name]]
+        return None if parts[0] is None else torch.cat(parts, dim=1)
+
+
+def answers_in_full(engine, graph, x, delay):
+    """Spikes, potentials, counts, outputs at the end and by step, and who is shown in which order."""
+    wanted = played(graph, x, delay)
+    watch = Watched()
+    request = Request(x, delay, by_step=True, counts=True, potentials=True, watch=watch)
+    found = engine.run(graph, request)
+
+    assert found.engine == engine.name
+    assert list(watch.parts) == neurons(graph), "the watch is shown neurons, in the order of the graph"
+    assert set(found.counts) == set(neurons(graph)), "counts are of every population and read-out"
+    for name in neurons(graph):
+        agree(watch.train(name), wanted[name].train, graph, name, f"D={delay}: trains")
+        agree(watch.potentials(name), wanted[name].potentials, graph, name, f"D={delay}: potentials")
+        agree(found.counts[name], wanted[name].train.sum(0), graph, name, f"D={delay}: counts")
+    steps = graph.timing.timesteps
+    for name, last, by_step in zip(graph.outputs, found.outputs, found.by_step, strict=True):
+        sums, unit = wanted[name].train.cumsum(0), float(graph[name].unit)
+        elapsed = np.arange(1, steps + 1).reshape(-1, *[1] * (sums.ndim - 1))
+        agree(last, sums[-1] * unit / steps, graph, name, f"D={delay}: outputs")
+        agree(by_step, sums * unit / elapsed, graph, name, f"D={delay}: outputs by step")
+
+
+def played(graph, x, delay):
+    """By the oracle."""
+    return oracle.play(graph, {name: values.numpy() for name, values in x.items()}, delay)
+
+
+def gives_what_is_asked_for(engine, graph, x):
+    """Nothing more; the graph's own delay where none is given; inputs by name or in order, and unharmed."""
+    before = {name: values.clone() for name, values in x.items()}
+    watch = Watched()
+    bare = engine.run(graph, Request(x, watch=watch))
+    assert (bare.by_step, bare.counts) == (None, None), "steps and counts only where asked for"
+    assert all(watch.potentials(name) is None for name in neurons(graph)), "no potentials unless asked for"
+
+    full = engine.run(graph, Request(tuple(x.values()), graph.timing.delay, by_step=True, counts=True))
+    for one, other in zip(bare.outputs, full.outputs, strict=True):
+        assert torch.equal(one, other), "the graph's own delay, and inputs in order"
+    assert all(torch.equal(x[name], before[name]) for name in x), "samples are not written into"
+
+
+def takes_samples_in_any_number(engine, graph, x):
+    """One by one they give what they give together; none gives results of no sample."""
+    request = {"by_step": True, "counts": True}
+    whole = engine.run(graph, Request(x, **request))
+    parts = [
+        engine.run(graph, Request({name: values[i : i + 1] for name, values in x.items()}, **request))
+        for i in range(len(next(iter(x.values()))))
+    ]
+    for place, name in enumerate(graph.outputs):
+        apart = torch.cat([part.by_step[place] for part in parts], dim=1)
+        agree(apart, whole.by_step[place].numpy(), graph, name, "outputs sample by sample")
+
+    none = engine.run(graph, Request({name: values[:0] for name, values in x.items()}, **request))
+    for name, last, by_step in zip(graph.outputs, none.outputs, none.by_step, strict=True):
+        assert last.shape == (0, *graph[name].shape), "no samples, no outputs"
+        assert by_step.shape == (graph.timing.timesteps, 0, *graph[name].shape)
+    assert all(none.counts[name].shape == (0, *graph[name].shape) for name in neurons(graph))
+
+
+def goes_on_with_what_is_revised(engine, graph, x):
+    """Each node is shown once with its counts; another one is fired again, and what reads it sees that."""
+    changed = {node.name: replace(node.op, bias=node.op.bias + 3) for node in graph.of(IntegrateFire)[::2]}
+    seen, watch = {}, Watched()
+
+    def revise(node, counts):
+        assert node.name not in seen, "a node is revised once"
+        seen[node.name] = counts
+        return replace(node, op=changed[node.name]) if node.name in changed else node
+
+    found = engine.run(graph, Request(x, counts=True, watch=watch, revise=revise))
+
+    wanted = played(graph.with_ops(changed), x, graph.timing.delay)
+    assert list(seen) == neurons(graph), "every population and read-out, in the order of the graph"
+    for name in neurons(graph):
+        agree(watch.train(name), wanted[name].train, graph, name, "revised trains")
+        agree(found.counts[name], wanted[name].train.sum(0), graph, name, "revised counts")
+        if name not in changed:
+            agree(seen[name], wanted[name].train.sum(0), graph, name, "counts shown behind revised nodes")
+    first = next(iter(changed))
+    agree(
+        seen[first],
+        played(graph, x, graph.timing.delay)[first].train.sum(0),
+        graph,
+        first,
+        "counts shown for revision",
+    )
+
+
+def refuses_what_is_no_delay(engine, graph, x):
+    """Whole numbers from 0 to T."""
+    for delay in (-1, graph.timing.timesteps + 1, 0.5, "layerwise"):
+        with pytest.raises(UsageError, match="the delay is"):
+            engine.run(graph, Request(x, delay))
