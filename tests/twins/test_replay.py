@@ -585,7 +585,7 @@ def test_only_the_samples_that_are_named_are_replayed(pack, capsys):
     with pytest.raises(SystemExit) as ended:
         replay.main([str(pack), "--sample", "three"])
     assert ended.value.code == 2
-    assert "there is no sample 'three'; there are: one, two" in capsys.readouterr().err
+    assert "there is no sample 'three', only: one, two" in capsys.readouterr().err
 
 
 # Damaged packs -------------------------------------------------------------------------------------
