@@ -37,8 +37,8 @@ def network(join="concat"):
 def samples(count, seed=0):
     """Images in 0..1 and vectors of both signs up to 20, by the names of the network's arguments."""
     draw = torch.Generator().manual_seed(seed)
-    vector = torch.rand(count, *VECTOR, generator=draw) * 40 - 20
-    return {"image": torch.rand(count, *IMAGE, generator=draw), "vector": vector * (vector.abs() < 20)}
+    image, vector = (torch.rand(count, *shape, generator=draw) for shape in (IMAGE, VECTOR))
+    return {"image": image, "vector": vector * 40 - 20}
 
 
 def labelled(count, seed=0, join="concat"):
