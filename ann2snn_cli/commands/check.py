@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@settings_options("network", "rules", "data", "fold", "quantize", "timing", "neurons", "check", "run")
+@settings_options(
+    "network", "rules", "data", "fold", "quantize", "timing", "neurons", "check",
+    "run.seed", "run.device",
+)  # fmt: skip
 @json_option
 def command(settings: Settings, as_json: bool) -> int:
     """List every limit of a chip that a network breaks.

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@settings_options("network", "rules", "data", "fold", "check", "timing", "neurons", "run")
+@settings_options(
+    "network", "rules", "data", "fold", "check", "timing", "neurons", "run.seed",
+    "run.device",
+)  # fmt: skip
 @json_option
 def command(settings: Settings, as_json: bool) -> None:
     """Show the graph of a network or of a converted network.

@@ -49,10 +49,11 @@ def delay_options(command: Callback) -> Callback:
 def settings_options(*names: str, default_network: str = "") -> Decorator:
     """Give a command the flags of these sections, `--config` and `--set`; it gets the resolved `settings`.
 
-    A name is a section (`"quantize"`) or a setting of the top level: `"network"` becomes the argument
-    NETWORK, which must then be given there or in the config unless there is a `default_network`.
+    A name is a section (`"quantize"`), one setting of it (`"run.seed"`) or one of the top level: `"network"`
+    becomes the argument NETWORK, which must then be given there or in the config unless there is a
+    `default_network`.
     """
-    chosen = [key for key in KEYS.values() if (key.section or key.name) in names]
+    chosen = [key for key in KEYS.values() if {key.section or key.name, key.dotted} & set(names)]
 
     def decorate(command: Callback) -> Callback:
         @functools.wraps(command)

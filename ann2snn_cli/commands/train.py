@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@settings_options("network", "data", "run")
+@settings_options("network", "data", "run.seed", "run.device")
 @click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Epochs of training.")
 @click.option(
     "--lr", type=click.FloatRange(0, min_open=True), default=0.003, show_default=True, help="Learning rate."

@@ -229,7 +229,8 @@ def _pack(
         outputs.remove_pack()
         return False, refusal if wanted else ""
     facts = origin(provenance, prepared.dataset)
-    asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts)
+    engine = report.settings.run.engine
+    asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts, engine=engine)
     batches = prepared.data.test_batches(report.settings.data.test_batch_size)
     task = task_named(prepared.data.task)
     made = pack.write_pack(report.graph, batches, task, outputs.pack, asked, overwrite=overwrite)

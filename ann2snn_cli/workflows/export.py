@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +198,7 @@ def _pack(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
         Extent(request.layers, request.steps, request.potentials),
         languages=tuple(name for name in pack.LANGUAGES if name in request.formats),
         origin=saved.origin(snn.provenance, data.name),
+        engine=request.settings.run.engine,
     )
     batches = data.test_batches(request.settings.data.test_batch_size)
     made = pack.write_pack(
@@ -239,6 +241,7 @@ def _replayed(request: ExportRequest, snn: Saved, path: Path) -> tuple[list[Agre
     from ann2snn_cli.stages.export import nir
     from ann2snn_cli.stages.simulate import run
 
+    engine = partial(run, engine=request.settings.run.engine)
     x, _ = next(iter(snn.samples(request.settings).test_batches(NIR_SAMPLES)))
     readers = nir.readers()
     installed = {name: version for name, version in readers.items() if version is not None}
@@ -248,7 +251,7 @@ def _replayed(request: ExportRequest, snn: Saved, path: Path) -> tuple[list[Agre
     for reader, version in installed.items():
         name = f"{reader} {version}"
         try:
-            rows = nir.replay(path, snn.graph, x, run, reader=reader)
+            rows = nir.replay(path, snn.graph, x, engine, reader=reader)
         except Ann2SnnError as error:
             notes.append(f"{name} did not replay it: {error.what}")
             continue

@@ -19,7 +19,7 @@ from ann2snn_cli.ir.run import bind_inputs
 from ann2snn_cli.stages.export import pack
 from ann2snn_cli.stages.export.files import size_of
 from ann2snn_cli.stages.export.pack import Absent, Extent, Recording, Sample
-from ann2snn_cli.stages.simulate import simulate
+from ann2snn_cli.stages.simulate import AUTO, simulate
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.twins import PROGRAMS
 from ann2snn_cli.types import Batch, Inputs, Labels
@@ -41,6 +41,7 @@ class PackRequest:
     extent: Extent = field(default_factory=Extent)
     most_bytes: int | None = None  # leave out what does not fit; None: as large as it becomes
     languages: tuple[str, ...] = ()  # of programs in it that replay it
+    engine: str = AUTO  # what steps the samples
     origin: Mapping[str, str] = field(default_factory=dict)  # tool, network, dataset: for its manifest
 
 
@@ -68,7 +69,9 @@ def write_pack(
     """Choose samples of the labelled `batches`, record them one by one, and write the pack."""
     pack.refuse(graph)
     request.extent.chosen(graph)  # an unknown layer is refused before anything is simulated
-    samples, absent = choose_samples(graph, batches, task, request.samples, corners=request.corners)
+    samples, absent = choose_samples(
+        graph, batches, task, request.samples, corners=request.corners, engine=request.engine
+    )
     samples, extent, left_out = limit(graph, samples, request.extent, request.most_bytes)
     tell(f"record {len(samples)} samples, about {len(samples) * sample_bytes(graph, extent) / 1e6:,.0f} MB")
     write_samples(
@@ -80,6 +83,7 @@ def write_pack(
         absent=absent,
         origin=request.origin,
         languages=request.languages,
+        engine=request.engine,
         overwrite=overwrite,
     )
     return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out)
@@ -95,6 +99,7 @@ def write_samples(
     absent: Iterable[Absent] = (),
     origin: Mapping[str, str] | None = None,
     languages: Iterable[str] = (),
+    engine: str = AUTO,
     overwrite: bool = False,
 ) -> Path:
     """Record these samples one by one, and write the pack, with programs that replay it."""
@@ -102,7 +107,7 @@ def write_samples(
     def recordings() -> Iterator[Recording]:
         with torch.no_grad():
             for sample in samples:
-                yield record(graph, sample, task)
+                yield record(graph, sample, task, engine)
 
     return pack.write(
         graph,
@@ -129,11 +134,17 @@ def refusal(graph: Graph) -> str:
 
 
 def choose_samples(
-    graph: Graph, batches: Iterable[Batch], task: Task, real: int, *, corners: bool = True
+    graph: Graph,
+    batches: Iterable[Batch],
+    task: Task,
+    real: int,
+    *,
+    corners: bool = True,
+    engine: str = AUTO,
 ) -> tuple[list[Sample], list[Absent]]:
     """The first `real` test samples, the corner cases, and one sample that the SNN misclassifies."""
     chosen: list[Sample | Absent] = []
-    search = _Search(graph, task)
+    search = _Search(graph, task, engine)
     seen, searching = 0, corners
     for x, labels in _portions(batches):
         count = trees.sample_count(x)
@@ -184,12 +195,13 @@ class _Search:
 
     graph: Graph
     task: Task
+    engine: str
     found: Sample | None = None
     classes: bool = True  # False: what comes out are no class scores
 
     def goes_on(self, x: Inputs, labels: Labels, stimuli: Stimuli, seen: int) -> bool:
         """Look at some samples; is there reason to look at more?"""
-        predicted = self.task.prediction(simulate(self.graph, x).outputs)
+        predicted = self.task.prediction(simulate(self.graph, x, engine=self.engine).outputs)
         self.classes = predicted is not None and _are_classes(labels)
         if predicted is None or not self.classes:
             return False
@@ -242,7 +254,7 @@ def sample_bytes(graph: Graph, extent: Extent) -> int:
 # What the engine makes of them ---------------------------------------------------------------------
 
 
-def record(graph: Graph, sample: Sample, task: Task = CLASSIFICATION) -> Recording:
+def record(graph: Graph, sample: Sample, task: Task = CLASSIFICATION, engine: str = AUTO) -> Recording:
     """What every population and read-out does, at the graph's own delay."""
     spikes, potentials, sums = {}, {}, {}
 
@@ -257,6 +269,6 @@ def record(graph: Graph, sample: Sample, task: Task = CLASSIFICATION) -> Recordi
 
     units = {node.name: node.known_unit.cpu().double() for node in graph.inputs}
     x = {name: values[None].double() * units[name] for name, values in sample.stimulus.items()}
-    outputs = simulate(graph, x, watch=watch, potentials=True).outputs
+    outputs = simulate(graph, x, watch=watch, potentials=True, engine=engine).outputs
     predicted = task.prediction(outputs) if len(outputs) == 1 else None
     return Recording(sample, spikes, potentials, sums, None if predicted is None else int(predicted[0]))

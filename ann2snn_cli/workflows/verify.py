@@ -189,7 +189,8 @@ def _pack(request: VerifyRequest, progress: Progress) -> Iterator[Path]:
     snn = saved.load(request.source, schedule=request.schedule, delay=request.delay)
     data = snn.samples(request.settings)
     facts = saved.origin(snn.provenance, data.name)
-    asked = pack.PackRequest(request.samples, most_bytes=TEMPORARY_BYTES, origin=facts)
+    engine = request.settings.run.engine
+    asked = pack.PackRequest(request.samples, most_bytes=TEMPORARY_BYTES, origin=facts, engine=engine)
     batches = data.test_batches(request.settings.data.test_batch_size)
     with tempfile.TemporaryDirectory(prefix="ann2snn_") as place:
         made = pack.write_pack(snn.graph, batches, task_named(data.task), Path(place) / "pack", asked)

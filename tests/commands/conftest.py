@@ -85,9 +85,9 @@ def _save_tiny_data(path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory, ann2snn) -> Path:
+def trained(tmp_path_factory, ann2snn) -> Path:
     """A folder with tiny.py, tiny.npz and checkpoints/tiny_ann.pth, which `ann2snn train` wrote."""
-    folder = tmp_path_factory.mktemp("bench")
+    folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.py").write_text(TINY)
     _save_tiny_data(folder / "tiny.npz")
     with _chdir(folder):
@@ -117,9 +117,9 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def tiny(bench, here) -> Path:
+def tiny(trained, here) -> Path:
     """A working directory with the tiny network, its data and its trained weights."""
-    shutil.copytree(bench, here, dirs_exist_ok=True)
+    shutil.copytree(trained, here, dirs_exist_ok=True)
     (here / "train.json").unlink()
     return here
 

@@ -159,6 +159,21 @@ def test_flags_become_settings_and_what_is_not_given_does_not(plant, capsys, tmp
     assert (second.timing.timesteps, second.fold.batch_norm, second.finetune.epochs) == (4, True, 5)
 
 
+def test_a_command_may_take_one_setting_of_a_section(plant, capsys):
+    """Its flag is there, those of its neighbours are not: what would do nothing is refused."""
+    plant(lambda settings, as_json: click.echo(settings.run.seed), "run.seed")
+    assert main(["convert", "--seed", "3"]) == 0
+    assert capsys.readouterr().out == "3\n"
+    assert main(["convert", "--engine", "reference"]) == 2
+
+
+@pytest.mark.parametrize("command", ["train", "check", "inspect"])
+def test_commands_that_step_no_snn_take_no_engine(command, capsys):
+    """An option that does nothing is no option."""
+    assert main([command, "example_net", "--engine", "reference"]) == 2
+    assert "no such option: --engine" in capsys.readouterr().err
+
+
 def test_a_missing_network_is_a_usage_error_unless_there_is_a_default(plant, capsys):
     """`ann2snn convert` without a name says how to give one."""
     plant(lambda settings, as_json: click.echo(settings.network), "network")

@@ -8,9 +8,9 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def made(bench, tmp_path_factory, in_folder, ann2snn):
+def made(trained, tmp_path_factory, in_folder, ann2snn):
     """A folder with the pack of one sample, as it is, at 3 bits, and layerwise."""
-    folder = shutil.copytree(bench, tmp_path_factory.mktemp("made"), dirs_exist_ok=True)
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("made"), dirs_exist_ok=True)
     others = {"as_is": (), "three": ("--weight_bitwidth", "3"), "layerwise": ("--schedule", "layerwise")}
     with in_folder(folder):
         for name, words in others.items():

@@ -11,9 +11,9 @@ PROVENANCE = [
 ]  # fmt: skip
 
 
-def test_the_document_says_what_was_trained_and_how_well(bench):
+def test_the_document_says_what_was_trained_and_how_well(trained):
     """One JSON document: provenance, accuracies, the file."""
-    document = json.loads((bench / "train.json").read_text())
+    document = json.loads((trained / "train.json").read_text())
     assert list(document) == ["schema", *PROVENANCE, "train_accuracy", "loss", "files"]
     assert document["schema"] == "ann2snn/train/1"
     assert (document["network"], document["dataset"]) == ("tiny", "npz:tiny.npz")
@@ -21,12 +21,12 @@ def test_the_document_says_what_was_trained_and_how_well(bench):
     assert document["test_accuracy"] > 0.8
     (file,) = document["files"]
     assert file["path"] == "checkpoints/tiny_ann.pth"
-    assert file["bytes"] == (bench / file["path"]).stat().st_size
+    assert file["bytes"] == (trained / file["path"]).stat().st_size
 
 
-def test_the_checkpoint_is_plain_and_holds_its_provenance(bench):
+def test_the_checkpoint_is_plain_and_holds_its_provenance(trained):
     """A state dict and plain values, read by torch's safe default."""
-    content = torch.load(bench / "checkpoints/tiny_ann.pth", weights_only=True)
+    content = torch.load(trained / "checkpoints/tiny_ann.pth", weights_only=True)
     assert set(content) == {"format", "state_dict", "provenance"}
     assert list(content["provenance"]) == PROVENANCE
     assert list(content["state_dict"]) == ["0.weight", "0.bias", "4.weight", "4.bias"]

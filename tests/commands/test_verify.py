@@ -42,9 +42,9 @@ def backends() -> list:
 
 
 @pytest.fixture(scope="session")
-def packs(bench, tmp_path_factory, in_folder, ann2snn) -> Path:
+def packs(trained, tmp_path_factory, in_folder, ann2snn) -> Path:
     """A folder with tiny_snn.pth and its pack: 3 timesteps, one test sample and the corner cases."""
-    folder = shutil.copytree(bench, tmp_path_factory.mktemp("packs"), dirs_exist_ok=True)
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("packs"), dirs_exist_ok=True)
     with in_folder(folder):
         settings = ("-e", "0", "-T", "3", "--vectors", "1", "--weight_bitwidth", "4")
         assert ann2snn("convert", "./tiny.py", *settings).code == 0
@@ -207,6 +207,17 @@ def test_a_pth_is_packed_for_the_check(packs, in_folder, ann2snn):
             assert document["ok"]
             assert document["backends"][0]["samples"][:3] == ["test_0000", "test_0001", "zeros"]
     assert sorted(path.name for path in packs.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["verify", "export"])
+def test_the_engine_of_a_pack_may_be_asked_for(packs, in_folder, tmp_path, ann2snn, command):
+    """By name, where a pack is made of a .pth."""
+    where = () if command == "verify" else ("--save_dir", str(tmp_path))
+    words = (command, "tiny_snn.pth", "--samples", "1", *where)
+    with in_folder(packs):
+        assert ann2snn(*words, "--engine", "reference").code == 0
+        done = ann2snn(*words, "--engine", "nonsense")
+    assert (done.code, "reference" in done.err) == (2, True)
 
 
 def test_chosen_samples_alone_are_replayed(pack, ann2snn):

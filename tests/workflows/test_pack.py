@@ -280,13 +280,27 @@ def test_samples_are_recorded_one_by_one(tmp_path, monkeypatch):
     """A pack of many samples needs the memory of one: each is written before the next is computed."""
     seen, original = [], pack.record
 
-    def watched(graph, sample, task):
+    def watched(graph, sample, task, engine):
         seen.append([path.name for path in tmp_path.glob(".pack*/expect/*")])
-        return original(graph, sample, task)
+        return original(graph, sample, task, engine)
 
     monkeypatch.setattr(pack, "record", watched)
     write(classifier(), tmp_path / "pack", PackRequest(3, corners=False))
     assert [sorted(names) for names in seen] == [[], ["test_0000"], ["test_0000", "test_0001"]]
+
+
+def test_the_engine_that_is_asked_for_steps_the_samples(tmp_path, monkeypatch):
+    """The search for a wrong sample and every recording."""
+    asked = []
+
+    def watched(graph, x, *, engine, **more):
+        asked.append(engine)
+        return simulate(graph, x, **more)
+
+    monkeypatch.setattr(pack, "simulate", watched)
+    write(classifier(), tmp_path / "pack", PackRequest(1, engine="mine"))
+    assert set(asked) == {"mine"}
+    assert len(asked) > 5
 
 
 def test_an_unknown_layer_is_refused_before_anything_is_simulated(tmp_path, monkeypatch):
