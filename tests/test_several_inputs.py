@@ -9,19 +9,22 @@ import torch
 import two_inputs
 from torch import nn
 
-from ann2snn_cli import BadData, UsageError, convert
+from ann2snn_cli import BadData, UnsupportedNetwork, UsageError, convert
 from ann2snn_cli.data.samples import from_tensors
+from ann2snn_cli.ir.contract import Contract, Reset
+from ann2snn_cli.ir.graph import Graph, Level, Node
+from ann2snn_cli.ir.ops import Add, Input, IntegrateFire
 from ann2snn_cli.packs import diff, faults
 from ann2snn_cli.stages.export import onnx
-from ann2snn_cli.stages.export.pack import Sample, corner_samples
+from ann2snn_cli.stages.export.pack import Sample, corner_samples, write
 from ann2snn_cli.tasks import task_named
-from ann2snn_cli.twins import TWINS, replay
+from ann2snn_cli.twins import PROGRAMS, TWINS, replay
 from ann2snn_cli.twins.replay import Damaged
 from ann2snn_cli.workflows.evaluate import evaluate
-from ann2snn_cli.workflows.pack import PackRequest, write_pack
+from ann2snn_cli.workflows.pack import PackRequest, record, write_pack
 
 JOINS = ("concat", "add")
-INTEGER_TWINS = ("numpy", "onnx", "onnxruntime", "c")
+INTEGER_TWINS = ("numpy", "onnx", "onnxruntime", "c", "iverilog")
 PATTERNS = ["zeros", "max", "checkerboard", "pixel", "noise"]
 DRIVES = ["drive_positive", "drive_negative", "tie"]
 CLASSES = task_named("classification")
@@ -229,6 +232,30 @@ def test_corner_cases_look_at_each_input_in_turn():
     assert [float(each[neuron]) for each in drives] == [float(most[neuron]), -float(most[neuron])]
 
 
+def test_an_input_that_cannot_be_0_is_shown_what_is_nearest():
+    """`a` is 5 at least: the neuron's drive is 2a + 3b, and with a = 5 it meets θ = 40 at b = 10."""
+    one = torch.tensor(1.0, dtype=torch.float64)
+    nodes = [
+        ("a", Input(1.0, 5, 9), ()),
+        ("b", Input(1.0, 0, 15), ()),
+        ("sum", Add((torch.tensor(2), torch.tensor(3))), ("a", "b")),
+        ("fire", IntegrateFire(torch.tensor(40), torch.tensor(0), torch.tensor(0)), ("sum",)),
+    ]
+    made = tuple(Node(*node, (1,), unit=one) for node in nodes)
+    graph = Graph(made, ("fire",), Level.SPIKING, Contract(1, Reset.SUBTRACTION, 0))
+    found = {each.name: each for each in corner_samples(graph)}
+    drives = [name for name in found if name not in PATTERNS and isinstance(found[name], Sample)]
+    shown = {name: {key: int(x) for key, x in found[name].stimulus.items()} for name in drives}
+    assert shown == {
+        "drive_positive_a": {"a": 9, "b": 0},
+        "drive_negative_a": {"a": 5, "b": 0},
+        "drive_positive_b": {"a": 5, "b": 15},
+        "drive_negative_b": {"a": 5, "b": 0},
+        "tie_b": {"a": 5, "b": 10},
+    }
+    assert found["tie_a"].reason.endswith("by the input a, the others 0")
+
+
 # Faults and differences ----------------------------------------------------------------------------
 
 
@@ -263,10 +290,19 @@ def test_an_onnx_file_has_an_input_for_each(tmp_path):
         assert [each.name for each in model.graph.input][:2] == ["input/image", "input/vector"]
 
 
-def test_the_verilog_bench_refuses_several_inputs_in_words(packs, tmp_path):
-    """A replay comes to no result, and says why."""
-    with pytest.raises(Damaged, match="it has 2 inputs, and the Verilog bench shows a stimulus to one"):
-        TWINS["iverilog"].verify(replay.read(packs["concat"]), ["zeros"], tmp_path)
+def test_a_program_that_cannot_replay_the_network_is_refused_in_words(tmp_path):
+    """What it says of itself is the error; nothing is left behind, and the pack without it is written."""
+    graph = converted("concat", delay=2).graph
+    zeros = {node.name: torch.zeros(node.shape, dtype=torch.int64) for node in graph.inputs}
+    recording = record(graph, Sample("a", "real", "", zeros))
+
+    def unable(pack):
+        raise Damaged([replay.Problem("manifest.json", "it is too deep")])
+
+    with pytest.raises(UnsupportedNetwork, match=r"the program in cobol cannot replay .* it is too deep"):
+        write(graph, [recording], tmp_path / "pack", programs={"cobol": unable})
+    assert list(tmp_path.iterdir()) == []
+    assert (write(graph, [recording], tmp_path / "pack", programs={"c": PROGRAMS["c"]}) / "c").is_dir()
 
 
 def test_inputs_in_a_module_that_is_not_ours():

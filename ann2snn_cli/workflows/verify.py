@@ -154,7 +154,7 @@ def _run(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None
         return Run(name, skipped=reason)
     if isinstance(twin, Simulator):
         clocks, most = twin.clocks(pack), max_clocks or twin.default_clocks
-        fitting = samples[: most // clocks]
+        fitting = samples[: most // max(1, clocks)]  # 0: it refuses the network, and says why
         if not fitting:
             needed = f"one sample takes about {clocks:,} clocks, more than {most:,}"
             return Run(name, skipped=f"{needed}: raise {Setting('max_clocks')}")

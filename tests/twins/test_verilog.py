@@ -30,7 +30,7 @@ from ann2snn_cli.ir.ops import (
 )
 from ann2snn_cli.stages.export.pack import Extent, Sample
 from ann2snn_cli.twins import replay, verilog
-from ann2snn_cli.twins.replay import Damaged, Outcome
+from ann2snn_cli.twins.replay import Damaged, Difference, Outcome
 from ann2snn_cli.twins.report import parse
 from ann2snn_cli.twins.verilog import cost, run
 from ann2snn_cli.workflows.pack import write_samples
@@ -357,17 +357,22 @@ def test_the_neuron_by_hand(delay, reset_mode, strict, expected, tmp_path):
 )
 def test_two_neurons_in_a_row_and_their_sum_by_hand(delay, second, read, tmp_path):
     """The neuron above, one with θ = 2 and V0 = 1 that reads it, and ten times the second plus the first."""
+    pack = two_neurons(tmp_path / "pack", delay)
+    expect_by_hand(pack, "first", *zip(*BY_HAND[delay, "subtraction"][delay:], strict=True))
+    expect_by_hand(pack, "second", *zip(*second, strict=True))
+    expect_by_hand(pack, "read", (), read)
+    assert verified(pack, tmp_path) == agrees(pack)
+
+
+def two_neurons(folder, delay):
+    """The neurons and their sum."""
     made = Net(1, low=3, high=3)
     first = IntegrateFire(torch.tensor(9), torch.tensor(-1), torch.tensor(4), 1)
     made.add("first", first, "x", shape=(1,))
     made.add("second", IntegrateFire(torch.tensor(2), torch.tensor(0), torch.tensor(1)), "first", shape=(1,))
     made.add("sum", Add((torch.tensor(10), torch.tensor(1))), "second", "first", shape=(1,))
     made.add("read", Integrate(), "sum", shape=(1,))
-    pack = packed(made.graph("read", delay=delay, steps=4), tmp_path / "pack")
-    expect_by_hand(pack, "first", *zip(*BY_HAND[delay, "subtraction"][delay:], strict=True))
-    expect_by_hand(pack, "second", *zip(*second, strict=True))
-    expect_by_hand(pack, "read", (), read)
-    assert verified(pack, tmp_path) == agrees(pack)
+    return packed(made.graph("read", delay=delay, steps=4), folder)
 
 
 def expect_by_hand(pack, layer, spikes, potentials):
@@ -487,6 +492,17 @@ def test_the_contract_is_followed(field, value, tmp_path):
     outcome = verified(broken, tmp_path)
     assert outcome == replay.verify(broken, ["a0"])
     assert outcome.mismatches > 0
+
+
+@simulated
+@pytest.mark.parametrize(("made_with", "run_with", "expected", "got"), [(2, 1, 10, 5), (4, 2, 15, 10)])
+def test_another_delay_is_found_at_the_first_step_of_the_first_population(
+    made_with, run_with, expected, got, tmp_path
+):
+    """What the first spike leaves of the neuron by hand: 5, 10, 15 with a delay of 1, 2, 4."""
+    pack = two_neurons(tmp_path / "pack", made_with)
+    pack.network.contract["delay"] = run_with
+    assert verified(pack, tmp_path).first == Difference("a0", "first", 1, 0, "potential", expected, got)
 
 
 @simulated

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ann2snn_cli.twins.replay import Layer, Pack, recorded
-from ann2snn_cli.twins.verilog.files import SAMPLE, File, expectations, parameters, stimulus
+from ann2snn_cli.twins.verilog.files import SAMPLE, File, expectations, parameters, stimuli
 from ann2snn_cli.twins.verilog.parts import Part, part
 from ann2snn_cli.twins.verilog.refusals import refuse
 from ann2snn_cli.twins.verilog.wiring import Wiring, bits, declaration, fires, instance, listens, size, string
@@ -30,7 +30,7 @@ def bench(pack: Pack) -> str:
         depth=wiring.depth,
         network=_indent(1, (_section(wiring, wiring.layers[name], each) for name, each in parts.items())),
         boards=_indent(1, [*watched.values(), *results.values()]),
-        steps_of_layers=_indent(4, _steps_of_layers(wiring, parts)),
+        steps_of_layers=_indent(3, _steps_of_layers(wiring, parts)),
         longest=max(map(size, pack.network.layers)) // 4 + 32,  # digits of a line of spikes, or of a word
         loads=_indent(3, _loads(wiring, pack, parts)),
         compares=_indent(3, (f"{name}.compare(sample, checked, mismatches);" for name in names)),
@@ -139,8 +139,8 @@ def _loads(wiring: Wiring, pack: Pack, parts: dict[str, Part]) -> Iterator[str]:
     """A line a file: its path, its words, the memory that it fills."""
     for file in parameters(pack):
         yield _load(file, parts[file.layer["name"]].memories[file.role])
-    shown = stimulus(pack)
-    yield _load(shown, f"{wiring.instance(shown.layer)}.value")
+    for file in stimuli(pack):
+        yield _load(file, f"{wiring.instance(file.layer)}.value")
     for file in expectations(pack):
         yield _load(file, f"{_board_name(wiring, file.layer)}.expected_{file.role}")
     yield f"{_path(f'expect/{SAMPLE}/result.json')}"

@@ -31,10 +31,10 @@ def parameters(pack: Pack) -> Iterator[File]:
             yield File(entry["file"], entry["words"], layer, role)
 
 
-def stimulus(pack: Pack) -> File:
-    """What the input is shown."""
-    (start,) = pack.network.inputs
-    return File(f"stimulus/{SAMPLE}/{start['file_name']}.mem", size(start), start, "stimulus")
+def stimuli(pack: Pack) -> Iterator[File]:
+    """What every input is shown."""
+    for layer in pack.network.inputs:
+        yield File(f"stimulus/{SAMPLE}/{layer['file_name']}.mem", size(layer), layer, "stimulus")
 
 
 def expectations(pack: Pack) -> Iterator[File]:
@@ -53,7 +53,7 @@ def miscounted(pack: Pack, samples: Sequence[str]) -> Iterator[Problem]:
     for file in parameters(pack):
         yield from _miscounted(pack, file, file.path)
     for sample in samples:
-        for file in (stimulus(pack), *expectations(pack)):
+        for file in (*stimuli(pack), *expectations(pack)):
             yield from _miscounted(pack, file, file.path.replace(SAMPLE, sample), sample)
 
 
