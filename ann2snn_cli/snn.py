@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ann2snn_cli import lookup
+from ann2snn_cli import lookup, trees
 from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
 from ann2snn_cli.data.samples import from_tensors
-from ann2snn_cli.errors import Setting, UsageError, spelled
+from ann2snn_cli.errors import BadData, Setting, UsageError, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
@@ -39,10 +39,25 @@ class SpikingNetwork(nn.Module):
         self.graph = graph
         self.provenance = provenance or Provenance()
 
-    def forward(self, x: Inputs) -> Tensor | tuple[Tensor, ...]:
-        """The outputs after T steps, in real numbers; a tuple if there are several."""
+    def forward(self, *samples: Inputs, **by_name: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The outputs after T steps, in real numbers; a tuple if there are several.
+
+        Several inputs are given as the float network takes them: in order, or by name.
+        """
+        x = samples[0] if len(samples) == 1 and not by_name else self._joined(samples, by_name)
         outputs = engines.simulate(self.graph, x).outputs
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _joined(self, samples: Sequence[Inputs], by_name: Mapping[str, Tensor]) -> Inputs:
+        """The inputs of a call by their names."""
+        names = [node.name for node in self.graph.inputs]
+        in_order = dict(zip(names, samples, strict=False))
+        if len(samples) > len(names) or in_order.keys() & by_name.keys():
+            raise UsageError(
+                f"the network takes the inputs {', '.join(names)}, each once",
+                remedy="give them in order, or by name",
+            )
+        return {**in_order, **by_name}  # type: ignore[dict-item]
 
     def simulate(
         self,
@@ -58,8 +73,9 @@ class SpikingNetwork(nn.Module):
     ) -> Simulation:
         """The outputs, and what else is asked for; at the network's own delay unless another is given.
 
-        `by_step` asks for the outputs after every step, `counts` for the spike counts of every population;
-        `watch(node, activity)` is shown the train of every population, and its potentials if asked for.
+        Several inputs are a tuple in order or a dict by name. `by_step` asks for the outputs after each step,
+        `counts` for the spike counts of every population; `watch(node, activity)` is shown the train of every
+        population, and its potentials if asked for.
         """
         asked = chosen_delay(self.graph.timing.timesteps, _schedule(schedule), delay)
         request = Request(x, asked, by_step=by_step, counts=counts, potentials=potentials, watch=watch)
@@ -105,8 +121,10 @@ def convert(
 ) -> SpikingNetwork:
     """A trained network and data -> SNN.
 
-    `data` are samples (a tensor x, or x and labels) or a dataset of `ann2snn_cli.data`; training-free unless
-    `finetune_epochs` is given. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
+    `data` are samples x, a pair (x, labels), or a dataset of `ann2snn_cli.data`; training-free unless
+    `finetune_epochs` is given. x is a tensor, or of a network with several inputs a dict by the names of its
+    arguments, {"a": x1, "b": x2}, or in a pair a tuple in their order, ((x1, x2), labels): a pair (x1, x2) by
+    itself is samples and labels. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
     mode="99.9%", channel_wise=True, delay=4, schedule="layerwise", ... or `settings` holds them all. `rules`
     say what an activation becomes, by its torch operator (see `ann2snn_cli/ir/rules.py`), or name a file of
     such rules.
@@ -119,7 +137,7 @@ def convert(
         )
     given = _by_dotted_name(flags)
     chosen = settings or resolve(None, [], {"finetune.epochs": 0} | given)
-    if isinstance(data, Tensor) and chosen.finetune.epochs:
+    if isinstance(data, Tensor | dict) and chosen.finetune.epochs:
         raise UsageError(
             "samples without labels cannot be finetuned on",
             remedy=f"give (x, labels) as data, or {Setting('finetune_epochs', 0)}",
@@ -148,6 +166,9 @@ def _by_dotted_name(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {dotted[flag]: value for flag, value in flags.items()}
 
 
+_FORMS = "give x, (x, labels), or for several inputs {'a': x1, 'b': x2} or ((x1, x2), labels)"
+
+
 def _schedule(word: Schedule | str | None) -> Schedule | None:
     names = [each.value for each in Schedule]
     if word is not None and word not in names:
@@ -156,6 +177,13 @@ def _schedule(word: Schedule | str | None) -> Schedule | None:
 
 
 def _dataset(data: Samples | Inputs | tuple[Inputs, Labels]) -> Samples:
-    if isinstance(data, Tensor):
-        data = (data, torch.zeros(len(data), dtype=torch.int64))
-    return from_tensors("samples", data, data) if isinstance(data, tuple) else data  # type: ignore[return-value]
+    """The data as a dataset. A tuple is samples and labels, whatever it holds."""
+    if isinstance(data, Tensor | dict):
+        data = (data, torch.zeros(trees.sample_count(data), dtype=torch.int64))
+    if not isinstance(data, tuple | list):
+        return data  # type: ignore[return-value]
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise BadData(f"data is a {type(data).__name__} of {len(data)}", remedy=_FORMS)
+    if isinstance(data[1], Tensor) and data[1].is_floating_point():
+        raise BadData(f"data is (x, labels), and the labels are {data[1].dtype}", remedy=_FORMS)
+    return from_tensors("samples", data, data)

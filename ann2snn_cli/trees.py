@@ -54,8 +54,8 @@ def map_leaves(function: Callable[[Tensor], Any], tree: T) -> T:
     return mapped
 
 
-def index(tree: T, which: Tensor | slice) -> T:
-    """The samples with these indices."""
+def index(tree: T, which: Tensor | slice | int) -> T:
+    """The samples with these indices; of a single number, that sample without the samples' axis."""
     return map_leaves(lambda leaf: leaf[which], tree)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor
 
@@ -49,3 +49,12 @@ class EpochReport:
     def ended(self, metric: Metric) -> EpochReport:
         """The report of the whole epoch."""
         return replace(self, results=metric.result(), done=True)
+
+
+def input_shapes(shapes: Shape | InputShapes) -> InputShapes:
+    """The shape of each input, in order or by name; a shape alone is that of the one input."""
+    if isinstance(shapes, Mapping):
+        return {name: tuple(shape) for name, shape in shapes.items()}
+    if any(isinstance(shape, Sequence) for shape in shapes):
+        return tuple(tuple(shape) for shape in cast(tuple[Shape, ...], shapes))
+    return (tuple(cast(Shape, shapes)),)

@@ -18,6 +18,8 @@ from ann2snn_cli.lookup import Reference
 if TYPE_CHECKING:
     from torch import nn
 
+    from ann2snn_cli.types import InputShapes, Shape
+
 BUILD = "def build(input_shape, classes)"
 ONNX = ".onnx"
 
@@ -39,17 +41,21 @@ class NetworkSpec:
         """Is it an ONNX file: weights and all, no code?"""
         return not self.builder
 
-    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """The network for inputs of this shape (without the batch), by the file's own code."""
+    def build(self, input_shape: Shape | InputShapes, classes: int) -> nn.Module:
+        """The network for samples of this shape (without the batch), by the file's own code.
+
+        Of several inputs it is a tuple of shapes in order, or a dict by name.
+        """
         from torch import nn
 
         if self.is_onnx:
             from ann2snn_cli.stages.trace import load_onnx
+            from ann2snn_cli.types import input_shapes
 
-            return load_onnx(self.path_or_module, [tuple(input_shape)])
+            return load_onnx(self.path_or_module, input_shapes(input_shape))
         reference = Reference(self.path_or_module, self.builder, self.origin == "module")
         builder = lookup.load(reference, BUILD)
-        called_with = f"input_shape={tuple(input_shape)}, classes={classes}"
+        called_with = f"input_shape={input_shape}, classes={classes}"
         remedy = f"{self.builder} must work when it is called with {called_with}"
         with lookup.users_code(reference, UnsupportedNetwork, remedy):
             network = _call(builder, reference, input_shape, classes)
@@ -153,7 +159,7 @@ def _typed(name: str, value: ast.expr, kind: type, path: Path) -> Any:
     return constant
 
 
-def _call(builder: Any, reference: Reference, input_shape: tuple[int, ...], classes: int) -> Any:
+def _call(builder: Any, reference: Reference, input_shape: Shape | InputShapes, classes: int) -> Any:
     """Call a builder with what it asks for by name: input_shape, classes (or num_classes), or nothing."""
     from torch import nn
 
@@ -165,7 +171,7 @@ def _call(builder: Any, reference: Reference, input_shape: tuple[int, ...], clas
             where=reference.shown,
             remedy=f"define {BUILD}",
         )
-    offered = {"input_shape": tuple(input_shape), "classes": classes, "num_classes": classes}
+    offered = {"input_shape": input_shape, "classes": classes, "num_classes": classes}
     parameters = inspect.signature(builder).parameters.values()
     taken = {each.name: offered[each.name] for each in parameters if each.name in offered}
     required = [

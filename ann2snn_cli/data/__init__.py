@@ -20,6 +20,7 @@ from ann2snn_cli.lookup import Reference
 
 if TYPE_CHECKING:
     from ann2snn_cli.data.samples import Data as Data
+    from ann2snn_cli.types import InputShapes
 
 DATASETS = {
     "digits": "1,797 real handwritten digits, scaled to 1x28x28; packaged with scikit-learn",
@@ -60,12 +61,13 @@ def load(name: str, data_dir: str = "") -> Data:
     raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
 
 
-def shape_of(name: str, data_dir: str = "") -> tuple[tuple[int, ...], int]:
-    """The shape of a sample and the number of classes, without loading data that are known by name."""
+def shapes_of(name: str, data_dir: str = "") -> tuple[InputShapes, int]:
+    """The shapes of the inputs of a sample, and the number of classes; data known by name are not loaded."""
     if name in SHAPES:
-        return SHAPES[name]
+        shape, classes = SHAPES[name]
+        return (shape,), classes
     samples = load(name, data_dir)
-    return samples.input_shape, samples.classes
+    return samples.input_shapes, samples.classes
 
 
 def _named(name: str, root: Path) -> Data:

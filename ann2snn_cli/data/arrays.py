@@ -15,6 +15,7 @@ from ann2snn_cli import lookup
 from ann2snn_cli.data.samples import Data, from_tensors, split_indices
 from ann2snn_cli.errors import BadData
 from ann2snn_cli.lookup import Reference
+from ann2snn_cli.types import Batch
 
 Pair = tuple[Tensor, Tensor]  # x and y
 FOUR = ("x_train", "y_train", "x_test", "y_test")
@@ -42,7 +43,10 @@ def load_npz(path: Path, name: str) -> Data:
 
 
 def load_own(reference: Reference, name: str) -> Data:
-    """What the user's function gives: x_train, y_train, x_test, y_test (arrays or tensors), or a Data."""
+    """What the user's function gives: x_train, y_train, x_test, y_test (arrays or tensors), or a Data.
+
+    Several inputs are a tuple of arrays in order or a dict by name, and so may labels be.
+    """
     loader = lookup.load(reference, LOADER)
     remedy = f"{reference.attribute} is called with nothing: {LOADER}"
     with lookup.users_code(reference, BadData, remedy):
@@ -52,8 +56,8 @@ def load_own(reference: Reference, name: str) -> Data:
     if not isinstance(given, tuple | list) or len(given) != 4:
         word = f"{len(given)} values" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
         raise BadData(f"{reference.attribute} gave {word}", where=reference.shown, remedy=f"write {LOADER}")
-    tensors = [_tensor(key, value, reference.shown) for key, value in zip(FOUR, given, strict=True)]
-    train, test = _images((tensors[0], tensors[1])), _images((tensors[2], tensors[3]))
+    parts = [_tensors(key, value, reference.shown) for key, value in zip(FOUR, given, strict=True)]
+    train, test = _images((parts[0], parts[1])), _images((parts[2], parts[3]))
     return from_tensors(name, train, test, where=reference.shown)
 
 
@@ -82,6 +86,15 @@ def _tensor(key: str, value: Any, where: str) -> Tensor:
         raise BadData(f"{key} is no array of numbers: {error}", where=where, remedy=ASKED) from None
 
 
+def _tensors(key: str, value: Any, where: str) -> Any:
+    """A tensor of an array; of a dict, or of a tuple of arrays, the same built of tensors."""
+    if isinstance(value, Mapping):
+        return {name: _tensors(f"{key}[{name!r}]", part, where) for name, part in value.items()}
+    if isinstance(value, tuple) and any(getattr(part, "ndim", 0) for part in value):
+        return tuple(_tensors(f"{key}[{place}]", part, where) for place, part in enumerate(value))
+    return _tensor(key, value, where)
+
+
 def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Pair, Pair]:
     if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
         what = f"x and y differ in length: {tuple(x.shape)} and {tuple(y.shape)}"
@@ -90,7 +103,7 @@ def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Pair, Pair]:
     return (x[train], y[train]), (x[test], y[test])
 
 
-def _images(split: Pair) -> Pair:
-    """[samples, height, width] are grey images: they have one channel."""
+def _images(split: Batch) -> Batch:
+    """[samples, height, width] are grey images: they have one channel. Several inputs stay as they are."""
     x, y = split
-    return (x[:, None], y) if x.dim() == 3 else (x, y)
+    return (x[:, None], y) if isinstance(x, Tensor) and x.dim() == 3 else (x, y)

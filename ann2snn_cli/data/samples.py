@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.data.checks import check_labels, check_samples, check_shapes
 from ann2snn_cli.errors import BadData
 from ann2snn_cli.tasks import Task, task_named
-from ann2snn_cli.types import Batch, Inputs, InputShapes, Labels, Shape
+from ann2snn_cli.types import Batch, Inputs, InputShapes, Labels, Shape, input_shapes
 
 LABELS_AT_MOST = 1000  # more classes than this, and than samples, are a mistake unless `classes` says so
 
@@ -72,11 +72,7 @@ class Data:
     @property
     def input_shapes(self) -> InputShapes:
         """The shape of each input, without the batch: in order, or by name."""
-        if isinstance(self.shapes, Mapping):
-            return {name: tuple(shape) for name, shape in self.shapes.items()}
-        if any(isinstance(shape, Sequence) for shape in self.shapes):
-            return tuple(tuple(shape) for shape in cast(tuple[Shape, ...], self.shapes))
-        return (tuple(cast(Shape, self.shapes)),)
+        return input_shapes(self.shapes)
 
     @property
     def input_shape(self) -> Shape:

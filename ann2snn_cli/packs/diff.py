@@ -100,8 +100,13 @@ def _arrays(one: Array | None, other: Array | None) -> Iterator[str]:
 
 def _stimuli(one: Pack, other: Pack, sample: str, found: Comparison) -> bool:
     """Enter differing stimuli; what follows from them is then no news."""
-    differing = list(_arrays(one.stimulus(sample), other.stimulus(sample)))
-    found.network += [f"stimulus of {sample}: {what}" for what in differing]
+    ours, theirs = one.stimulus(sample), other.stimulus(sample)
+    differing = [
+        f"stimulus of {sample}, {layer}: {what}"
+        for layer in dict.fromkeys([*ours, *theirs])
+        for what in _arrays(ours.get(layer), theirs.get(layer))
+    ]
+    found.network += differing
     return bool(differing)
 
 

@@ -120,11 +120,12 @@ def _sample(sample: Mapping[str, Any], numbers: Mapping[str, int]) -> str:
         for layer, files in sample["expect"].items()
         if files
     ]
-    fields = {name: _string(sample[name]) for name in ("name", "stimulus", "result")}
+    stimuli = [f"[{numbers[layer]}] = {_string(file)}" for layer, file in sample["stimulus"].items()]
     nothing = ["{.spikes = NULL}"]  # C99 has no empty list
-    return _struct(
-        fields | {"expected": f"(const struct expected[LAYERS]){_braces(expected or nothing, 8)}"}, 4
-    )
+    fields = {name: _string(sample[name]) for name in ("name", "result")}
+    fields["stimuli"] = f"(const char *const[LAYERS]){_braces(stimuli)}"
+    fields["expected"] = f"(const struct expected[LAYERS]){_braces(expected or nothing, 8)}"
+    return _struct(fields, 4)
 
 
 # Parameters ----------------------------------------------------------------------------------------
@@ -184,10 +185,14 @@ def _refusals(pack: Pack) -> Iterator[tuple[str, str]]:
     network = pack.network
     if network.widest_bits > MOST_BITS:
         yield "", f"sums of {network.widest_bits} bits do not fit 64-bit integers"
-    if [layer["kind"] for layer in network.layers].count("input") != 1:
-        yield "", "it does not have exactly one input"
+    if not network.inputs:
+        yield "", "it has no input"
     if not pack.manifest["samples"]:
         yield "", "it has no samples"
+    shown = {layer["name"] for layer in network.inputs}
+    for sample in pack.manifest["samples"]:
+        if set(sample["stimulus"]) != shown:
+            yield "", f"sample {sample['name']} does not hold a stimulus for each input"
     for layer in network.layers:
         yield from ((layer["name"], what) for what in _layer_refusals(pack, layer))
 

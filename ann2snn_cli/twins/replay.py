@@ -75,10 +75,9 @@ class Network:
         return next(layer for layer in self.layers if layer["name"] == name)
 
     @property
-    def input(self) -> Layer:
-        """The layer that takes the stimulus."""
-        (layer,) = [layer for layer in self.layers if layer["kind"] == "input"]
-        return layer
+    def inputs(self) -> list[Layer]:
+        """The layers that are shown a stimulus, in order."""
+        return [layer for layer in self.layers if layer["kind"] == "input"]
 
     @property
     def steps(self) -> int:
@@ -104,12 +103,15 @@ class Pack:
         found: dict[str, Any] = next(each for each in self.manifest["samples"] if each["name"] == name)
         return found
 
-    def stimulus(self, name: str) -> Array:
-        """The input's integers, in the input's shape."""
-        layer = self.network.input
-        return read_words(
-            self.folder, self.sample(name)["stimulus"], layer["bits"], layer["encoding"], layer["shape"]
-        )
+    def stimulus(self, name: str) -> dict[str, Array]:
+        """By input layer the integers that it is shown, in its shape."""
+        files, found = self.sample(name)["stimulus"], {}
+        for layer in self.network.inputs:
+            if not isinstance(files, dict) or layer["name"] not in files:
+                raise Damaged([Problem(MANIFEST, "it names no stimulus", layer["name"], name)])
+            form = (layer["bits"], layer["encoding"], layer["shape"])
+            found[layer["name"]] = read_words(self.folder, files[layer["name"]], *form)
+        return found
 
     def expected(self, name: str, layer: Layer) -> tuple[Array | None, Array | None]:
         """(spikes, potentials) of a layer, [recorded steps, ...]; None where they were not recorded."""
@@ -290,8 +292,9 @@ def _owners(manifest: dict[str, Any]) -> dict[str, tuple[str, str]]:
         for entry in layer["parameters"].values()
     }
     for sample in manifest["samples"]:
-        for role in ("stimulus", "events", "result"):
-            owners[sample[role]] = ("", sample["name"])
+        owners[sample["result"]] = ("", sample["name"])
+        for role in ("stimulus", "events"):
+            owners.update({file: (layer, sample["name"]) for layer, file in sample[role].items()})
         for layer, files in sample["expect"].items():
             owners.update(dict.fromkeys(files.values(), (layer, sample["name"])))
     return owners
@@ -309,11 +312,11 @@ class Activity:
 
 
 def replay(
-    network: Network, stimulus: Array, start: dict[str, Activity] | None = None
+    network: Network, stimuli: dict[str, Array], start: dict[str, Activity] | None = None
 ) -> dict[str, Activity]:
-    """Every layer's activity for a stimulus in the input's shape; or for several, along a further first axis.
+    """Every layer's activity for a sample: a stimulus by input layer, in the layer's shape.
 
-    Layers in `start` are taken as given.
+    Or for several samples, along a further first axis. Layers in `start` are taken as given.
     """
     refuse_contract(network.contract)
     if network.widest_bits > EXACT_BITS:
@@ -322,11 +325,12 @@ def replay(
     for layer in network.layers:
         if layer["name"] in done:
             continue
-        if layer["kind"] == "input":
-            done[layer["name"]] = Activity(np.broadcast_to(stimulus, (network.steps, *stimulus.shape)))
-            continue
         try:
-            done[layer["name"]] = compute(network, layer, [done[name].train for name in layer["inputs"]])
+            if layer["kind"] == "input":
+                shown = stimuli[layer["name"]]
+                done[layer["name"]] = Activity(np.broadcast_to(shown, (network.steps, *shown.shape)))
+            else:
+                done[layer["name"]] = compute(network, layer, [done[name].train for name in layer["inputs"]])
         except (LookupError, TypeError, ValueError) as error:
             what = f"a layer cannot be computed as it is described: {type(error).__name__}: {error}"
             raise Damaged([Problem(MANIFEST, what, layer["name"])]) from error

@@ -15,6 +15,7 @@ from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Activity, Input, IntegrateFire
+from ann2snn_cli.ir.run import bind_inputs
 from ann2snn_cli.stages.export import pack
 from ann2snn_cli.stages.export.files import size_of
 from ann2snn_cli.stages.export.pack import Absent, Extent, Recording, Sample
@@ -22,6 +23,8 @@ from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.twins import PROGRAMS
 from ann2snn_cli.types import Batch, Inputs, Labels
+
+Stimuli = dict[str, Tensor]  # by input node
 
 LANGUAGES = tuple(PROGRAMS)
 CLASSIFICATION = task_named("classification")
@@ -136,7 +139,7 @@ def choose_samples(
         count = trees.sample_count(x)
         stimuli = _stimuli(graph, x)
         for place in range(min(count, max(0, real - seen))):
-            chosen.append(_real(seen + place, stimuli[place], labels, place))
+            chosen.append(_real(seen + place, trees.index(stimuli, place), labels, place))
         searching = searching and search.goes_on(x, labels, stimuli, seen)
         seen += count
         if seen >= real and (not searching or seen >= SEARCHED):
@@ -156,15 +159,16 @@ def _portions(batches: Iterable[Batch]) -> Iterator[Batch]:
             yield trees.index(x, part), trees.index(labels, part)
 
 
-def _stimuli(graph: Graph, x: Inputs) -> Tensor:
-    """The integers that the one input is shown."""
-    (node,) = graph.inputs
-    (values,) = trees.leaves(x)
-    assert isinstance(node.op, Input)
-    return node.op.encode(values.double()).long()
+def _stimuli(graph: Graph, x: Inputs) -> Stimuli:
+    """The integers that every input is shown, [samples, ...]."""
+    given, found = bind_inputs(graph, x), {}
+    for node in graph.inputs:
+        assert isinstance(node.op, Input)
+        found[node.name] = node.op.encode(given[node.name].double()).long()
+    return found
 
 
-def _real(number: int, stimulus: Tensor, labels: Labels, place: int) -> Sample:
+def _real(number: int, stimulus: Stimuli, labels: Labels, place: int) -> Sample:
     label = int(labels[place]) if _are_classes(labels) else None
     return Sample(f"test_{number:04d}", "real", f"test sample {number}", stimulus, label)
 
@@ -183,7 +187,7 @@ class _Search:
     found: Sample | None = None
     classes: bool = True  # False: what comes out are no class scores
 
-    def goes_on(self, x: Inputs, labels: Labels, stimuli: Tensor, seen: int) -> bool:
+    def goes_on(self, x: Inputs, labels: Labels, stimuli: Stimuli, seen: int) -> bool:
         """Look at some samples; is there reason to look at more?"""
         predicted = self.task.prediction(simulate(self.graph, x).outputs)
         self.classes = predicted is not None and _are_classes(labels)
@@ -193,7 +197,7 @@ class _Search:
         if wrong:
             place, label, got = wrong[0], int(labels[wrong[0]]), int(predicted[wrong[0]])
             what = f"test sample {seen + place}, a {label} taken for a {got}"
-            self.found = Sample("misclassified", "corner", what, stimuli[place], label)
+            self.found = Sample("misclassified", "corner", what, trees.index(stimuli, place), label)
         return self.found is None
 
     def reason(self, seen: int) -> str:
@@ -251,8 +255,8 @@ def record(graph: Graph, sample: Sample, task: Task = CLASSIFICATION) -> Recordi
         if node.name in graph.outputs:
             sums[node.name] = train.sum(0).numpy()
 
-    (node,) = graph.inputs
-    x = sample.stimulus[None].double() * node.known_unit.cpu().double()
+    units = {node.name: node.known_unit.cpu().double() for node in graph.inputs}
+    x = {name: values[None].double() * units[name] for name, values in sample.stimulus.items()}
     outputs = simulate(graph, x, watch=watch, potentials=True).outputs
     predicted = task.prediction(outputs) if len(outputs) == 1 else None
     return Recording(sample, spikes, potentials, sums, None if predicted is None else int(predicted[0]))

@@ -90,8 +90,8 @@ def outline(settings: Settings, *, default_hardware: str = "none") -> Outline:
     spec = catalog.network(settings.network)
     settings, hardware = _completed(settings, spec, default_hardware)
     rules = catalog.load_rules(settings.rules)
-    shape, classes = data.shape_of(settings.data.dataset, settings.data.data_dir)
-    return Outline(settings, spec.name, _built(settings, spec, shape, classes), (shape,), hardware, rules)
+    shapes, classes = data.shapes_of(settings.data.dataset, settings.data.data_dir)
+    return Outline(settings, spec.name, _built(settings, spec, shapes, classes), shapes, hardware, rules)
 
 
 def by_name(settings: Settings, *, trained: bool = True) -> Named:
@@ -103,7 +103,7 @@ def by_name(settings: Settings, *, trained: bool = True) -> Named:
     device = devices.pick(settings.run.device)
     rules = catalog.load_rules(settings.rules)
     samples = data.load(settings.data.dataset, settings.data.data_dir)
-    network = _built(settings, spec, samples.input_shape, samples.classes)
+    network = _built(settings, spec, samples.input_shapes, samples.classes)
     weights = _load_weights(settings, spec, network) if trained else None
     found = (spec.name, network.to(device), samples, hardware, device, samples.name, weights)
     return Named(settings, *found, rules=rules)
@@ -153,8 +153,9 @@ def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
     return name
 
 
-def _built(settings: Settings, spec: NetworkSpec, shape: tuple[int, ...], classes: int) -> nn.Module:
+def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: int) -> nn.Module:
     torch.manual_seed(settings.run.seed)
+    shape = shapes[0] if isinstance(shapes, tuple) and len(shapes) == 1 else shapes
     return spec.build(shape, classes).eval()
 
 

@@ -11,6 +11,7 @@ from ann2snn_cli.data import Data
 from ann2snn_cli.errors import BadData, Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.export import pth
+from ann2snn_cli.types import InputShapes
 from ann2snn_cli.version import tool
 
 
@@ -32,15 +33,24 @@ class Saved:
                 remedy=f"give the data it was made for: {Setting('dataset')} NAME",
             )
         samples = data.load(name, settings.data.data_dir)
-        shapes = [node.shape for node in self.graph.inputs]
-        if shapes != [tuple(samples.input_shape)]:
+        wanted, given = {node.name: node.shape for node in self.graph.inputs}, samples.input_shapes
+        if given != (wanted if isinstance(given, dict) else tuple(wanted.values())):
             raise BadData(
-                f"the samples of {samples.name} have the shape {tuple(samples.input_shape)}, "
-                f"the network takes {', '.join(map(str, shapes))}",
+                f"the samples of {samples.name} have the shape {_words(given)}, "
+                f"the network takes {_words(wanted)}",
                 where=str(self.path),
                 remedy=f"give the data it was made for with {Setting('dataset')}",
             )
         return samples
+
+
+def _words(shapes: InputShapes) -> str:
+    """The shape of the one input; of several with their names, as far as they are known."""
+    if not isinstance(shapes, dict):
+        return ", ".join(map(str, shapes))
+    if len(shapes) == 1:
+        return str(*shapes.values())
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 def load(path: Path, *, schedule: Schedule | None = None, delay: int | None = None) -> Saved:

@@ -92,7 +92,7 @@ def test_the_onnx_file_is_the_network(converted, ann2snn):
     onnx.checker.check_model(model, full_check=True)
     assert {entry.domain for entry in model.opset_import} == {""}
     with np.load(converted / "tiny_snn_pack/pack.npz") as arrays:
-        stimulus, spikes = arrays["stimulus/test_0000/in"], arrays["expect/test_0000/1.spk"]
+        stimulus, spikes = arrays["stimulus/test_0000/input"], arrays["expect/test_0000/1.spk"]
     shown = np.repeat(stimulus[None, None].astype(np.uint8), 3, axis=0)  # [timesteps, batch, ...]
     (fired,) = ReferenceEvaluator(model).run(["spikes/1"], {"input": shown})
     assert np.array_equal(fired[:, 0], spikes)

@@ -99,7 +99,7 @@ def test_every_backend_agrees_with_the_engine(pack, ann2snn, backend):
     [
         ("weights/0.mem", 4, 1, "1"),
         ("threshold/1.mem", 0, 3, "1"),
-        ("stimulus/test_0000/in.mem", 20, 6, "1"),
+        ("stimulus/test_0000/input.mem", 20, 6, "1"),
         ("weights/4.mem", 10, 0, "4.bias"),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_damaged_pack_is_no_proof(pack, ann2snn, harm, said):
 
 
 @pytest.mark.parametrize("backend", backends())
-@pytest.mark.parametrize("file", ["weights/0.mem", "stimulus/zeros/in.mem", "expect/zeros/1.spk.mem"])
+@pytest.mark.parametrize("file", ["weights/0.mem", "stimulus/zeros/input.mem", "expect/zeros/1.spk.mem"])
 def test_a_short_file_never_passes_for_zeros(pack, ann2snn, backend, file):
     """Simulators read what is missing as 0 or x, and still exit 0."""
     cut(pack / file)

@@ -25,8 +25,8 @@ def test_nearest_name(name, meant):
 
 @pytest.mark.parametrize("name", ["digits", "debug0", "debug1", "debug2"])
 def test_shapes_are_known_without_loading(name):
-    """What `shape_of` says before anything is loaded is what is loaded; every dataset has an entry."""
+    """What `shapes_of` says before anything is loaded is what is loaded; every dataset has an entry."""
     loaded = data.load(name)
 
-    assert data.shape_of(name) == (loaded.input_shape, loaded.classes)
+    assert data.shapes_of(name) == (loaded.input_shapes, loaded.classes)
     assert set(data.SHAPES) == set(data.DATASETS)

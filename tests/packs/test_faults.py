@@ -49,7 +49,9 @@ def spiking(*nodes, timesteps=4, delay=0, reset_mode="subtraction"):
 
 def packed(folder, graph, *stimuli, **options):
     """The pack of these stimuli, read back; samples are called s0, s1, ..."""
-    samples = [Sample(f"s{i}", "real", "", x.reshape(graph.inputs[0].shape)) for i, x in enumerate(stimuli)]
+    (node,) = graph.inputs
+    shown = [{node.name: x.reshape(node.shape)} for x in stimuli]
+    samples = [Sample(f"s{i}", "real", "", x) for i, x in enumerate(shown)]
     return replay.read(write_samples(graph, samples, folder / "pack", **options))
 
 
@@ -220,13 +222,13 @@ def test_applying_a_mutant_leaves_the_network_as_it_was(pack):
 # Verdicts against a replay from scratch ----------------------------------------------------------------
 
 
-def from_scratch(network, mutant, stimulus):
-    """All of the mutated network; `stimulus` is one, or several along a first axis."""
+def from_scratch(network, mutant, stimuli):
+    """All of the mutated network; `stimuli` are by input, one of each or several along a first axis."""
     mutated, changed = apply(network, mutant)
     done = {}
     for layer in network.layers:
         if layer["kind"] == "input":
-            done[layer["name"]] = replay.Activity(np.stack([stimulus] * network.steps))
+            done[layer["name"]] = replay.Activity(np.stack([stimuli[layer["name"]]] * network.steps))
             continue
         trains = [done[name].train for name in layer["inputs"]]
         net, entry = (mutated, changed) if layer["name"] == mutant.layer else (network, layer)
@@ -401,13 +403,13 @@ def test_no_stimulus_at_all_shows_what_is_proved_equivalent(delay, reset_mode, t
     )  # fmt: skip
     pack = packed(tmp_path, graph, whole(0, 0, 0, 0))
     every = np.array(list(product((-1, 0, 1, 2), repeat=4))).reshape(-1, 1, 2, 2)
-    clean = replay.replay(pack.network, every)
+    clean = replay.replay(pack.network, {"in": every})
     verdicts = [verdict for verdict in judge(pack, 300) if verdict.equivalent]
     assert {verdict.mutant.layer for verdict in verdicts} >= {"conv", "quiet", "idle"}
     assert ("idle", "delay") in {(verdict.mutant.layer, verdict.mutant.kind) for verdict in verdicts}
     assert len(verdicts) > 20
     for verdict in verdicts:
-        done = from_scratch(pack.network, verdict.mutant, every)
+        done = from_scratch(pack.network, verdict.mutant, {"in": every})
         for name in ("fire", "quiet", "idle", "out"):
             assert np.array_equal(done[name].train, clean[name].train), verdict
             assert np.array_equal(done[name].potentials, clean[name].potentials), verdict

@@ -128,7 +128,10 @@ class Hand:
 
     def fire(self, x, per="channel", fraction_bits=0):
         """A population that fires now and then."""
-        shape, seen = self.shape(x), replay.replay(self.network(), stimuli(self.network()))[x].train
+        shape, seen = (
+            self.shape(x),
+            replay.replay(self.network(), {"input": stimuli(self.network())})[x].train,
+        )
         high = max(2, int(np.abs(seen).mean() * 2) << fraction_bits)
         ranges = {"threshold": (1, high), "bias": (-high // 8, high // 8), "initial": (-high // 4, high // 2)}
         parameters = {role: self._per(shape, per, *ends) for role, ends in ranges.items()}
@@ -161,7 +164,7 @@ def expected(network, train):
     """All that the numpy twin makes of a train of stimuli [T, samples, ...], by the outputs' names."""
     timing = {"timesteps": len(train), "delay": min(network.delay, len(train))}
     network = replace(network, contract=network.contract | timing)
-    activity = replay.replay(network, train[0], {"input": Activity(train)})
+    activity = replay.replay(network, {}, {"input": Activity(train)})
     found = {}
     for layer in network.layers:
         if layer["kind"] == "integrate_fire":

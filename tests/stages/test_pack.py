@@ -57,8 +57,9 @@ def spiking(*nodes, timesteps=5, delay=0, reset_mode="subtraction", outputs=None
 
 
 def stimulus(*values, shape=None, name="one", label=None):
-    """A sample of these integers."""
-    return Sample(name, "real", "a test", whole(*values).reshape(shape or len(values)), label)
+    """A sample of these integers at the input `in`."""
+    shown = {"in": whole(*values).reshape(shape or len(values))}
+    return Sample(name, "real", "a test", shown, label)
 
 
 # The hand-made network: input 1x2x2 -> conv 1->2 -> neurons -> flatten -> linear -> read-out ----------
@@ -335,7 +336,7 @@ def of_every_parameter():
 def every(tmp_path_factory):
     """Its pack: the graph, the folder, the manifest."""
     graph = of_every_parameter()
-    sample = Sample("one", "real", "a test", codes(20, 8, 4, 4, 4))
+    sample = Sample("one", "real", "a test", {"in": codes(20, 8, 4, 4, 4)})
     return graph, *packed(tmp_path_factory.mktemp("every"), graph, sample)
 
 
@@ -530,7 +531,7 @@ def test_the_archive_holds_the_same_numbers(every):
         arrays = dict(archive)
     assert set(arrays) == {name.removesuffix(".mem") for name in manifest["files"] if name.endswith(".mem")}
     (source,) = [layer for layer in manifest["layers"] if layer["kind"] == "input"]
-    stored = [(manifest["samples"][0]["stimulus"], source)]
+    stored = [(manifest["samples"][0]["stimulus"]["in"], source)]
     stored += [(e["file"], e) for layer in manifest["layers"] for e in layer["parameters"].values()]
     for file, entry in stored:
         array = arrays[file.removesuffix(".mem")]
@@ -552,7 +553,7 @@ def test_the_archive_holds_the_same_numbers(every):
 def test_the_manifest_says_what_the_pack_is_and_where_from(tmp_path):
     """Schema, origin, contract, samples, what is absent and why."""
     graph = small(timesteps=3, delay=2, reset_mode="zero")
-    sample = Sample("noise", "corner", "anything", whole(*PIXELS).reshape(1, 2, 2))
+    sample = Sample("noise", "corner", "anything", {"in": whole(*PIXELS).reshape(1, 2, 2)})
     absent, origin = (
         [Absent("tie", "there is none")],
         {"tool": "ann2snn 1", "network": "small", "dataset": "x"},
@@ -695,8 +696,8 @@ def test_the_weight_and_the_spike_of_the_readme_are_there(network, tmp_path):
     graph = network()
     node = graph.inputs[0]
     samples = [
-        Sample("nothing", "real", "zeros", torch.zeros(node.shape, dtype=torch.int64)),
-        Sample("noise", "real", "noise", codes(7, 8, *node.shape).abs()),
+        Sample("nothing", "real", "zeros", {node.name: torch.zeros(node.shape, dtype=torch.int64)}),
+        Sample("noise", "real", "noise", {node.name: codes(7, 8, *node.shape).abs()}),
     ]
     recordings = {sample.name: record(graph, sample) for sample in samples}
     folder = write(graph, recordings.values(), tmp_path / "pack")
@@ -838,21 +839,21 @@ def drives(graph, x):
 def test_the_patterns_are_what_they_say(low, high):
     """All zeros, all highest, lowest and highest in turn, one value, noise over the whole range."""
     samples, _ = corners(behind_a_convolution(1, low, high))
-    assert not samples["zeros"].stimulus.any()
-    assert bool((samples["max"].stimulus == high).all())
-    checkerboard = samples["checkerboard"].stimulus
+    assert not samples["zeros"].stimulus["in"].any()
+    assert bool((samples["max"].stimulus["in"] == high).all())
+    checkerboard = samples["checkerboard"].stimulus["in"]
     for c, y, x in np.ndindex(2, 3, 4):
         assert int(checkerboard[c, y, x]) == (high if (c + y + x) % 2 else low)
-    pixel = samples["pixel"].stimulus
+    pixel = samples["pixel"].stimulus["in"]
     assert pixel.nonzero().tolist() == [[0, 1, 2]]
     assert int(pixel.max()) == high
-    noise = samples["noise"].stimulus
+    noise = samples["noise"].stimulus["in"]
     assert low <= int(noise.min()) < low + 40
     assert high - 40 < int(noise.max()) <= high
-    assert torch.equal(noise, corners(behind_a_convolution(2, low, high))[0]["noise"].stimulus)
+    assert torch.equal(noise, corners(behind_a_convolution(2, low, high))[0]["noise"].stimulus["in"])
     for sample in samples.values():
-        assert sample.stimulus.dtype == torch.int64
-        assert tuple(sample.stimulus.shape) == (2, 3, 4)
+        assert sample.stimulus["in"].dtype == torch.int64
+        assert tuple(sample.stimulus["in"].shape) == (2, 3, 4)
         assert (sample.kind, sample.label) == ("corner", None)
 
 
@@ -867,8 +868,8 @@ def test_the_strongest_drives_are_never_exceeded(low, high, seed):
     assert negative.what == f"the largest negative drive of neuron {neuron} of fire"
     noise = torch.randint(low, high + 1, (300, 2, 3, 4), generator=torch.Generator().manual_seed(seed))
     tried = drives(graph, noise)[:, neuron]
-    most = drives(graph, positive.stimulus[None])[0, neuron]
-    least = drives(graph, negative.stimulus[None])[0, neuron]
+    most = drives(graph, positive.stimulus["in"][None])[0, neuron]
+    least = drives(graph, negative.stimulus["in"][None])[0, neuron]
     assert most > tried.max()
     assert least < tried.min()
     middles = [channel * 12 + 1 * 4 + 2 for channel in range(3)]
@@ -901,9 +902,10 @@ def check_tie(graph, sample):
         int(each.expand(shape).flatten()[neuron]) for each in (op.threshold, op.bias, op.initial)
     )
     source = graph["in"].op
-    assert source.low <= int(sample.stimulus.min())
-    assert int(sample.stimulus.max()) <= source.high
-    drive = int(drives(graph, sample.stimulus[None])[0, neuron]) << op.fraction_bits
+    x = sample.stimulus["in"]
+    assert source.low <= int(x.min())
+    assert int(x.max()) <= source.high
+    drive = int(drives(graph, x[None])[0, neuron]) << op.fraction_bits
     timing = graph.timing
     steps = [drive] * timing.timesteps
     before = play(steps, threshold, bias, initial, timing.reset_mode, timing.delay)[2]
@@ -924,7 +926,7 @@ def test_with_the_whole_input_in_only_subtraction_comes_from_a_multiple_to_the_t
     """T = 2 and an odd threshold: V = 2θ can be met, V = θ cannot; a reset to zero never passes θ then."""
     graph = one_neuron(5, 0, 0, timesteps=2, delay=2, reset_mode="subtraction")
     samples, _ = corners(graph)
-    assert samples["tie"].stimulus.flatten().tolist() == [5]
+    assert samples["tie"].stimulus["in"].flatten().tolist() == [5]
     assert check_tie(graph, samples["tie"])
     _, absent = corners(one_neuron(5, 0, 0, timesteps=2, delay=2, reset_mode="zero"))
     assert "no stimulus was found" in absent["tie"]
@@ -984,19 +986,6 @@ def test_float_weights_are_refused_with_the_names_of_all_layers():
         describe(graph.with_ops(ops))
     assert raised.value.where == "net.conv, net.last"
     assert "weight_bitwidth of 1 to 8" in str(raised.value)
-
-
-def test_several_inputs_are_refused():
-    """A sample here is one stimulus."""
-    graph = spiking(
-        ("a", Input(1.0), (), (2,)),
-        ("b", Input(1.0), (), (2,)),
-        ("sum", Add((whole(1), whole(1))), ("a", "b"), (2,)),
-        ("out", Integrate(), ("sum",), (2,)),
-    )
-    with pytest.raises(UnsupportedNetwork, match="takes 2 inputs") as raised:
-        describe(graph)
-    assert raised.value.where == "a, b"
 
 
 def test_a_layer_without_axes_is_written(tmp_path):

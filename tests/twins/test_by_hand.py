@@ -94,7 +94,7 @@ def write(folder, delay, reset_mode, comparator, name="n"):
         "widest_bits": 6,
         "outputs": [name],
         "layers": layers(name),
-        "samples": [{"name": "s", "stimulus": STIMULUS, "result": RESULT, "expect": expect}],
+        "samples": [{"name": "s", "stimulus": {"x": STIMULUS}, "result": RESULT, "expect": expect}],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return replay.read(folder)

@@ -153,7 +153,9 @@ def packed(graph, folder, samples=3, **options):
     stimuli = [
         torch.randint(node.op.low, node.op.high + 1, node.shape, generator=draw) for _ in range(samples)
     ]
-    chosen = [Sample(f"a{place}", "real", "drawn", stimulus) for place, stimulus in enumerate(stimuli)]
+    chosen = [
+        Sample(f"a{place}", "real", "drawn", {node.name: stimulus}) for place, stimulus in enumerate(stimuli)
+    ]
     return replay.read(write_samples(graph, chosen, folder, **options))
 
 
@@ -277,7 +279,7 @@ def test_a_flipped_bit_of_any_parameter_is_found_where_numpy_finds_it(pack, prog
 @pytest.mark.parametrize("line", range(0, 36, 7))
 def test_a_flipped_bit_of_a_stimulus_is_found_where_numpy_finds_it(line, pack, program):
     """In the sample that it belongs to."""
-    with changed(pack.folder / "stimulus/a1/in.mem", line, 4):
+    with changed(pack.folder / "stimulus/a1/x.mem", line, 4):
         outcome = parse(run(program, pack.folder).stdout, pack, names(pack), "replay")
         assert outcome == replay.verify(pack, names(pack))
     assert outcome.first is not None

@@ -26,7 +26,7 @@ def pack_of(*layers, contract=(), widest_bits=8, samples=("s",)):
     """A pack of these layers behind an input [2, 4, 4]."""
     x = layer("x", "input", [], [2, 4, 4], bits=8, encoding="unsigned")
     network = Network(CONTRACT | dict(contract), [x, *layers], [layers[-1]["name"]], widest_bits, {})
-    entries = [{"name": name, "stimulus": "in", "result": "out", "expect": {}} for name in samples]
+    entries = [{"name": name, "stimulus": {"x": "in"}, "result": "out", "expect": {}} for name in samples]
     return Pack(Path("nowhere"), {"samples": entries, "recorded": {"steps": 4, "layers": []}}, network)
 
 
@@ -74,13 +74,23 @@ def test_a_layer_that_the_program_cannot_do_is_refused_with_the_reason(bad, why)
     assert refusals(pack_of(bad)) == [("b", why)]
 
 
+def test_a_sample_shows_something_to_every_input():
+    """To an input without a stimulus nothing could be shown; without an input, nothing at all."""
+    second = layer("y", "input", [], [1], bits=9, encoding="unsigned")
+    out = layer("b", "reshape", ["x"], [32])
+    assert refusals(pack_of(second, out)) == [("", "sample s does not hold a stimulus for each input")]
+    pack = pack_of(out)
+    pack.network.layers[:] = [out | {"inputs": ["b"], "shape": [32]}]
+    pack.manifest["samples"][0]["stimulus"] = {}
+    assert refusals(pack) == [("", "it has no input")]
+
+
 def test_everything_is_refused_at_once():
-    """Widths, inputs, samples and layers in one error."""
+    """Widths, samples and layers in one error."""
     bad = layer("b", "softmax", ["x"], [1])
     second = layer("y", "input", [], [1], bits=99, encoding="unsigned")
     assert refusals(pack_of(second, bad, widest_bits=63, samples=())) == [
         ("", "sums of 63 bits do not fit 64-bit integers"),
-        ("", "it does not have exactly one input"),
         ("", "it has no samples"),
         ("y", "words of 99 bits in unsigned are unknown"),
         ("b", "layers of the kind 'softmax' are unknown"),

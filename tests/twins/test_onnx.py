@@ -332,12 +332,37 @@ def test_an_unknown_kind_is_refused_by_name():
     assert [problem.layer for problem in refusal.value.problems] == ["conv.1", "conv.2"]
 
 
-def test_a_network_of_two_inputs_is_refused():
-    """The graph has one; so has a pack."""
-    network = network_of("conv_2d")
-    second = network.layers[0] | {"name": "second"}
-    with pytest.raises(Damaged, match="2 inputs"):
-        twin.model(replace(network, layers=[*network.layers, second]))
+def test_several_inputs_are_named_after_their_layers_each_of_its_own_type():
+    """The first of 8 bits, a second one with a sign: all numbers are those of the numpy twin."""
+    hand = Hand((2, 6, 6))
+    second = hand.layers[0] | {
+        "name": "second",
+        "shape": [3, 6, 6],
+        "bits": 11,
+        "encoding": "two's complement",
+    }
+    hand.layers.append(second)
+    hand.integrate(
+        hand.linear(hand.reshape(hand.concat("input", hand.scale("second", "channel"))), 4), "bias"
+    )
+    network, draw = hand.network(), np.random.default_rng(0)
+    model = twin.model(network)
+    checker.check_model(model, full_check=True)
+    shown = {"input": draw.integers(0, 256, (3, 2, 6, 6)), "second": draw.integers(-900, 900, (3, 3, 6, 6))}
+    types = {"input": np.uint8, "second": np.int32}
+    trains = {f"input/{name}": np.stack([x] * 5).astype(types[name]) for name, x in shown.items()}
+    assert [each.name for each in model.graph.input] == list(trains)
+    activity = replay.replay(network, shown)
+    found, (out,) = evaluated(model, trains), network.outputs
+    assert np.array_equal(found[f"potentials/{out}"], activity[out].potentials)
+    assert np.array_equal(found[f"result/{out}"], activity[out].train.sum(0))
+
+
+def test_a_network_without_an_input_is_refused():
+    """There is nothing that its graph could be given."""
+    hand = Hand((2, 6, 6))
+    with pytest.raises(Damaged, match="it has no input"):
+        twin.model(replay.Network(hand.contract, [], [], 8, {}))
 
 
 # Replaying packs -----------------------------------------------------------------------------------
@@ -381,7 +406,9 @@ def written(request, tmp_path_factory):
     """A pack of three samples."""
     make = torch.Generator().manual_seed(4)
     stimuli = [torch.randint(0, 256, (1, 6, 6), generator=make) for _ in SAMPLES]
-    samples = [Sample(name, "real", "noise", x, 0) for name, x in zip(SAMPLES, stimuli, strict=True)]
+    samples = [
+        Sample(name, "real", "noise", {"input": x}, 0) for name, x in zip(SAMPLES, stimuli, strict=True)
+    ]
     return write_samples(spiking(*request.param), samples, tmp_path_factory.mktemp("written") / "pack")
 
 
@@ -433,7 +460,7 @@ def _flip(path, line, digit):
         ("bias/readout.mem", -1, "readout"),
         ("initial/fire.mem", -1, "fire"),
         ("initial/readout.mem", -1, "readout"),
-        ("stimulus/s1/in.mem", -1, "fire"),
+        ("stimulus/s1/input.mem", -1, "fire"),
         ("expect/s2/last.spk.mem", -1, "last"),
         ("expect/s0/fire.vmem.mem", -1, "fire"),
     ],

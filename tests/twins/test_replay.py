@@ -420,7 +420,7 @@ def watched(graph, stimulus):
         potentials = activity.potentials[:, 0].long().numpy()
         seen[node.name] = (activity.train[:, 0].long().numpy(), potentials)
 
-    simulate(graph, stimulus[None].double(), watch=watch, potentials=True)
+    simulate(graph, stimulus["in"][None].double(), watch=watch, potentials=True)
     return seen
 
 
@@ -432,7 +432,7 @@ def test_the_twin_and_the_engine_agree_on_random_networks(seed, delay, reset_mod
     graph = everything(seed, delay, reset_mode)
     op = graph.inputs[0].op
     stimuli = [Draw(seed + i).whole(op.low, op.high, 2, 5, 6) for i in range(2)]
-    samples = [Sample(f"s{i}", "real", "", each) for i, each in enumerate(stimuli)]
+    samples = [Sample(f"s{i}", "real", "", {"in": each}) for i, each in enumerate(stimuli)]
     folder = write_samples(graph, samples, tmp_path / "pack")
     assert replay.problems(folder) == []
     pack = replay.read(folder)
@@ -464,7 +464,7 @@ def test_a_layer_without_axes_is_replayed(delay, reset_mode, tmp_path):
         delay=delay, reset_mode=reset_mode,
     )  # fmt: skip
     pack = replay.read(
-        write_samples(graph, [Sample("s", "real", "", whole(3).reshape(1))], tmp_path / "pack")
+        write_samples(graph, [Sample("s", "real", "", {"in": whole(3).reshape(1)})], tmp_path / "pack")
     )
     spikes, potentials = play([2 * 15] * 5, 40, -1, 20, reset_mode, delay)
     found = replay.replay(pack.network, pack.stimulus("s"))
@@ -479,12 +479,12 @@ def test_several_samples_may_be_replayed_at_once_and_layers_taken_as_given():
     network = describe(graph)
     low, high = graph.inputs[0].op.low, graph.inputs[0].op.high
     stimuli = Draw(1).whole(low, high, 3, 2, 5, 6).numpy()
-    together = replay.replay(network, stimuli)
+    together = replay.replay(network, {"in": stimuli})
     for i, stimulus in enumerate(stimuli):
-        for name, activity in replay.replay(network, stimulus).items():
+        for name, activity in replay.replay(network, {"in": stimulus}).items():
             assert np.array_equal(together[name].train[:, i], activity.train), name
     silent = Activity(np.zeros((network.steps, 3, 5, 6), np.int64))
-    given = replay.replay(network, stimuli[0], {"wide": silent})
+    given = replay.replay(network, {"in": stimuli[0]}, {"wide": silent})
     assert given["wide"] is silent
     assert not given["scale"].train.any()
 
@@ -494,7 +494,7 @@ def test_sums_that_float64_does_not_hold_are_refused():
     network = describe(small())
     wide = Network(network.contract, network.layers, network.outputs, 54, network.arrays)
     with pytest.raises(Damaged, match="sums of 54 bits do not fit float64"):
-        replay.replay(wide, np.zeros((1, 2, 2), np.int64))
+        replay.replay(wide, {"in": np.zeros((1, 2, 2), np.int64)})
 
 
 # As a user runs it -----------------------------------------------------------------------------------
@@ -516,8 +516,8 @@ def small(**contract):
 
 
 SAMPLES = [
-    Sample("one", "real", "", whole(30, 0, 255, 31).reshape(1, 2, 2), 1),
-    Sample("two", "corner", "", whole(0, 90, 0, 7).reshape(1, 2, 2)),
+    Sample("one", "real", "", {"in": whole(30, 0, 255, 31).reshape(1, 2, 2)}, 1),
+    Sample("two", "corner", "", {"in": whole(0, 90, 0, 7).reshape(1, 2, 2)}),
 ]
 CHECKED = 2 * (5 * (2 * 8 + 2 * 2 + 2) + 2)  # samples, steps, spikes and potentials, read-out, result
 
@@ -585,7 +585,7 @@ def test_only_the_samples_that_are_named_are_replayed(pack, capsys):
     with pytest.raises(SystemExit) as ended:
         replay.main([str(pack), "--sample", "three"])
     assert ended.value.code == 2
-    assert "there is no sample 'three'; there are: one, two" in capsys.readouterr().err
+    assert "there is no sample 'three', only: one, two" in capsys.readouterr().err
 
 
 # Damaged packs -------------------------------------------------------------------------------------
@@ -622,7 +622,7 @@ def differences(weights, kept):
     """(sample, step, neuron, field, expected, got) where other weights of `conv` show in `fire`, in order."""
     for sample in SAMPLES:
         found = []
-        for neuron, (c, pixel) in enumerate(product(range(2), sample.stimulus.flatten().tolist())):
+        for neuron, (c, pixel) in enumerate(product(range(2), sample.stimulus["in"].flatten().tolist())):
             trains = [
                 play([w[c] * pixel] * 5, (300, 190)[c], 5, 150, "subtraction", 0) for w in ((3, -2), weights)
             ]
@@ -705,8 +705,8 @@ def test_problems_name_layer_and_sample(pack):
     changed = "its content was changed (sha256 differs)"
     assert replay.problems(pack) == [
         Problem("expect/two/late.spk.mem", changed, "late", "two"),
-        Problem("stimulus/one/in.mem", "it holds 5 words, not 4", "", "one"),
-        Problem("stimulus/one/in.mem", changed, "", "one"),
+        Problem("stimulus/one/in.mem", "it holds 5 words, not 4", "in", "one"),
+        Problem("stimulus/one/in.mem", changed, "in", "one"),
         Problem("weights/conv.mem", "it is missing", "conv"),
     ]
 
@@ -901,7 +901,7 @@ def test_a_contract_that_makes_no_sense_is_refused_in_words(change, what, pack, 
     manifest_with(lambda m: m["contract"].update(change))(pack)
     assert told(pack, capsys) == [f"the pack cannot be replayed: manifest.json: {what}"]
     with pytest.raises(Damaged) as caught:
-        replay.replay(replace(network, contract=network.contract | change), np.zeros((1, 2, 2), np.int64))
+        replay.replay(replace(network, contract=network.contract | change), {})
     assert [problem.what for problem in caught.value.problems] == [what]
 
 

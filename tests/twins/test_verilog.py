@@ -112,7 +112,9 @@ def packed(graph, folder, samples=1, **options):
     draw = torch.Generator().manual_seed(2)
     bounds = (node.op.low, node.op.high + 1)
     stimuli = [torch.randint(*bounds, node.shape, generator=draw) for _ in range(samples)]
-    chosen = [Sample(f"a{place}", "real", "drawn", stimulus) for place, stimulus in enumerate(stimuli)]
+    chosen = [
+        Sample(f"a{place}", "real", "drawn", {node.name: stimulus}) for place, stimulus in enumerate(stimuli)
+    ]
     return replay.read(write_samples(graph, chosen, folder, **options))
 
 
@@ -419,7 +421,7 @@ def small(folder, delay=0, samples=1):
         ("weights/linear.mem", "read"),
         ("bias/read.mem", "read"),
         ("initial/read.mem", "read"),
-        ("stimulus/a0/in.mem", "fire"),
+        ("stimulus/a0/x.mem", "fire"),
         ("expect/a0/fire.spk.mem", "fire"),
         ("expect/a0/fire.vmem.mem", "fire"),
         ("expect/a0/read.vmem.mem", "read"),
@@ -467,7 +469,7 @@ def test_a_changed_result_is_found(tmp_path):
 def test_the_sample_that_differs_is_named(tmp_path):
     """Only the second stimulus is changed."""
     pack = small(tmp_path / "pack", samples=2)
-    flip(pack, "stimulus/a1/in.mem", 5, 1)
+    flip(pack, "stimulus/a1/x.mem", 5, 1)
     outcome = verified(pack, tmp_path, ("a0", "a1"))
     assert outcome == replay.verify(pack, ["a0", "a1"])
     assert outcome.first.sample == "a1"
@@ -531,7 +533,7 @@ def truncate(path):
     [
         ("weights/conv.mem", "conv", ""),
         ("threshold/fire.mem", "fire", ""),
-        ("stimulus/a0/in.mem", "x", "a0"),
+        ("stimulus/a0/x.mem", "x", "a0"),
         ("expect/a0/fire.spk.mem", "fire", "a0"),
         ("expect/a0/read.vmem.mem", "read", "a0"),
     ],

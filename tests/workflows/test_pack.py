@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import Concat, Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Reshape
+from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Reshape
 from ann2snn_cli.stages.export.pack import Extent, Sample
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import task_named
@@ -78,8 +78,8 @@ def test_the_first_test_samples_come_first_then_the_corners():
     assert [each.name for each in samples] == [f"test_{i:04d}" for i in range(5)] + CORNERS
     for i, sample in enumerate(samples[:5]):
         assert (sample.kind, sample.what, sample.label) == ("real", f"test sample {i}", LABELS[i])
-        assert sample.stimulus.tolist() == RIGHT[i]
-        assert sample.stimulus.dtype == torch.int64
+        assert sample.stimulus["in"].tolist() == RIGHT[i]
+        assert sample.stimulus["in"].dtype == torch.int64
     (missing,) = absent
     assert (missing.name, missing.reason) == ("misclassified", "the SNN is right on the first 7 test samples")
 
@@ -87,7 +87,7 @@ def test_the_first_test_samples_come_first_then_the_corners():
 def test_more_samples_than_there_are_is_all_of_them():
     """The test set ends."""
     samples, _ = choose_samples(classifier(), batches(RIGHT, LABELS), 99, corners=False)
-    assert [each.stimulus.tolist() for each in samples] == RIGHT
+    assert [each.stimulus["in"].tolist() for each in samples] == RIGHT
 
 
 def test_without_corners_only_as_many_batches_are_read_as_are_needed():
@@ -113,7 +113,7 @@ def test_stimuli_are_the_integers_that_the_chip_is_shown(unit):
     wanted = np.clip(np.rint(values.astype(np.float64) / unit), -128, 255)
     graph = classifier(unit, low=-128)
     samples, _ = choose_samples(graph, batches(values.tolist(), [0] * 40), 40, corners=False)
-    assert [each.stimulus.tolist() for each in samples] == wanted.tolist()
+    assert [each.stimulus["in"].tolist() for each in samples] == wanted.tolist()
 
 
 def test_the_misclassified_sample_is_the_first_that_is_wrong():
@@ -124,8 +124,8 @@ def test_the_misclassified_sample_is_the_first_that_is_wrong():
     wrong = samples[-1]
     assert (wrong.name, wrong.kind, wrong.label) == ("misclassified", "corner", 1)
     assert wrong.what == "test sample 4, a 1 taken for a 0"
-    assert wrong.stimulus.tolist() == RIGHT[4]
-    (output,) = simulate(classifier(), wrong.stimulus[None].double()).outputs
+    assert wrong.stimulus["in"].tolist() == RIGHT[4]
+    (output,) = simulate(classifier(), wrong.stimulus["in"][None].double()).outputs
     assert int(output.argmax()) == 0
 
 
@@ -189,7 +189,7 @@ def test_a_recording_holds_every_step_of_every_layer_of_neurons(delay, reset_mod
         replace(node, unit=ONE / 2) if node.name == "in" else node for node in graph.nodes
     )
     x = torch.tensor([[[-128, 127, 30], [64, 0, -7]]])
-    found = record(graph, Sample("a", "real", "", x))
+    found = record(graph, Sample("a", "real", "", {"in": x}))
     drive = F.conv2d(x[None].double(), weight.double())[0].long().numpy()
     potential, sums = np.full((2, 2, 2), 45), np.full((2, 2, 2), 4)
     for t in range(1 - delay, 7):  # the population's own time: it may fire from t = 1 on, input ends after T
@@ -218,7 +218,7 @@ def test_every_output_has_its_sums_and_several_predict_nothing():
         ("fire", IntegrateFire(whole(3), whole(0), whole(0)), ("in",), (2,)),
         ("out", Integrate(), ("fire",), (2,)),
     ]
-    sample = Sample("a", "real", "", whole(1, 2))
+    sample = Sample("a", "real", "", {"in": whole(1, 2)})
     both = record(spiking(*nodes, outputs=("fire", "out"), timesteps=6), sample)
     assert {name: sums.tolist() for name, sums in both.sums.items()} == {"fire": [2, 4], "out": [2, 4]}
     assert both.prediction is None
@@ -235,7 +235,7 @@ def test_a_stimulus_is_shown_as_it_is_whatever_its_unit(value):
         replace(node, unit=torch.tensor(value)) if node.name == "in" else node for node in graph.nodes
     )
     every = torch.arange(-128, 256)
-    assert record(graph, Sample("a", "real", "", every)).sums["out"].tolist() == every.tolist()
+    assert record(graph, Sample("a", "real", "", {"in": every})).sums["out"].tolist() == every.tolist()
 
 
 # Refusals and the folder ---------------------------------------------------------------------------
@@ -253,9 +253,6 @@ def test_a_refusal_names_the_layers_in_one_line():
     floats = ("fc", Linear(torch.tensor([[0.5, 0.25]]), bits=32), ("in",), (1,))
     assert refusal(spiking(nodes[0], floats)).endswith("in 1 layer, and these files hold integers (net.fc)")
     assert refusal(classifier()) == ""
-    second = ("other", Input(1.0), (), (2,))
-    joined = ("both", Concat(), ("in", "other"), (4,))
-    assert "takes 2 inputs" in refusal(spiking(nodes[0], second, joined))
 
 
 def test_a_pack_is_written_with_the_programs_that_are_asked_for(tmp_path):
@@ -315,13 +312,15 @@ def wide():
 def stimuli(count):
     """Samples drawn by torch's generator."""
     draw = torch.Generator().manual_seed(0)
-    return [Sample(f"s{i}", "real", "", torch.randint(256, (200,), generator=draw)) for i in range(count)]
+    return [
+        Sample(f"s{i}", "real", "", {"in": torch.randint(256, (200,), generator=draw)}) for i in range(count)
+    ]
 
 
 @pytest.mark.parametrize("extent", [Extent(), Extent(potentials=False), Extent(layers=("fire",), steps=3)])
 def test_the_size_of_a_sample_is_known_before_it_is_written(tmp_path, extent):
     """Within a tenth: all memory files in `expect/`."""
-    x, labels = torch.stack([each.stimulus for each in stimuli(1)]).float(), torch.zeros(1)
+    x, labels = torch.stack([each.stimulus["in"] for each in stimuli(1)]).float(), torch.zeros(1)
     asked = PackRequest(1, corners=False, extent=extent)
     folder = write_pack(wide(), [(x, labels)], CLASSES, tmp_path / "pack", asked).folder
     written = sum(path.stat().st_size for path in folder.glob("expect/*/*.mem"))

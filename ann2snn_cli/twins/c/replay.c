@@ -19,7 +19,8 @@ struct expected {
 };
 
 struct sample {
-    const char *name, *stimulus, *result;
+    const char *name, *result;
+    const char *const *stimuli;      /* of every layer; NULL where it is no input */
     const struct expected *expected; /* of every layer */
 };
 
@@ -159,7 +160,7 @@ static void check_indices(struct replay *replay, const struct layer *layer, cons
         }
 }
 
-/* Reads all parameters but the stimulus. */
+/* Reads all parameters but the stimuli. */
 static void read_parameters(struct replay *replay)
 {
     int64_t **values = replay->parameters;
@@ -173,18 +174,21 @@ static void read_parameters(struct replay *replay)
         }
 }
 
-/* Reads the sample's stimulus, the parameter of the input layer. */
-static bool read_stimulus(struct replay *replay)
+/* Reads the sample's stimuli: each is the parameter of its input layer. */
+static bool read_stimuli(struct replay *replay)
 {
     int64_t **values = replay->parameters;
-    const struct layer *layer = NETWORK;
-    while (layer->kind != INPUT)
-        values += (layer++)->parameter_count;
-    struct words words = layer->parameters[STIMULUS].words;
-    words.file = replay->sample->stimulus;
-    free(*values);
-    *values = whole(replay, read_words(replay->folder, &words));
-    return *values != NULL;
+    bool complete = true;
+    for (int i = 0; i < LAYERS; values += NETWORK[i++].parameter_count) {
+        if (NETWORK[i].kind != INPUT)
+            continue;
+        struct words words = NETWORK[i].parameters[STIMULUS].words;
+        words.file = replay->sample->stimuli[i];
+        free(*values);
+        *values = whole(replay, read_words(replay->folder, &words));
+        complete = complete && *values != NULL;
+    }
+    return complete;
 }
 
 static const struct sample *find_sample(const char *name)
@@ -199,7 +203,7 @@ static const struct sample *find_sample(const char *name)
 static void run(struct replay *replay, const struct sample *sample)
 {
     replay->sample = sample;
-    if (read_stimulus(replay))
+    if (read_stimuli(replay))
         replay_sample(replay);
 }
 

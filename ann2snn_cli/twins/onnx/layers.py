@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -25,14 +25,15 @@ class Writer:
     time: Time
     potentials: bool  # are they outputs?
 
-    def write(self, stimulus: str, narrow: bool) -> None:
-        """Everything from the stimulus, flat, to the outputs."""
+    def write(self, stimuli: Mapping[str, str], narrow: Collection[str] = ()) -> None:
+        """Everything from the stimuli, flat, to the outputs: by input layer; those in `narrow` are uint8."""
         found, values = ranges(self.network), dict[str, Value]()
         for layer in self.network.layers:
             name, xs = layer["name"], [values[each] for each in layer["inputs"]]
             self.draft.layer = name
-            made = stimulus if layer["kind"] == "input" else _LAYERS[layer["kind"]](self, layer, xs)
-            is_narrow = narrow if layer["kind"] == "input" else self._narrow(layer, xs)
+            is_input = layer["kind"] == "input"
+            made = stimuli[name] if is_input else _LAYERS[layer["kind"]](self, layer, xs)
+            is_narrow = name in narrow if is_input else self._narrow(layer, xs)
             values[name] = Value(made, tuple(layer["shape"]), *found[name], is_narrow)
         for name in self.network.outputs:
             self.draft.layer = name

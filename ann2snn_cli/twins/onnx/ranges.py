@@ -104,16 +104,15 @@ _RULES: dict[str, Callable[[Network, Layer, list[Range]], Range]] = {
 
 
 def refuse_unknown(network: Network) -> None:
-    """Raise Damaged where the format has no such contract, layers of such a kind, or so many inputs."""
+    """Raise Damaged where the format has no such contract or layers of such a kind, or there is no input."""
     refuse_contract(network.contract)
     found = [
         Problem(MANIFEST, f"{layer['name']} is of the unknown kind {layer['kind']!r}", layer["name"])
         for layer in network.layers
         if layer["kind"] not in _RULES
     ]
-    inputs = [layer for layer in network.layers if layer["kind"] == "input"]
-    if len(inputs) != 1:
-        found.append(Problem(MANIFEST, f"it has {len(inputs)} inputs; the graph is written for one"))
+    if not network.inputs:
+        found.append(Problem(MANIFEST, "it has no input"))
     if found:
         raise Damaged(found)
 

@@ -13,11 +13,11 @@ import numpy as np
 from onnx import ModelProto, TensorProto, checker, load
 from onnx.reference import ReferenceEvaluator
 
-from ann2snn_cli.twins.onnx.network import INPUT, input_element, model
+from ann2snn_cli.twins.onnx.network import input_element, input_names, model
 from ann2snn_cli.twins.replay import Activity, Array, Network, Outcome, Pack, compare, recorded
 
-Outputs = dict[str, Array]  # by name
-Run = Callable[[Array], Outputs]  # of a stimulus [T, batch, ...]
+Values = dict[str, Array]  # of inputs or outputs, by name
+Run = Callable[[Values], Values]  # of stimuli [T, batch, ...]
 
 _MEMORY = 2**30  # bytes that a run may take, about
 _BYTES = 40  # that a value of a step takes: itself, its currents, and the copies that products make
@@ -28,9 +28,7 @@ _BYTES = 40  # that a value of a step takes: itself, its currents, and the copie
 
 def _reference(network: ModelProto) -> Run:
     evaluator = ReferenceEvaluator(network)
-    return lambda stimulus: dict(
-        zip(evaluator.output_names, evaluator.run(None, {INPUT: stimulus}), strict=True)
-    )
+    return lambda stimuli: dict(zip(evaluator.output_names, evaluator.run(None, stimuli), strict=True))
 
 
 def _onnxruntime(network: ModelProto) -> Run:
@@ -41,7 +39,7 @@ def _onnxruntime(network: ModelProto) -> Run:
         network.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     names = [output.name for output in session.get_outputs()]
-    return lambda stimulus: dict(zip(names, session.run(names, {INPUT: stimulus}), strict=True))
+    return lambda stimuli: dict(zip(names, session.run(names, stimuli), strict=True))
 
 
 _RUNTIMES: dict[str, tuple[str, str, Callable[[ModelProto], Run]]] = {
@@ -102,15 +100,19 @@ def _values(network: Network) -> int:
     return network.steps * sum(prod(layer["shape"]) for layer in network.layers)
 
 
-def _stimuli(pack: Pack, names: Sequence[str]) -> Array:
-    """The stimuli of the samples, the same at every step: [T, samples, ...], of the type the graph takes."""
-    stimuli = np.stack([pack.stimulus(name) for name in names])
-    narrow = input_element(pack.network) == TensorProto.UINT8
-    stimuli = stimuli.astype(np.uint8 if narrow else np.int32)
-    return np.ascontiguousarray(np.broadcast_to(stimuli, (pack.network.steps, *stimuli.shape)))
+def _stimuli(pack: Pack, names: Sequence[str]) -> Values:
+    """The stimuli of the samples, the same at every step: [T, samples, ...], of the types the graph takes."""
+    shown, called = [pack.stimulus(name) for name in names], input_names(pack.network)
+    found = {}
+    for layer in pack.network.inputs:
+        narrow = input_element(layer) == TensorProto.UINT8
+        values = np.stack([each[layer["name"]] for each in shown]).astype(np.uint8 if narrow else np.int32)
+        train = np.broadcast_to(values, (pack.network.steps, *values.shape))
+        found[called[layer["name"]]] = np.ascontiguousarray(train)
+    return found
 
 
-def _compare(pack: Pack, sample: str, i: int, outputs: Outputs) -> Outcome:
+def _compare(pack: Pack, sample: str, i: int, outputs: Values) -> Outcome:
     """Hold the i-th sample of a run against what the pack expects."""
     activity = {}
     for layer in recorded(pack):

@@ -81,7 +81,7 @@ class WholeTrains:
     draft: Draft
     numbers: Arithmetic
     firing: Firing
-    stimulus: str  # [T, batch, ...]
+    stimulus: str  # of any input: [T, batch, ...]
     shown: list[tuple[str, int, Dimensions]] = field(default_factory=list)  # (called, element, shape)
 
     def _by_step(self, name: str, shape: Shape) -> str:

@@ -33,8 +33,8 @@ def parameters(pack: Pack) -> Iterator[File]:
 
 def stimulus(pack: Pack) -> File:
     """What the input is shown."""
-    start = pack.network.input
-    return File(f"stimulus/{SAMPLE}/in.mem", size(start), start, "stimulus")
+    (start,) = pack.network.inputs
+    return File(f"stimulus/{SAMPLE}/{start['file_name']}.mem", size(start), start, "stimulus")
 
 
 def expectations(pack: Pack) -> Iterator[File]:

@@ -13,6 +13,7 @@ from ann2snn_cli.twins.replay import Damaged, Outcome, Pack, Problem
 from ann2snn_cli.twins.report import parse
 from ann2snn_cli.twins.verilog.bench import bench
 from ann2snn_cli.twins.verilog.files import miscounted
+from ann2snn_cli.twins.verilog.refusals import refuse
 
 BENCH = "bench.v"
 FOLDER = Path(__file__).parent
@@ -88,6 +89,7 @@ def verify(pack: Pack, samples: Sequence[str], work: Path, tool: str = "iverilog
     Raises `Damaged` for files with missing or superfluous words, a bench that does not build, and a run that
     ends without a whole report. A simulation of many clocks takes long: ask `cycles` first.
     """
+    refuse(pack)
     if damage := list(miscounted(pack, samples)):
         raise Damaged(damage)
     texts = sources(pack)

@@ -16,17 +16,19 @@ PRODUCER = "ann2snn"
 
 _WHOLE = """A spiking network in integers.
 
-input [T, batch, ...]: the stimulus of every step (direct coding: the same one T times).
-spikes/LAYER [T, batch, ...]: 1 where a neuron fires. potentials/LAYER [T, batch, ...]: after the reset. Steps
-are each layer's own: step t of a population is step t + `delay` of its input.
+input [T, batch, ...]: the stimulus of every step (direct coding: the same one T times); of a network with
+several inputs, input/LAYER each. spikes/LAYER [T, batch, ...]: 1 where a neuron fires. potentials/LAYER
+[T, batch, ...]: after the reset. Steps are each layer's own: step t of a population is step t + `delay` of
+its input.
 result/LAYER [batch, ...]: an output's sum over all T steps. The metadata hold the contract; biases and
 initial potentials are made for its `timesteps`, though the graph runs any T (a delay beyond it is T)."""
 
 _STEP = """One time step of a spiking network, in float32 that holds integers exactly: sums are below 2^24.
 (Switch off TF32, and convolution algorithms that are no plain sums.)
 
-input [batch, ...]: the stimulus of the step. state/NAME [batch, ...]: 0 before the first step, then the
-next/NAME of the step before. spikes/LAYER: 1 where a neuron fires. potentials/LAYER: after the reset.
+input [batch, ...]: the stimulus of the step; of a network with several inputs, input/LAYER each. state/NAME
+[batch, ...]: 0 before the first step, then the next/NAME of the step before. spikes/LAYER: 1 where a neuron
+fires. potentials/LAYER: after the reset.
 result/LAYER: an output's sum so far; after `timesteps` steps it is the result."""
 
 

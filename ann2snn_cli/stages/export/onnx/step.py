@@ -9,7 +9,7 @@ from onnx import GraphProto, TensorProto, ValueInfoProto
 from ann2snn_cli.stages.export.onnx.floats import Floats
 from ann2snn_cli.twins.onnx.draft import Draft, plus
 from ann2snn_cli.twins.onnx.layers import Writer
-from ann2snn_cli.twins.onnx.network import INPUT, firing_of, outer_names
+from ann2snn_cli.twins.onnx.network import firing_of, input_names, outer_names
 from ann2snn_cli.twins.onnx.ranges import reaches, refuse_unknown
 from ann2snn_cli.twins.onnx.timing import BATCH, Firing, Population, info
 from ann2snn_cli.twins.replay import MANIFEST, Damaged, Network, Problem
@@ -32,9 +32,12 @@ def step_graph(network: Network) -> GraphProto:
         raise Damaged([Problem(MANIFEST, what)])
     _refuse_wider_than_float32(network)
     time = OneStep(Draft(outer_names(network)), Floats(), firing_of(network))
-    Writer(network, time.draft, time.numbers, time, potentials=True).write(INPUT, narrow=False)
-    stimulus = info(INPUT, TensorProto.FLOAT, (BATCH, *network.input["shape"]))
-    return time.draft.graph("step", [stimulus, *time.inputs()], time.outputs())
+    names = input_names(network)
+    Writer(network, time.draft, time.numbers, time, potentials=True).write(names)
+    stimuli = [
+        info(names[layer["name"]], TensorProto.FLOAT, (BATCH, *layer["shape"])) for layer in network.inputs
+    ]
+    return time.draft.graph("step", [*stimuli, *time.inputs()], time.outputs())
 
 
 def _refuse_wider_than_float32(network: Network) -> None:

@@ -51,7 +51,7 @@ def describe(graph: Graph) -> Network:
     """Needs SPIKING in integers; refuses real numbers, naming the layers."""
     refuse(graph)
     proved = bounds(graph)
-    names = _file_names(graph)
+    names = file_names(graph)
     layers, arrays = [], {}
     for node in graph.nodes:
         kind, fields, parameters = _RULES[type(node.op)](graph, node, node.op, proved[node.name])
@@ -76,9 +76,8 @@ def describe(graph: Graph) -> Network:
 
 
 def refuse(graph: Graph) -> None:
-    """Refuse what has no pack: real numbers, several inputs, ops that docs/vector-pack.md does not have."""
+    """Refuse what has no pack: real numbers, and ops that docs/vector-pack.md does not have."""
     _refuse_real(graph)
-    _refuse_several_inputs(graph)
     _refuse_unknown(graph)
 
 
@@ -108,16 +107,7 @@ def _refuse_unknown(graph: Graph) -> None:
         )
 
 
-def _refuse_several_inputs(graph: Graph) -> None:
-    if len(graph.inputs) != 1:
-        raise UnsupportedNetwork(
-            f"it takes {len(graph.inputs)} inputs, and these files hold one stimulus a sample",
-            where=", ".join(node.name for node in graph.inputs),
-            remedy="let the network take one input, and split it inside",
-        )
-
-
-def _file_names(graph: Graph) -> dict[str, str]:
+def file_names(graph: Graph) -> dict[str, str]:
     """A name for the files of each layer; of two that fall together, the later one gets underscores."""
     names: dict[str, str] = {}
     taken: set[str] = set()  # in lower case: there are file systems that do not tell A from a

@@ -25,6 +25,7 @@ def guide(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
         "`manifest.json` describes every layer, sample and file. Words are hexadecimal, one a line; what is "
         "stored in memory order (last axis fastest) has the flat index (c*H + y)*W + x.",
         _samples(manifest),
+        _stimuli(manifest),
         _weight(manifest, arrays),
         _spike(manifest, arrays),
         f"Recorded: the first {recorded['steps']} steps"
@@ -38,6 +39,18 @@ def _samples(manifest: Mapping[str, Any]) -> str:
     lines = [f"| {sample['name']} | {sample['what']} |" for sample in manifest["samples"]]
     lines += [f"| {each['name']} | absent: {each['reason']} |" for each in manifest["absent"]]
     return "\n".join(["## Samples", "", "| sample | what |", "| --- | --- |", *lines])
+
+
+def _stimuli(manifest: Mapping[str, Any]) -> str:
+    """Where what is shown stands, and in which words."""
+    inputs = [layer for layer in manifest["layers"] if layer["kind"] == "input"]
+    rows = [
+        f"| {layer['name']} | {layer['shape']} | {layer['encoding']}, {layer['bits']} bits "
+        f"| `stimulus/SAMPLE/{layer['file_name']}.mem` |"
+        for layer in inputs
+    ]
+    head = ["## Stimuli", "", "| input | shape | words | file |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows])
 
 
 def _weight(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,16 +12,17 @@ from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Input, IntegrateFire
 from ann2snn_cli.ir.ops.base import LinearOp
+from ann2snn_cli.stages.export.pack.describe import file_names
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One stimulus: the input's integers, and why it is there."""
+    """What every input is shown, in integers, and why it is there."""
 
     name: str
     kind: str  # real or corner
     what: str
-    stimulus: Tensor  # int64, in the input's shape
+    stimulus: Mapping[str, Tensor]  # by input node: int64, in its shape
     label: int | None = None
 
 
@@ -34,59 +35,77 @@ class Absent:
 
 
 def corner_samples(graph: Graph) -> Iterator[Sample | Absent]:
-    """The corner cases that need no data, in a fixed order."""
-    (node,) = graph.inputs
-    assert isinstance(node.op, Input)
+    """The corner cases that need no data, in a fixed order: patterns of all inputs, then drives by each."""
     for name, (what, make) in _PATTERNS.items():
-        yield Sample(name, "corner", what, make(node.shape, node.op).long())
-    probe = _strongest_neuron(graph)
-    if probe is None:
-        reason = "no population reads the input through linear layers alone"
-        yield from (Absent(name, reason) for name in ("drive_positive", "drive_negative", "tie"))
-        return
-    for name, what, sign in (
-        ("drive_positive", "largest positive", 1),
-        ("drive_negative", "largest negative", -1),
-    ):
-        text = f"the {what} drive of neuron {probe.neuron} of {probe.node.name}"
-        towards = probe.weights * sign
-        extreme = torch.where(towards > 0, node.op.high, torch.where(towards < 0, node.op.low, 0))
-        yield Sample(name, "corner", text, extreme.long())
-    yield _tie(graph)
+        yield Sample(name, "corner", what, make(graph.inputs))
+    names = file_names(graph)
+    for node in graph.inputs:
+        by = f" by the input {node.name}, the others 0"
+        several = len(graph.inputs) > 1
+        yield from _by_drive(
+            graph, node, _Words(f"_{names[node.name]}", f" {node.name}", by) if several else _Words()
+        )
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What tells the corner cases of one input from those of the others; nothing where there is one."""
+
+    suffix: str = ""  # of a sample's name
+    name: str = ""  # behind "the input"
+    by: str = ""  # behind what is said of a drive
 
 
 # Patterns ------------------------------------------------------------------------------------------
 
-
-def _zeros(shape: tuple[int, ...], op: Input) -> Tensor:
-    return torch.zeros(shape).clamp(op.low, op.high)
+Stimuli = dict[str, Tensor]  # by input node
 
 
-def _full(shape: tuple[int, ...], op: Input) -> Tensor:
-    return torch.full(shape, op.high)
+def _op(node: Node) -> Input:
+    assert isinstance(node.op, Input)
+    return node.op
 
 
-def _checkerboard(shape: tuple[int, ...], op: Input) -> Tensor:
-    places = torch.meshgrid(*(torch.arange(extent) for extent in shape), indexing="ij")
+def _zero(node: Node) -> Tensor:
+    """Zeros, or what is nearest to them among the integers of the input."""
+    return torch.zeros(node.shape, dtype=torch.int64).clamp(_op(node).low, _op(node).high)
+
+
+def _highest(node: Node) -> Tensor:
+    return torch.full(node.shape, _op(node).high, dtype=torch.int64)
+
+
+def _checkerboard(node: Node) -> Tensor:
+    places = torch.meshgrid(*(torch.arange(extent) for extent in node.shape), indexing="ij")
     odd = torch.stack(places).sum(0) % 2 == 1
-    return torch.where(odd, op.high, op.low)
+    return torch.where(odd, _op(node).high, _op(node).low).long()
 
 
-def _pixel(shape: tuple[int, ...], op: Input) -> Tensor:
-    x = _zeros(shape, op)
-    x.view(-1)[_middles(shape)[0]] = op.high
+def _pixel(node: Node) -> Tensor:
+    x = _zero(node)
+    x.view(-1)[_middles(node.shape)[0]] = _op(node).high
     return x
 
 
-def _noise(shape: tuple[int, ...], op: Input) -> Tensor:
-    return torch.randint(op.low, op.high + 1, shape, generator=torch.Generator().manual_seed(0))
+def _each(make: Callable[[Node], Tensor]) -> Callable[[Sequence[Node]], Stimuli]:
+    """The same pattern at every input."""
+    return lambda nodes: {node.name: make(node) for node in nodes}
 
 
-_PATTERNS: dict[str, tuple[str, Callable[[tuple[int, ...], Input], Tensor]]] = {
-    "zeros": ("every value 0: biases alone", _zeros),
-    "max": ("every value the highest", _full),
-    "checkerboard": ("lowest and highest in turn", _checkerboard),
-    "pixel": ("one value, in the middle of the first channel, the highest; the others 0", _pixel),
+def _noise(nodes: Sequence[Node]) -> Stimuli:
+    """Drawn by one generator, input after input: no two are alike."""
+    draw = torch.Generator().manual_seed(0)
+    return {n.name: torch.randint(_op(n).low, _op(n).high + 1, n.shape, generator=draw) for n in nodes}
+
+
+_PATTERNS: dict[str, tuple[str, Callable[[Sequence[Node]], Stimuli]]] = {
+    "zeros": ("every value 0: biases alone", _each(_zero)),
+    "max": ("every value the highest", _each(_highest)),
+    "checkerboard": ("lowest and highest in turn", _each(_checkerboard)),
+    "pixel": (
+        "one value of every input, in the middle of its first channel, the highest; the others 0",
+        _each(_pixel),
+    ),
     "noise": (
         "every value drawn evenly from all that there are: neurons that no image reaches may fire",
         _noise,
@@ -99,29 +118,63 @@ _PATTERNS: dict[str, tuple[str, Callable[[tuple[int, ...], Input], Tensor]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """One neuron that reads the input: its drive at a step is Σ weights·x + constant."""
+    """One neuron that reads an input: its drive at a step is Σ weights·x + constant, the others being 0."""
 
+    start: Node  # the input
     node: Node
     neuron: int  # flat index
     weights: Tensor  # of the input's shape, integers in float64
-    constant: int
+    constant: int  # what the other inputs bring where they cannot be 0
 
-    def largest(self, op: Input) -> float:
-        """The largest drive that an input can give."""
-        return float((self.weights.clamp_min(0) * op.high + self.weights.clamp_max(0) * op.low).sum())
+    @property
+    def largest(self) -> float:
+        """The largest drive that the input can give."""
+        op = _op(self.start)
+        most = (self.weights.clamp_min(0) * op.high + self.weights.clamp_max(0) * op.low).sum()
+        return float(most) + self.constant
+
+    def extreme(self, sign: int) -> Tensor:
+        """What the input is shown for the largest drive of that sign."""
+        op, towards = _op(self.start), self.weights * sign
+        return torch.where(towards > 0, op.high, torch.where(towards < 0, op.low, 0)).long()
 
 
-def _probes(graph: Graph) -> Iterator[Probe]:
-    """Of the first population behind the input, a neuron in the middle of each channel."""
-    (start,) = graph.inputs
-    x = torch.zeros(1, *start.shape, dtype=torch.float64, requires_grad=True)
-    values: dict[str, Tensor] = {start.name: x}
+def _by_drive(graph: Graph, start: Node, words: _Words) -> Iterator[Sample | Absent]:
+    """What drives one neuron as far as the input can, and what brings one exactly to its threshold."""
+    probes = list(_probes(graph, start))
+    drives = {"drive_positive": ("largest positive", 1), "drive_negative": ("largest negative", -1)}
+    if not probes:
+        reason = f"no population reads the input{words.name} through linear layers alone"
+        yield from (Absent(f"{name}{words.suffix}", reason) for name in (*drives, "tie"))
+        return
+    others = {node.name: _zero(node) for node in graph.inputs}
+    strongest = max(probes, key=lambda probe: probe.largest)
+    for name, (what, sign) in drives.items():
+        text = f"the {what} drive of neuron {strongest.neuron} of {strongest.node.name}{words.by}"
+        stimulus = others | {start.name: strongest.extreme(sign)}
+        yield Sample(f"{name}{words.suffix}", "corner", text, stimulus)
+    found = _tie(graph, probes)
+    if found is None:
+        reason = f"no stimulus was found that brings a neuron exactly to its threshold{words.by}"
+        yield Absent(f"tie{words.suffix}", reason)
+        return
+    probe, x = found
+    text = f"neuron {probe.neuron} of {probe.node.name} reaches its threshold exactly{words.by}"
+    yield Sample(f"tie{words.suffix}", "corner", text, others | {start.name: x})
+
+
+def _probes(graph: Graph, start: Node) -> Iterator[Probe]:
+    """Of the first population behind an input, a neuron in the middle of each channel."""
+    values = {node.name: _zero(node)[None].double() for node in graph.inputs}
+    values[start.name] = x = torch.zeros(1, *start.shape, dtype=torch.float64, requires_grad=True)
     for node in graph.nodes:
         if isinstance(node.op, IntegrateFire) and node.inputs[0] in values:
             drive = values[node.inputs[0]][0]
+            if not drive.requires_grad:  # it reads other inputs
+                continue
             for neuron in _middles(node.shape):
                 (weights,) = torch.autograd.grad(drive.flatten()[neuron], x, retain_graph=True)
-                yield Probe(node, neuron, weights[0], int(drive.flatten()[neuron]))
+                yield Probe(start, node, neuron, weights[0], int(drive.flatten()[neuron]))
             return
         if isinstance(node.op, LinearOp) and all(name in values for name in node.inputs):
             values[node.name] = node.op.linear([values[name] for name in node.inputs], node.shape)
@@ -136,24 +189,14 @@ def _middles(shape: tuple[int, ...]) -> list[int]:
     return [channel * extent + middle for channel in range(shape[0])]
 
 
-def _strongest_neuron(graph: Graph) -> Probe | None:
-    (start,) = graph.inputs
-    assert isinstance(start.op, Input)
-    op = start.op
-    return max(_probes(graph), key=lambda probe: probe.largest(op), default=None)
-
-
-def _tie(graph: Graph) -> Sample | Absent:
-    """A stimulus that brings one neuron exactly to its threshold: here `>=` and `>` differ."""
-    (start,) = graph.inputs
-    assert isinstance(start.op, Input)
-    for probe in _probes(graph):
+def _tie(graph: Graph, probes: Sequence[Probe]) -> tuple[Probe, Tensor] | None:
+    """A neuron, and what brings it exactly to its threshold: here `>=` and `>` differ."""
+    for probe in probes:
         for drive in _drives_that_tie(graph, probe):
-            stimulus = _with_drive(probe, drive - probe.constant, start.op)
-            if stimulus is not None:
-                text = f"neuron {probe.neuron} of {probe.node.name} reaches its threshold exactly"
-                return Sample("tie", "corner", text, stimulus)
-    return Absent("tie", "no stimulus was found that brings a neuron exactly to its threshold")
+            x = _with_drive(probe, drive - probe.constant)
+            if x is not None:
+                return probe, x
+    return None
 
 
 def _drives_that_tie(graph: Graph, probe: Probe) -> Iterator[int]:
@@ -179,9 +222,9 @@ def _drives_that_tie(graph: Graph, probe: Probe) -> Iterator[int]:
             yield drive
 
 
-def _with_drive(probe: Probe, drive: int, op: Input) -> Tensor | None:
+def _with_drive(probe: Probe, drive: int) -> Tensor | None:
     """A stimulus with exactly this Σ weights·x: the largest weights first, as much of each as fits."""
-    weights = probe.weights.flatten()
+    op, weights = _op(probe.start), probe.weights.flatten()
     x = torch.zeros_like(weights)
     left = drive
     for place in weights.argsort(descending=True, stable=True).tolist():

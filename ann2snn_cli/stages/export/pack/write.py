@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.errors import UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
 from ann2snn_cli.stages.export.files import MANIFEST, as_json, write_folder
@@ -22,7 +22,7 @@ from ann2snn_cli.stages.export.pack.guide import guide
 from ann2snn_cli.stages.export.pack.samples import Absent, Sample
 from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
 from ann2snn_cli.twins import replay
-from ann2snn_cli.twins.replay import Layer, Network, Pack
+from ann2snn_cli.twins.replay import Damaged, Layer, Network, Pack
 
 Array = NDArray[Any]
 Programs = Callable[[Pack], Mapping[str, str]]  # a pack -> sources by file name
@@ -105,13 +105,24 @@ def write(
         files.text("README.md", guide(manifest, files.arrays))
         finished = Pack(place, manifest, network)
         for language, sources in (programs or {}).items():
-            for name, text in sources(finished).items():
+            for name, text in _sources(language, sources, finished).items():
                 files.text(f"{language}/{name}", text)
         manifest["files"] = dict(sorted(files.listed.items()))
         manifest["manifest_sha256"] = replay.manifest_hash(manifest)
         (place / MANIFEST).write_bytes(as_json(manifest))
 
     return write_folder(folder, fill, overwrite=overwrite)
+
+
+def _sources(language: str, sources: Programs, pack: Pack) -> Mapping[str, str]:
+    """The program in one language. What it cannot do is refused in words."""
+    try:
+        return sources(pack)
+    except Damaged as error:
+        raise UnsupportedNetwork(
+            f"the program in {language} cannot replay this network: {error}",
+            remedy="export a pack without it: every pack holds replay.py",
+        ) from error
 
 
 @dataclass
@@ -140,7 +151,7 @@ class _Files:
     def recording(
         self, recording: Recording, chosen: list[str], steps: int, potentials: bool
     ) -> dict[str, Any]:
-        """One sample's stimulus and expectations; gives its entry in the manifest."""
+        """One sample's stimuli and expectations; gives its entry in the manifest."""
         sample = recording.sample
         entry: dict[str, Any] = {
             "name": sample.name,
@@ -148,7 +159,7 @@ class _Files:
             "what": sample.what,
             "label": sample.label,
         }
-        entry |= self._stimulus(sample)
+        entry |= self._stimuli(sample)
         entry["result"] = f"expect/{sample.name}/result.json"
         self.text(entry["result"], _result(recording))
         entry["expect"] = {
@@ -158,16 +169,23 @@ class _Files:
         }
         return entry
 
-    def _stimulus(self, sample: Sample) -> dict[str, str]:
-        layer = self.net.input
-        memory, events = f"stimulus/{sample.name}/in.mem", f"stimulus/{sample.name}/in.aer"
-        values = sample.stimulus.cpu().numpy()
-        content = words(values, layer["bits"], layer["encoding"])
-        self._memory(memory, content, layer["bits"], values.astype(np.int32))
-        flat = values.ravel()
-        lines = [f"{place} {flat[place]}\n" for place in np.flatnonzero(flat)]
-        self.text(events, "".join(f"{t} {line}" for t in range(1, self.net.steps + 1) for line in lines))
-        return {"stimulus": memory, "events": events}
+    def _stimuli(self, sample: Sample) -> dict[str, dict[str, str]]:
+        """The files of what every input is shown, by input layer."""
+        stems = {layer["name"]: f"stimulus/{sample.name}/{layer['file_name']}" for layer in self.net.inputs}
+        for layer in self.net.inputs:
+            values, stem = sample.stimulus[layer["name"]].cpu().numpy(), stems[layer["name"]]
+            content = words(values, layer["bits"], layer["encoding"])
+            self._memory(f"{stem}.mem", content, layer["bits"], values.astype(np.int32))
+            self.text(f"{stem}.aer", self._events(values.ravel()))
+        return {
+            "stimulus": {name: f"{stem}.mem" for name, stem in stems.items()},
+            "events": {name: f"{stem}.aer" for name, stem in stems.items()},
+        }
+
+    def _events(self, values: Array) -> str:
+        """A line `t address value` for every value that is not 0, at every step."""
+        lines = [f"{place} {values[place]}\n" for place in np.flatnonzero(values)]
+        return "".join(f"{t} {line}" for t in range(1, self.net.steps + 1) for line in lines)
 
     def _expected(
         self, recording: Recording, layer: Layer, steps: int, potentials: bool

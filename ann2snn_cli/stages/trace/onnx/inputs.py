@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnx import TensorProto, ValueInfoProto
 
@@ -18,20 +18,15 @@ Sizes = tuple[int | None, ...]  # None where the file leaves a size open
 _REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 
 
-def bind(file: OnnxFile, draft: OnnxDraft, input_shapes: Sequence[Shape] | None) -> None:
+def bind(
+    file: OnnxFile, draft: OnnxDraft, input_shapes: Sequence[Shape] | Mapping[str, Shape] | None
+) -> None:
     """Begin the draft with the inputs. The first axis is the batch, of an open or a fixed length."""
-    infos = file.inputs
-    if input_shapes is not None and len(infos) != len(input_shapes):
-        raise UnsupportedNetwork(
-            f"it takes {len(infos)} inputs ({', '.join(info.name for info in infos)}), "
-            f"there are samples for {len(input_shapes)}",
-            where=str(file.path),
-            remedy="export a network with as many inputs as a sample has parts",
-        )
-    sizes = [_sizes(file, info, input_shapes[i] if input_shapes else None) for i, info in enumerate(infos)]
+    infos, given = file.inputs, _by_name(file, input_shapes)
+    sizes = [_sizes(file, info, given.get(info.name)) for info in infos]
     draft.batch = _batch(file, sizes)
-    for i, (info, declared) in enumerate(zip(infos, sizes, strict=True)):
-        shape = _sample_shape(file, info.name, declared, input_shapes[i] if input_shapes else None)
+    for info, declared in zip(infos, sizes, strict=True):
+        shape = _sample_shape(file, info.name, declared, given.get(info.name))
         draft.names[info.name] = draft.add(Input(), (), shape, info.name, info.name)
         kind = info.type.tensor_type.elem_type
         if kind not in _REAL:
@@ -39,6 +34,30 @@ def bind(file: OnnxFile, draft: OnnxDraft, input_shapes: Sequence[Shape] | None)
                 f"its input {info.name} is declared as {TensorProto.DataType.Name(kind).lower()}; "
                 "samples are passed on as the dataset gives them, in real numbers"
             )
+
+
+def _by_name(
+    file: OnnxFile, input_shapes: Sequence[Shape] | Mapping[str, Shape] | None
+) -> Mapping[str, Shape]:
+    """The shapes of the samples by input; none where none are given."""
+    names = [info.name for info in file.inputs]
+    if input_shapes is None:
+        return {}
+    if len(names) != len(input_shapes):
+        raise UnsupportedNetwork(
+            f"it takes {len(names)} inputs ({', '.join(names)}), there are samples for {len(input_shapes)}",
+            where=str(file.path),
+            remedy="export a network with as many inputs as a sample has parts",
+        )
+    if not isinstance(input_shapes, Mapping):
+        return dict(zip(names, input_shapes, strict=True))
+    if set(input_shapes) != set(names):
+        raise UnsupportedNetwork(
+            f"it takes the inputs {', '.join(names)}, there are samples for {', '.join(input_shapes)}",
+            where=str(file.path),
+            remedy="give samples by these names, or in the order of the inputs",
+        )
+    return input_shapes
 
 
 def _sizes(file: OnnxFile, info: ValueInfoProto, given: Shape | None) -> Sizes:

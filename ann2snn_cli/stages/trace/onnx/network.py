@@ -48,8 +48,10 @@ class OnnxNetwork(nn.Module):
         return self
 
 
-def load_onnx(path: Path | str, input_shapes: Sequence[Shape] | None = None) -> OnnxNetwork:
-    """The network in an ONNX file, for samples of these shapes: by input, without the batch.
+def load_onnx(
+    path: Path | str, input_shapes: Sequence[Shape] | Mapping[str, Shape] | None = None
+) -> OnnxNetwork:
+    """The network in an ONNX file, for samples of these shapes: in order or by name, without the batch.
 
     The shapes may be left out where the file gives them. Files of weights are looked for beside it.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,10 +47,13 @@ _REMEDIES = {
 }
 
 
-def read(file: OnnxFile, input_shapes: Sequence[Shape] | None = None) -> tuple[Graph, tuple[str, ...]]:
+def read(
+    file: OnnxFile, input_shapes: Sequence[Shape] | Mapping[str, Shape] | None = None
+) -> tuple[Graph, tuple[str, ...]]:
     """The network as a graph, FLOAT, and what a user should know of how it was read.
 
-    `input_shapes` are one sample's, by input; without them the file must give every size but the batch.
+    `input_shapes` are one sample's, in order or by name; without them the file must give every size but the
+    batch.
     """
     nodes = _needed(file.model.graph.node, [each.name for each in file.model.graph.output])
     walk = _Walk(file, nodes)
