@@ -166,13 +166,13 @@ def test_each_branch_has_the_step_of_its_own_weights():
 
 
 def test_multipliers_that_are_no_integers_are_rounded_to_less_than_a_hundredth():
-    """α = 0.1 and 0.7/3: m = 64 and 149.33 → 149 of the unit 0.1/64, with no code changed."""
+    """α = 0.1 and 0.7/3: m = 32 and 74.67 → 75 of the unit 0.1/32, and no code changes."""
     op = Linear(torch.tensor([[3.0, 1.75], [-1.4, -1.0]], dtype=torch.float64))
 
     spiking = threshold(quantize(joined(2.0, op, (2,)), Contract(4), weight_bitwidth=5))
 
-    assert spiking["fc"].op.weight.tolist() == [[64 * 15, 149 * 15], [64 * -7, 149 * -9]]
-    assert float(spiking["fc"].unit) == pytest.approx(0.1 / 64)
+    assert spiking["fc"].op.weight.tolist() == [[32 * 15, 75 * 15], [32 * -7, 75 * -9]]
+    assert float(spiking["fc"].unit) == pytest.approx(0.1 / 32)
 
 
 def test_by_channel_each_output_has_steps_of_its_own():
