@@ -53,7 +53,7 @@ def test_in_a_pack_and_in_the_numpy_twin(name):
     layer = network.layers[0 if name == "Input" else 2]
     assert layer["kind"] == KINDS[name]
     shown = torch.full(graph["x"].shape, 200).numpy()
-    assert replay.replay(network, shown)["this"].train.any()
+    assert replay.replay(network, {"x": shown})["this"].train.any()
 
 
 @pytest.mark.parametrize("name", OPS)
