@@ -44,5 +44,7 @@ def branches(graph: Graph) -> dict[str, Tensor]:
         labels = node.op.branches([found[name] for name in node.inputs], graph.place(node))
         if labels is None:
             labels = torch.tensor(float(place), dtype=torch.float64, device=graph.device)
+        elif bool((labels < 0).any()):  # of its own: numbers between this place and the next
+            labels = torch.where(labels < 0, place + labels / (labels.min() - 1), labels)
         found[node.name] = labels
     return found

@@ -37,7 +37,8 @@ def along(unit: Tensor, axis: int, shape: tuple[int, ...]) -> Tensor | None:
 def compress(unit: Tensor) -> Tensor:
     """The same units with as few numbers as possible: [], else [channels, 1, ...], else all.
 
-    NaN marks places that always hold 0 (padding): any unit fits them.
+    NaN marks places that always hold 0 (padding): any unit fits them. They get one that is there, of the same
+    row, else of the same column, for constants may be added to them later.
     """
     rows = unit.reshape(unit.shape[0], -1) if unit.dim() else unit.reshape(1, 1)
     known = ~rows.isnan()
@@ -47,9 +48,22 @@ def compress(unit: Tensor) -> Tensor:
         valid = by_row[~by_row.isnan()]
         if valid.numel() == 0 or bool((valid == valid[0]).all()):
             return valid[0] if valid.numel() else torch.ones((), dtype=unit.dtype, device=unit.device)
-        rows = by_row[:, None]
         unit = by_row.reshape(-1, *[1] * (unit.dim() - 1))
-    return torch.where(unit.isnan(), torch.ones_like(unit), unit)
+    return _filled(unit)
+
+
+def _filled(unit: Tensor) -> Tensor:
+    """NaN replaced by the first that is none along the first axis, else by the first of all."""
+    known = ~unit.isnan()
+    first = known.to(torch.int8).argmax(dim=0, keepdim=True)
+    unit = torch.where(known, unit, unit.gather(0, first))
+    return torch.where(unit.isnan(), unit[~unit.isnan()][0], unit)
+
+
+def apart(labels: Tensor) -> Tensor:
+    """Labels of branches that begin at a node: negative numbers, the same where `labels` are the same."""
+    kinds: Tensor = torch.unique(labels, return_inverse=True)[1]
+    return -1.0 - kinds.double()
 
 
 def multipliers(units: list[Tensor], finest: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""Branches of different unit that meet in one synapse have a grid each (SPEC 2): by torch and by hand."""
+"""Branches of different unit that meet in one synapse have a grid each (SPEC 2): networks against torch."""
 
 import pytest
 import torch
@@ -6,9 +6,19 @@ from relative import relative_error
 from torch import nn
 from torch.nn import functional as F
 
+from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import Add, Concat, Conv, Input, IntegrateFire, Linear, Relu, Reshape
+from ann2snn_cli.ir.ops import (
+    Add,
+    Concat,
+    Conv,
+    Input,
+    IntegrateFire,
+    Linear,
+    Relu,
+    Reshape,
+)
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.fold import fold
@@ -19,6 +29,11 @@ from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import trace
 
 STEPS = 128
+
+
+def real(*values):
+    """Reals."""
+    return torch.tensor(values, dtype=torch.float64)
 
 
 class UNetStep(nn.Module):
@@ -129,111 +144,6 @@ def test_at_four_bits_a_batch_norm_behind_a_concat_is_damaged_by_its_bits_alone(
     assert error_of("a batch norm behind a concat", 4, channel_wise) <= 0.25
 
 
-# By hand -------------------------------------------------------------------------------------------
-
-
-def real(*values):
-    """Reals."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def joined(unit, op, shape, channels=1):
-    """Input of unit 1/2 beside neurons of the amplitude `unit`, channel by channel, into a synapse."""
-    each, both = (channels, 1), (2 * channels, 1)
-    nodes = [
-        ("x", Input(unit=0.5), (), each),
-        ("n", Relu(clip=torch.tensor(unit, dtype=torch.float64)), ("x",), each),
-        ("both", Concat(), ("x", "n"), both),
-        ("flat", Reshape(), ("both",), (2 * channels,)),
-        ("fc", op, ("both" if isinstance(op, Conv) else "flat",), shape),
-        ("out", Relu(clip=torch.tensor(9.0, dtype=torch.float64)), ("fc",), shape),
-    ]
-    return Graph(tuple(Node(*node, f"net.{node[0]}") for node in nodes), ("out",), Level.CALIBRATED)
-
-
-def test_each_branch_has_the_step_of_its_own_weights():
-    """W' = W·A = 1.5, −0.7 | 6, 2: α = 0.1 and 0.4, q = 15, −7 | 15, 5, m = 1 and 4, at 5 bits."""
-    op = Linear(torch.tensor([[3.0, 3.0], [-1.4, 1.0]], dtype=torch.float64))
-
-    graph = quantize(joined(2.0, op, (2,)), Contract(4), weight_bitwidth=5)
-
-    assert graph["fc"].op.step.tolist() == pytest.approx([0.1, 0.4])
-    assert graph["fc"].op.branch.expand(2, 2).tolist() == [[0, 1], [0, 1]]
-    spiking = threshold(graph)
-    assert spiking["fc"].op.weight.tolist() == [[15, 4 * 15], [-7, 4 * 5]]
-    assert spiking["fc"].op.multiplier.expand(2, 2).tolist() == [[1, 4], [1, 4]]
-    assert float(spiking["fc"].unit) == pytest.approx(0.1)
-
-
-def test_multipliers_that_are_no_integers_are_rounded_to_less_than_a_hundredth():
-    """α = 0.1 and 0.7/3, a ratio of 2.33: in units of 0.1/32 m = 32 and 74.67 → 75, with no code changed."""
-    op = Linear(torch.tensor([[3.0, 1.75], [-1.4, -1.0]], dtype=torch.float64))
-
-    spiking = threshold(quantize(joined(2.0, op, (2,)), Contract(4), weight_bitwidth=5))
-
-    assert spiking["fc"].op.weight.tolist() == [[32 * 15, 75 * 15], [32 * -7, 75 * -9]]
-    assert float(spiking["fc"].unit) == pytest.approx(0.1 / 32)
-
-
-def test_by_channel_each_output_has_steps_of_its_own():
-    """W' = 1.5 | 6 and −0.7 | 1.4: α = 0.1 and 0.4, then 0.7/15 and 1.4/15; m = 1 and 4, then 1 and 2."""
-    op = Linear(torch.tensor([[3.0, 3.0], [-1.4, 0.7]], dtype=torch.float64))
-
-    graph = quantize(joined(2.0, op, (2,)), Contract(4), weight_bitwidth=5, channel_wise=True)
-
-    assert graph["fc"].op.step.tolist() == [pytest.approx([0.1, 0.7 / 15]), pytest.approx([0.4, 1.4 / 15])]
-    spiking = threshold(graph)
-    assert spiking["fc"].op.weight.tolist() == [[15, 4 * 15], [-15, 2 * 15]]
-    assert spiking["fc"].unit.tolist() == pytest.approx([0.1, 0.7 / 15])
-
-
-def test_branches_of_one_unit_share_a_grid():
-    """Where nothing differs nothing is multiplied."""
-    op = Linear(torch.tensor([[3.0, 3.0], [-1.4, 1.0]], dtype=torch.float64))
-
-    spiking = threshold(quantize(joined(0.5, op, (2,)), Contract(4), weight_bitwidth=5))
-
-    assert spiking["fc"].op.multiplier is None
-    assert spiking["fc"].op.weight.dtype == torch.int8
-
-
-# Groups, and what straddles them -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("channel_wise", [False, True])
-@pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("channels", "groups"), [(3, 1), (3, 2), (3, 3), (2, 4), (3, 6)])
-def test_convolutions_in_groups_know_the_branch_of_each_weight(channels, groups, transposed, channel_wise):
-    """A concat of `channels` inputs and as many neurons: a border of groups may lie within a branch.
-
-    Held weight by weight: m·q·α is W·A to half a step of the weight's own branch.
-    """
-    generator = torch.Generator().manual_seed(groups)
-    ins = 2 * channels
-    shape = (ins, 2, 1) if transposed else (groups * 2, ins // groups, 1)
-    weight = torch.randn(*shape, generator=generator, dtype=torch.float64)
-    op = Conv(weight, None, (1,), (0,), (1,), groups, transposed, (0,))
-
-    graph = quantize(
-        joined(50.0, op, (groups * 2, 1), channels), Contract(4), weight_bitwidth=8, channel_wise=channel_wise
-    )
-    spiking = threshold(graph)
-
-    steps, unit = graph["fc"].op.step, spiking["fc"].unit.flatten()
-    for index in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
-        first, second, _ = index
-        small, large = (ins, groups * 2) if transposed else (groups * 2, ins)
-        other = first // (small // groups) * (large // groups) + second
-        read, written = (first, other) if transposed else (other, first)
-        wanted = float(weight[tuple(index)]) * (0.5 if read < channels else 50.0)
-        column = written if channel_wise else 0
-        meant = float(spiking["fc"].op.weight[tuple(index)] * unit[column % unit.numel()])
-        branch = 0 if read < channels else 1
-        step = float(steps[branch, column] if channel_wise else steps[branch]) if steps.dim() else None
-        largest = float(steps.max()) if step is None else step
-        assert abs(meant - wanted) <= largest * (0.5 + 0.01 * 127), (index, wanted, meant)
-
-
 class Grouped(nn.Module):
     """A grouped convolution, or a transposed one, that reads a concat whose branches straddle its groups."""
 
@@ -264,6 +174,16 @@ def test_a_network_whose_branches_straddle_groups(transposed, channel_wise):
 # Finetuning, and what cannot be done ---------------------------------------------------------------
 
 
+class NoMetric:
+    """Nothing is measured here."""
+
+    def update(self, outputs, labels):
+        pass
+
+    def result(self):
+        return {}
+
+
 @pytest.mark.parametrize("channel_wise", [False, True])
 @pytest.mark.parametrize("name", ["a U-Net's step", "two linear layers"])
 def test_what_is_finetuned_is_what_is_exported(name, channel_wise):
@@ -274,18 +194,9 @@ def test_what_is_finetuned_is_what_is_exported(name, channel_wise):
     def loss(outputs, labels):
         return outputs[0].square().mean()
 
-    class Nothing:
-        """No score: only the loss counts here."""
-
-        def update(self, outputs, labels):
-            """Count nothing."""
-
-        def result(self):
-            """Give no number."""
-            return {}
-
-    recipe = Finetuning(epochs=2, lr=0.1)
-    after = finetune(before, lambda epoch: [(x[:32], x[:32])], recipe, loss=loss, metric=Nothing)
+    after = finetune(
+        before, lambda epoch: [(x[:32], None)], Finetuning(epochs=2, lr=0.1), loss=loss, metric=NoMetric
+    )
 
     synapse = next(node.name for node in before if getattr(node.op, "branch", None) is not None)
     assert after[synapse].op.step.shape == before[synapse].op.step.shape
@@ -317,3 +228,37 @@ def test_values_of_one_channel_with_different_units_are_brought_to_one():
     assert isinstance(before.op, Add)
     assert before.op.weights[0].flatten().tolist() == [1, 1, 4, 4]
     assert float(before.unit) == 0.5
+
+
+def test_at_32_bits_too():
+    """While steps are chosen it is known already that additions give real numbers, whose unit is 1."""
+    nodes = [
+        ("x", Input(unit=0.5), (), (1, 2)),
+        ("twice", Add(), ("x", "x"), (1, 2)),
+        ("both", Concat(), ("x", "twice"), (2, 2)),
+        ("row", Reshape(), ("both",), (1, 4)),
+        ("conv", Conv(real(1.0, 1.0).reshape(1, 1, 2), None, (1,), (0,), (1,)), ("row",), (1, 3)),
+        ("out", Relu(clip=real(9.0)[0]), ("conv",), (1, 3)),
+    ]
+    graph = Graph(tuple(Node(*node) for node in nodes), ("out",), Level.CALIBRATED)
+
+    spiking = threshold(quantize(graph, Contract(64), weight_bitwidth=32))
+
+    (out,) = run_counts(spiking, real(1.0, 2.0).reshape(1, 1, 2))
+    assert out.flatten().tolist() == pytest.approx([3.0, 4.0, 6.0], abs=9 / 64)
+
+
+def test_integers_that_float64_cannot_hold_are_refused_by_layer():
+    """Linear layers without a ReLU between them: thresholds grow 127-fold with each."""
+    nodes = [Node("n0", Input(unit=1e-3), (), (1,))]
+    for place in range(1, 9):
+        weight = torch.ones(1, 1, dtype=torch.float64)
+        nodes.append(Node(f"n{place}", Linear(weight), (f"n{place - 1}",), (1,), f"net.{place}"))
+    nodes.append(Node("out", Relu(clip=real(1.0)[0]), ("n8",), (1,), "net.act"))
+    graph = quantize(Graph(tuple(nodes), ("out",), Level.CALIBRATED), Contract(4), weight_bitwidth=8)
+
+    with pytest.raises(UnsupportedNetwork, match="exceed 2") as refused:
+        threshold(graph)
+
+    assert refused.value.where == "net.act"
+    assert "weight_bitwidth" in refused.value.remedy

@@ -274,7 +274,7 @@ def _without(key):
         _without("contract"),
         lambda content: content["nodes"].pop(0),
         lambda content: content["nodes"][1].pop("fields"),
-        lambda content: content["nodes"][1].update(op="Unheard"),
+        lambda content: content["nodes"][1].update(op=["Conv"]),
         lambda content: content["nodes"][1].update(fields=[1]),
         lambda content: content["nodes"][1]["fields"].update(weight=torch.full((2, 1, 1, 1), 0.5)),
         lambda content: content.update(nodes="text"),

@@ -100,7 +100,8 @@ class Op:
     def branches(self, labels: list[Tensor], place: Place) -> Tensor | None:
         """Which branch each value it passes on belongs to, given that of each value it reads.
 
-        None: it is the start of a branch of its own. Only what moves or selects values keeps the labels.
+        None: it is the start of a branch of its own; negative numbers: of several, told apart by them. Only
+        what moves or selects values, or adds a constant, keeps the labels.
         """
         return None
 

@@ -204,6 +204,10 @@ class Integrate(Op):
         bias, initial = _charges(self.bias, unit, torch.zeros_like(unit), place)
         return Integrate(bias, initial), unit
 
+    def branches(self, labels: list[Tensor], place: Place) -> Tensor | None:
+        """A bias is added in the units that are there: a value stays in its branch."""
+        return labels[0]
+
     def train(self, trains: list[Tensor], place: Place) -> Activity:
         """Input plus bias, and the initial charge with the first step; V is the sum so far."""
         train = trains[0] if self.bias is None else trains[0] + cast(self.bias, trains[0])

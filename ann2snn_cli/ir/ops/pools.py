@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ann2snn_cli.ir.ops.base import Activity, Integers, LinearOp, Op, Place, Shape, each
-from ann2snn_cli.ir.units import UnitsDiffer, along
+from ann2snn_cli.ir.units import UnitsDiffer, along, apart
 
 _AVG_POOL: dict[int, Callable[..., Tensor]] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 _MAX_POOL: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -69,8 +69,8 @@ class AvgPool(LinearOp):
         return self, _by_channel(units[0], place, strict=True) / self.area
 
     def branches(self, labels: list[Tensor], place: Place) -> Tensor | None:
-        """A channel stays in its branch."""
-        return _by_channel(labels[0], place, strict=False)
+        """As its units are others now, each branch becomes one of its own; channels stay together."""
+        return apart(_by_channel(labels[0], place, strict=False))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ann2snn_cli.errors import InvalidGraph
-from ann2snn_cli.ir.grid import choose_step, to_grid
+from ann2snn_cli.ir.grid import choose_step, largest_code, to_grid
 from ann2snn_cli.ir.ops.base import FLOAT_BITS, Integers, LinearOp, Op, Place, Shape, cast, each, union
 from ann2snn_cli.ir.span import Span
-from ann2snn_cli.ir.units import UnitsDiffer, along, multipliers
+from ann2snn_cli.ir.units import UnitsDiffer, along, apart, compress, multipliers
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
@@ -30,6 +30,8 @@ _CONV_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     3: F.conv_transpose3d,
 }
 _Self = TypeVar("_Self", bound="Synapse")
+
+WIDEST_RATIO = 2**12  # of the largest weight of a `Scale`, in a branch, to the smallest kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,17 @@ class Synapse(LinearOp):
 
     def _unit(self, step: Tensor, place: Place) -> Tensor:
         return step if step.numel() == 1 else per_channel(step, self, len(place.shape))
+
+    def branches(self, labels: list[Tensor], place: Place) -> Tensor | None:
+        """Output channels that read the same branches are one branch: all are, unless there are groups."""
+        if labels[0].numel() == 1:
+            return None
+        try:
+            read = self.by_input(labels[0], place)
+        except UnitsDiffer:
+            return None
+        _, kinds = torch.unique(self.by_row(read.expand(self.weight.shape)), dim=0, return_inverse=True)
+        return None if int(kinds.max()) == 0 else self._unit(apart(kinds), place)
 
     # bounds
 
@@ -276,6 +289,33 @@ class Scale(Synapse):
         """They broadcast as they are."""
         return values
 
+    def branches(self, labels: list[Tensor], place: Place) -> Tensor | None:
+        """Each branch becomes one of its own: the units are others now."""
+        return apart(labels[0])
+
+    def quantized(
+        self: _Self, bits: int, units: list[Tensor], labels: Tensor, place: Place, *, channel_wise: bool
+    ) -> _Self:
+        """As of other synapses; a grid a weight where one for all is off by more than half of some weight.
+
+        That weight is all that its channel has. Of weights far below the largest of their branch nothing is
+        left: no word holds both.
+        """
+        op = super().quantized(bits, units, labels, place, channel_wise=False)
+        if op.step is None:
+            return op
+        weight = op.absorb(units[0], place)
+        grid = op.by_weight(op.step)
+        if bool(((weight - grid * to_grid(weight, grid, bits)).abs() <= weight.abs() / 2).all()):
+            return super().quantized(bits, units, labels, place, channel_wise=channel_wise)
+        joined = torch.zeros_like(weight, dtype=torch.int64) if op.branch is None else op.branch
+        joined = joined.expand(weight.shape)
+        largest = torch.stack([(weight.abs() * (joined == k)).max() for k in range(int(joined.max()) + 1)])
+        step = torch.maximum(weight.abs(), largest[joined] / WIDEST_RATIO) / largest_code(bits)
+        step = torch.where(step > 0, step, step.max())  # a branch of zeros takes any
+        branch = torch.arange(weight.numel(), device=weight.device).reshape(weight.shape)
+        return replace(op, step=step.flatten(), branch=branch)
+
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm(Op):
@@ -316,6 +356,14 @@ class Add(LinearOp):
         finest = reduce(torch.minimum, units) if len(units) > 1 else units[0].min()
         weights, alpha = multipliers(units, finest)
         return replace(self, weights=tuple(weights)), alpha
+
+    def branches(self, labels: list[Tensor], place: Place) -> Tensor | None:
+        """Sums of the same branches are one branch: of one label each, all sums are."""
+        if all(label.numel() == 1 for label in labels) or len(labels) == 1:
+            return None
+        stacked = torch.stack([label.expand(place.shape) for label in labels])
+        _, sums = torch.unique(stacked.flatten(1), dim=1, return_inverse=True)
+        return compress(apart(sums.reshape(place.shape)))
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:
         """The same as of other synapses, by its own equation."""

@@ -125,6 +125,12 @@ def _unshared(value: Any) -> Any:
 
 
 def _plain_node(node: Node) -> dict[str, Any]:
+    if OPS.get(type(node.op).__name__) is not type(node.op):
+        raise UnsupportedNetwork(
+            f"an op {node.op.kind} that is not registered cannot be read back from a .pth",
+            where=node.source or node.name,
+            remedy="register it (ann2snn_cli.ir.ops.register)",
+        )
     return {
         "name": node.name,
         "op": type(node.op).__name__,
@@ -155,6 +161,12 @@ def from_plain(content: dict[str, Any]) -> Graph:
 
 
 def _node(entry: dict[str, Any]) -> Node:
+    if entry["op"] not in OPS:
+        raise BadFile(
+            f"it holds an op {entry['op']}, which is not known here",
+            where=entry["source"] or entry["name"],
+            remedy="register it (ann2snn_cli.ir.ops.register) and load again, or convert the network again",
+        )
     op = OPS[entry["op"]](**{name: _value(value) for name, value in entry["fields"].items()})
     return Node(
         entry["name"], op, tuple(entry["inputs"]), tuple(entry["shape"]), entry["source"], entry["unit"]

@@ -26,7 +26,8 @@ def quantize(
     one input brings them to one unit first.
     """
     _refuse_nan(graph)
-    graph = graph.with_nodes(graph.nodes, level=Level.QUANTIZED, contract=contract)
+    ops = {n.name: replace(n.op, bits=weight_bitwidth) for n in graph.nodes if isinstance(n.op, Synapse)}
+    graph = graph.with_ops(ops, level=Level.QUANTIZED, contract=contract)
     while True:
         try:
             return _with_steps(graph, weight_bitwidth, channel_wise)

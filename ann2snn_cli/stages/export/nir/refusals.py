@@ -15,6 +15,7 @@ from ann2snn_cli.ir.ops import (
     Concat,
     Conv,
     Gather,
+    Input,
     Integrate,
     IntegrateFire,
     Linear,
@@ -59,7 +60,11 @@ def refuse(draft: Draft) -> None:
 
 def _reason(draft: Draft, node: Node) -> str:
     rule = _RULES.get(type(node.op))
-    return rule(draft, node, node.op) if rule is not None else ""
+    return rule(draft, node, node.op) if rule is not None else _absent(draft, node, node.op)
+
+
+def _absent(draft: Draft, node: Node, op: Op) -> str:
+    return f"there is no {op.kind}"
 
 
 def _conv(draft: Draft, node: Node, op: Conv) -> str:
@@ -154,5 +159,6 @@ _RULES: dict[type[Op], Callable[[Draft, Node, Any], str]] = {
     Gather: _gather,
     IntegrateFire: _neurons,
     Integrate: _neurons,
-    Opaque: lambda draft, node, op: f"there is no {op.kind}",
+    Opaque: _absent,
+    Input: lambda draft, node, op: "",
 }

@@ -76,7 +76,12 @@ def describe(graph: Graph) -> Network:
 
 
 def refuse(graph: Graph) -> None:
-    """Refuse what has no pack: a graph with real numbers left in it."""
+    """Refuse what has no pack: real numbers, and ops that docs/vector-pack.md does not have."""
+    _refuse_real(graph)
+    _refuse_unknown(graph)
+
+
+def _refuse_real(graph: Graph) -> None:
     names = [node.source or node.name for node in graph.nodes if node.name in graph.real]
     if graph.has_float_weights:
         names = [node.source or node.name for node in graph.of(Synapse)]
@@ -88,6 +93,17 @@ def refuse(graph: Graph) -> None:
             remedy=f"convert with a {Setting('weight_bitwidth')} of 1 to 8"
             if graph.has_float_weights
             else "replace these operators in the network: they have no spiking form",
+        )
+
+
+def _refuse_unknown(graph: Graph) -> None:
+    unknown = [node for node in graph.nodes if type(node.op) not in _RULES]
+    if unknown:
+        kinds = ", ".join(dict.fromkeys(node.op.kind for node in unknown))
+        raise UnsupportedNetwork(
+            f"these files have no layer for {kinds}",
+            where=", ".join(node.source or node.name for node in unknown),
+            remedy="replace these layers in the network, or hand over the .pth",
         )
 
 
