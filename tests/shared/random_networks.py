@@ -4,7 +4,10 @@ from math import prod
 
 import numpy as np
 import torch
+from relative import relative_error
 
+from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
     Add,
@@ -22,7 +25,13 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.ir.run import run
+from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.stages import simulate
+from ann2snn_cli.stages.analyse.damage import damage
+from ann2snn_cli.stages.calibrate import calibrate
+from ann2snn_cli.stages.fold import fold
+from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.threshold import threshold
 
 
 class Growing:
@@ -172,3 +181,39 @@ def _used(nodes, name):
     for each in nodes[name].inputs:
         found |= _used(nodes, each)
     return found
+
+
+# What becomes of one in few bits -------------------------------------------------------------------
+
+TIMESTEPS = 128
+RIGHT, BAD = 0.05, 0.25  # relative errors of what varies between samples
+
+
+def judged(seed, bits=8):
+    """(what becomes of the network of this seed in so many bits, what the damage report says)."""
+    graph, x = random_network(seed)
+    wanted = run(graph, x)[0]
+    if float((wanted - wanted.mean(0)).norm()) < 1e-9 * float(wanted.norm()):
+        return "constant", ""
+    folded = fold(graph)
+    calibrated = calibrate(folded, [x], mode="max", timesteps=TIMESTEPS)
+    if not _error(_converted(calibrated, 32), x, wanted) < RIGHT:
+        return "not right in floats", ""
+    try:
+        spiking = _converted(calibrated, bits, channel_wise=seed % 2 == 1)
+    except UnsupportedNetwork as refused:
+        return "refused", f"{refused.what} ({refused.where})"
+    if _error(spiking, x, wanted) <= BAD:
+        return "fine", ""
+    report = damage(folded, spiking, [x], simulate.run)
+    said = report.is_large and report.layer
+    return ("bad, and said" if said else "bad, and SILENT"), str(report)
+
+
+def _converted(calibrated, bits, channel_wise=False):
+    contract = Contract(TIMESTEPS, delay=TIMESTEPS)
+    return threshold(quantize(calibrated, contract, weight_bitwidth=bits, channel_wise=channel_wise))
+
+
+def _error(spiking, x, wanted):
+    return relative_error(run_counts(spiking, x.double())[0], wanted)
