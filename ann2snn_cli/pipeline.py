@@ -24,7 +24,7 @@ from ann2snn_cli.ir.contract import Contract, Pooling
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.verify import verify, verify_exact
+from ann2snn_cli.ir.verify import verify_exact
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
@@ -93,7 +93,7 @@ def prepare(
     A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own, by torch operator;
     `note` is told which were used.
     """
-    graph = verify(trace(network, input_shapes, rules=rules, note=note))
+    graph = trace(network, input_shapes, rules=rules, note=note)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)
     return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
 
@@ -191,9 +191,7 @@ def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.d
             settings.data.num_workers,
         )
     )
-    return verify(
-        calibrate(graph, batches, mode=settings.calibrate.mode, timesteps=settings.timing.timesteps)
-    )
+    return calibrate(graph, batches, mode=settings.calibrate.mode, timesteps=settings.timing.timesteps)
 
 
 def _improved(
@@ -235,10 +233,10 @@ def _improved(
         resume=tell.resume,
     )
     if delay == timesteps:
-        return verify(graph), []
+        return graph, []
     tell.stage(f"correct biases for a delay of {delay}")
     graph, note = keep.better(graph, delay, trained=True)
-    return verify(graph), [note]
+    return graph, [note]
 
 
 @dataclass(frozen=True, eq=False)

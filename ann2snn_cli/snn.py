@@ -17,11 +17,10 @@ from ann2snn_cli.errors import BadData, Setting, UsageError, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.run import Inputs
 from ann2snn_cli.pipeline import Rules, Samples
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.export import pth
-from ann2snn_cli.types import Labels, Loss
+from ann2snn_cli.types import Inputs, Labels, Loss
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.convert import converted, provenance_of
 from ann2snn_cli.workflows.damage import warning

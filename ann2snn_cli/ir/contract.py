@@ -77,8 +77,8 @@ class Contract:
         return cls(plain["timesteps"], reset_mode, plain["delay"], rounding)
 
 
-def _refuse_other_than_whole(name: str, value: object, low: int, high: int | None) -> None:
+def _refuse_other_than_whole(name: str, value: Any, low: int, high: int | None) -> None:
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or value < low or (high is not None and value > high):  # type: ignore[operator]
+    if not (is_whole and low <= value and (high is None or value <= high)):
         limits = f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
         raise UsageError(f"{name} is {value!r}", remedy=f"give {limits}")

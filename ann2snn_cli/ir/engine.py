@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Activity
-from ann2snn_cli.ir.run import Inputs
+from ann2snn_cli.types import Inputs
 
 Watch = Callable[[Node, Activity], None]
 Revise = Callable[[Node, Tensor], Node]
@@ -49,6 +49,9 @@ class Simulation:
         default=None, repr=False
     )  # by node, [batch, ...]: sums over T
     engine: str = "reference"
+
+
+Run = Callable[[Graph, Request], Simulation]  # an engine chosen already: what a stage is handed
 
 
 class Engine(Protocol):

@@ -167,8 +167,17 @@ class Graph:
         )
 
     def to(self, device: torch.device | str) -> Graph:
-        """This graph on another device."""
-        return self.map_tensors(lambda tensor: tensor.to(device))
+        """This graph on another device; itself where it is there already, with all that was proved of it."""
+        moved = False
+
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal moved
+            there = tensor.to(device)
+            moved = moved or there is not tensor
+            return there
+
+        graph = self.map_tensors(move)
+        return graph if moved else self
 
     def fed_by(self, node: Node) -> tuple[Node, ...]:
         """The nodes that `node` reads."""

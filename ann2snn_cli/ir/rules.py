@@ -32,8 +32,8 @@ from torch import Tensor
 
 from ann2snn_cli.errors import InvalidGraph, UsageError
 from ann2snn_cli.ir.ops import Gather, Op, Scale, map_tensors
+from ann2snn_cli.types import Shape
 
-Shape = tuple[int, ...]
 _Entry = TypeVar("_Entry")
 
 

@@ -5,15 +5,14 @@ Sums in closed form are the integer quantized network: what the SNN of delay T p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.ops import Input
-
-Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+from ann2snn_cli.types import Inputs
 
 
 def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:

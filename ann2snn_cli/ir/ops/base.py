@@ -15,11 +15,11 @@ from torch import Tensor
 from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.span import Span
+from ann2snn_cli.types import Shape
 
 if TYPE_CHECKING:
     from ann2snn_cli.ir.graph import Node
 
-Shape = tuple[int, ...]
 Integers = tuple["Op", Tensor]  # the op of SPIKING, and the unit of what it passes on
 
 FLOAT_BITS = 32  # weight_bitwidth 32: no quantization, the same network in floats
@@ -72,7 +72,6 @@ class Op:
     An op serves every level: the fields that a level fills in are None below it.
     """
 
-    moves: ClassVar[bool] = False  # values go elsewhere and none changes
     keeps_spikes: ClassVar[bool] = False  # what comes of 0 and 1 is 0 and 1
     fires: ClassVar[bool] = False  # it is a population, or becomes one
     monotone: ClassVar[bool] = False  # it commutes with every function that never falls

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ann2snn_cli.ir.ops.base import Integers, LinearOp, Place, Shape
+from ann2snn_cli.ir.ops.base import Integers, LinearOp, Place
 from ann2snn_cli.ir.units import compress
+from ann2snn_cli.types import Shape
 
 
 class Move(LinearOp):
     """Base of the moves: units and branches go where the values go."""
 
-    moves = True
     keeps_spikes = True
 
     def moved(self, values: list[Tensor], place: Place) -> Tensor:
@@ -67,14 +67,16 @@ class Gather(Move):
     index: Tensor  # int64, of the node's shape
 
     def linear(self, xs: list[Tensor], shape: Shape) -> Tensor:
-        """Index -1 reads a zero that is put behind the input."""
-        padded = F.pad(xs[0].flatten(1), (0, 1))
-        return padded[:, self.index.flatten()].reshape(xs[0].shape[0], *shape)
+        """Padding is 0."""
+        return self._gathered(xs[0], shape, 0.0)
 
     def _placed(self, values: list[Tensor], place: Place) -> Tensor:
-        padding = values[0].new_full((1, 1), torch.nan)
-        flat = torch.cat([values[0].flatten(1), padding], dim=1)
-        return flat[:, self.index.flatten()].reshape(-1, *place.shape)
+        return self._gathered(values[0], place.shape, torch.nan)
+
+    def _gathered(self, x: Tensor, shape: Shape, padding: float) -> Tensor:
+        """Index -1 reads the padding, which is put behind the input."""
+        padded = F.pad(x.flatten(1), (0, 1), value=padding)
+        return padded[:, self.index.flatten()].reshape(x.shape[0], *shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,20 +13,11 @@ from ann2snn_cli.ir import neuron
 from ann2snn_cli.ir.contract import Rounding
 from ann2snn_cli.ir.neuron import floor_, round_
 from ann2snn_cli.ir.ops.accumulator import Accumulator
-from ann2snn_cli.ir.ops.base import (
-    Activity,
-    Integers,
-    Op,
-    Place,
-    Shape,
-    cast,
-    constant_span,
-    unbounded,
-    union,
-)
+from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, cast, constant_span, unbounded, union
 from ann2snn_cli.ir.ops.pools import AvgPool
 from ann2snn_cli.ir.span import Span
 from ann2snn_cli.ir.units import EXACT, fraction_bits
+from ann2snn_cli.types import Shape
 
 COARSE_THRESHOLD = 32  # below this θ is too coarse: fraction bits refine it ...
 FINE_THRESHOLD = 256  # ... to at least this

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.ir import allowed
-from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, Shape, unbounded
+from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, unbounded
+from ann2snn_cli.types import Shape
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ann2snn_cli.ir.ops.base import Activity, Integers, LinearOp, Op, Place, Shape, each
+from ann2snn_cli.ir.ops.base import Activity, Integers, LinearOp, Op, Place, each
 from ann2snn_cli.ir.units import UnitsDiffer, along, apart
+from ann2snn_cli.types import Shape
 
 _AVG_POOL: dict[int, Callable[..., Tensor]] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 _MAX_POOL: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}

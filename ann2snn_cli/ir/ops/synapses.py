@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir.grid import choose_step, largest_code, to_grid
-from ann2snn_cli.ir.ops.base import FLOAT_BITS, Integers, LinearOp, Op, Place, Shape, cast, each, union
+from ann2snn_cli.ir.ops.base import FLOAT_BITS, Integers, LinearOp, Op, Place, cast, each, union
 from ann2snn_cli.ir.span import Span
 from ann2snn_cli.ir.units import UnitsDiffer, along, apart, compress, multipliers
+from ann2snn_cli.types import Shape
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
@@ -60,6 +61,13 @@ class Synapse(LinearOp):
         """Values of what it reads, laid so that they broadcast to the weight."""
         raise self._refusal("by input")
 
+    def _along(self, values: Tensor, place: Place, axis: int) -> Tensor:
+        """The values along one axis of what it reads; UnitsDiffer where they differ along another one."""
+        found = along(values, axis, place.feeders[0].shape)
+        if found is None:
+            raise UnitsDiffer(place.node.name, place.label)
+        return found
+
     def by_output(self, values: Tensor) -> Tensor:
         """Values by output channel, [out], laid so that they broadcast to the weight."""
         return values.reshape(-1, *[1] * (self.weight.dim() - 1))
@@ -85,12 +93,12 @@ class Synapse(LinearOp):
         return weight * (unit.reshape(()) if unit.numel() == 1 else self.by_input(unit, place))
 
     def quantized(
-        self: _Self, bits: int, units: list[Tensor], labels: Tensor, place: Place, *, channel_wise: bool
+        self: _Self, units: list[Tensor], labels: Tensor, place: Place, *, channel_wise: bool
     ) -> _Self:
-        """The op with its bit width and the steps that SPEC 2 gives it, one for each branch that it reads."""
-        op = replace(self, bits=bits, step=None, branch=self._branches(units[0], labels, place))
-        if bits == FLOAT_BITS:
-            return replace(op, branch=None)
+        """The op, which knows its bit width, with the steps of SPEC 2, one for each branch that it reads."""
+        if self.bits == FLOAT_BITS:
+            return replace(self, step=None, branch=None)
+        op = replace(self, step=None, branch=self._branches(units[0], labels, place))
         return replace(op, step=op._steps(op.absorb(units[0], place), channel_wise=channel_wise))
 
     def _branches(self, unit: Tensor, labels: Tensor, place: Place) -> Tensor | None:
@@ -225,10 +233,7 @@ class Conv(Synapse):
 
     def by_input(self, values: Tensor, place: Place) -> Tensor:
         """The input channels are the first axis."""
-        (feeder,) = place.feeders
-        found = along(values, 0, feeder.shape)
-        if found is None:
-            raise UnitsDiffer(place.node.name, place.label)
+        found = self._along(values, place, 0)
         spatial = [1] * len(self.kernel)
         if self.transposed:
             return found.reshape(-1, 1, *spatial)
@@ -266,11 +271,7 @@ class Linear(Synapse):
 
     def by_input(self, values: Tensor, place: Place) -> Tensor:
         """The input features are the last axis."""
-        (feeder,) = place.feeders
-        found = along(values, len(feeder.shape) - 1, feeder.shape)
-        if found is None:
-            raise UnitsDiffer(place.node.name, place.label)
-        return found[None]
+        return self._along(values, place, -1)[None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,20 +295,21 @@ class Scale(Synapse):
         return apart(labels[0])
 
     def quantized(
-        self: _Self, bits: int, units: list[Tensor], labels: Tensor, place: Place, *, channel_wise: bool
+        self: _Self, units: list[Tensor], labels: Tensor, place: Place, *, channel_wise: bool
     ) -> _Self:
         """As of other synapses; a grid a weight where one for all is off by more than half of some weight.
 
         That weight is all that its channel has. Of weights far below the largest of their branch nothing is
         left: no word holds both.
         """
-        op = super().quantized(bits, units, labels, place, channel_wise=False)
-        if op.step is None:
+        op = super().quantized(units, labels, place, channel_wise=False)
+        if op.bits is None or op.step is None:
             return op
+        bits = op.bits
         weight = op.absorb(units[0], place)
         grid = op.by_weight(op.step)
         if bool(((weight - grid * to_grid(weight, grid, bits)).abs() <= weight.abs() / 2).all()):
-            return super().quantized(bits, units, labels, place, channel_wise=channel_wise)
+            return super().quantized(units, labels, place, channel_wise=True) if channel_wise else op
         joined = torch.zeros_like(weight, dtype=torch.int64) if op.branch is None else op.branch
         joined = joined.expand(weight.shape)
         largest = torch.stack([(weight.abs() * (joined == k)).max() for k in range(int(joined.max()) + 1)])

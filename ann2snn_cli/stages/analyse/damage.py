@@ -8,30 +8,27 @@ same for all samples (a class token) hides no loss behind its size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ann2snn_cli.ir.engine import Request, Simulation
+from ann2snn_cli.ir.engine import Request, Run
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Activity, Integrate, IntegrateFire
-from ann2snn_cli.ir.run import Inputs, run, run_counts
+from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.verify import theorem_holds
+from ann2snn_cli.types import Inputs
 
 LIMIT = 0.25
-
-Engine = Callable[[Graph, Request], Simulation]
 
 
 @dataclass(frozen=True)
 class Damage:
     """Relative errors against the float network, and the first layer that is off by more than the limit."""
 
-    quantized: (
-        float | None
-    )  # the largest of the outputs'; None where there is no quantized network to compare
+    quantized: float | None  # of the worst output; None: there is no quantized network to compare
     snn: float
     layer: str = ""  # as the user knows it
     layer_error: float = 0.0
@@ -69,7 +66,7 @@ class _Moments:
         return (error / size) ** 0.5 if size > 0 else float("inf")
 
 
-def damage(floats: Graph, spiking: Graph, batches: Iterable[Inputs], engine: Engine) -> Damage:
+def damage(floats: Graph, spiking: Graph, batches: Iterable[Inputs], engine: Run) -> Damage:
     """Compare SPIKING `spiking` with the float network, a graph below SPIKING with the same layers."""
     quantized: dict[str, _Moments] = {}
     snn: dict[str, _Moments] = {}
@@ -111,7 +108,7 @@ def _add_quantized(
 
 
 def _add_snn(
-    spiking: Graph, x: Inputs, wanted: dict[str, Tensor], moments: dict[str, _Moments], engine: Engine
+    spiking: Graph, x: Inputs, wanted: dict[str, Tensor], moments: dict[str, _Moments], engine: Run
 ) -> None:
     seen: dict[str, int] = {}  # samples of the batch so far: they come in portions
 

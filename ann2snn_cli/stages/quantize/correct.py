@@ -7,29 +7,28 @@ corrected already, so the errors of timing are undone as well as those of roundi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ann2snn_cli import trees
-from ann2snn_cli.ir.engine import Request, Simulation
-from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.engine import Request, Run
+from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire, Linear, Op, Relu
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.ir.verify import stage
 from ann2snn_cli.types import Inputs
 
 TRAIN_ELEMENTS = 1 << 26  # all samples are held at once: as many as keep the widest spike train below this
 SAMPLES = 256
 
-Engine = Callable[[Graph, Request], Simulation]
 
-
+@stage(Level.QUANTIZED, Level.QUANTIZED)
 def correct_biases(
-    graph: Graph, x: Inputs, engine: Engine, *, delay: int | None = None, trained: bool = False
+    graph: Graph, x: Inputs, engine: Run, *, delay: int | None = None, trained: bool = False
 ) -> Graph:
     """Needs QUANTIZED; gives QUANTIZED with biases that undo the mean error on the samples `x`.
 

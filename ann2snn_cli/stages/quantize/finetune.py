@@ -18,12 +18,13 @@ from torch import Tensor
 
 from ann2snn_cli import trees
 from ann2snn_cli.errors import BadFile, BadWeights, Setting
-from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.ir.grid import largest_code
 from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Conv, Integrate, Linear, Op, Relu, Scale
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run_counts
+from ann2snn_cli.ir.verify import stage
 from ann2snn_cli.types import Batches, EpochReport, Loss, Metric
 
 
@@ -43,6 +44,7 @@ class Finetuning:
         )
 
 
+@stage(Level.QUANTIZED, Level.QUANTIZED)
 def finetune(
     graph: Graph,
     batches: Callable[[int], Batches],

@@ -30,12 +30,12 @@ def quantize(
     graph = graph.with_ops(ops, level=Level.QUANTIZED, contract=contract)
     while True:
         try:
-            return _with_steps(graph, weight_bitwidth, channel_wise)
+            return _with_steps(graph, channel_wise)
         except UnitsDiffer as error:
             graph = _with_one_unit(graph, error)
 
 
-def _with_steps(graph: Graph, weight_bitwidth: int, channel_wise: bool) -> Graph:
+def _with_steps(graph: Graph, channel_wise: bool) -> Graph:
     """Steps are chosen in order: a layer absorbs the units that follow from the steps before it."""
     labels = branches(graph)
     chosen: dict[str, Op] = {}
@@ -44,7 +44,7 @@ def _with_steps(graph: Graph, weight_bitwidth: int, channel_wise: bool) -> Graph
         if not isinstance(node.op, Synapse):
             return node
         chosen[node.name] = node.op.quantized(
-            weight_bitwidth, units, labels[node.inputs[0]], graph.place(node), channel_wise=channel_wise
+            units, labels[node.inputs[0]], graph.place(node), channel_wise=channel_wise
         )
         return replace(node, op=chosen[node.name])
 

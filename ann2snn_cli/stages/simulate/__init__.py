@@ -5,8 +5,8 @@ from __future__ import annotations
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.engine import Engine, Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.run import Inputs
 from ann2snn_cli.stages.simulate.reference import ReferenceEngine
+from ann2snn_cli.types import Inputs
 
 AUTO = "auto"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.ops import Activity, Input, Integrate, IntegrateFire
@@ -29,11 +30,15 @@ class ReferenceEngine:
 
     def run(self, graph: Graph, request: Request) -> Simulation:
         """Needs SPIKING; gives what was asked for, exactly."""
-        graph.timing.with_delay(request.delay)  # refuses a delay that is none
+        contract = graph.timing.with_delay(request.delay)
+        dtypes = exact_dtypes(graph, contract.delay)
         given = bind_inputs(graph, request.inputs)
         whole = request.revise is not None  # who revises a node has to see all samples of it
         with torch.no_grad(), plain_arithmetic():
-            parts = [_Portion(graph, request, part).run() for part in _portions(graph, given, whole)]
+            parts = [
+                _Portion(graph, request, contract, dtypes, part).run()
+                for part in _portions(graph, given, whole)
+            ]
         return _joined(graph, request, parts)
 
 
@@ -43,14 +48,14 @@ class _Portion:
 
     graph: Graph
     request: Request
+    contract: Contract
+    dtypes: dict[str, torch.dtype]
     given: dict[str, Tensor]
     counts: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
     def run(self) -> _Portion:
         """Step every node in order; keep what was asked for."""
-        self.contract = self.graph.timing.with_delay(self.request.delay)
-        self.dtypes = exact_dtypes(self.graph, self.contract.delay)
         trains = sweep(self.graph, self._train)
         by_step = self.request.by_step
         self.outputs = {

@@ -12,8 +12,6 @@ from torch.fx import Node as FxNode
 from ann2snn_cli.ir.ops import Batch
 from ann2snn_cli.ir.rules import Value
 
-Shape = tuple[int, ...]
-
 
 @dataclass(frozen=True)
 class Module:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.ir.ops import AvgPool, Gather, Relu
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 
 def rectifier(low: float, high: float | None) -> Relu | None:

@@ -12,8 +12,7 @@ from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Op
 from ann2snn_cli.ir.rules import Call, Value
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 
 @dataclass

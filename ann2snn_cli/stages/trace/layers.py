@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.ir.ops import AvgPool, BatchNorm, Conv, Linear, MaxPool, Op, Relu, Reshape
-from ann2snn_cli.ir.rules import Call, Rule, Shape, Value, registry
+from ann2snn_cli.ir.rules import Call, Rule, Value, registry
 from ann2snn_cli.stages.trace.common import mean_of_all, rectifier
+from ann2snn_cli.types import Shape
 
 
 def _conv(call: Call) -> Op | None:

@@ -18,18 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from ann2snn_cli.errors import Ann2SnnError, UsageError
-from ann2snn_cli.ir.engine import Request, Simulation
+from ann2snn_cli.ir.engine import Request, Run
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Activity, Input, IntegrateFire
 from ann2snn_cli.ir.precision import plain_arithmetic
-from ann2snn_cli.ir.run import Inputs, bind_inputs
+from ann2snn_cli.ir.run import bind_inputs
 from ann2snn_cli.stages.export.nir.draft import names
 from ann2snn_cli.stages.export.nir.flavors import Flavor
 from ann2snn_cli.stages.export.nir.library import library
 from ann2snn_cli.stages.export.nir.modules import modules
 from ann2snn_cli.stages.export.nir.writing import flavor_of
+from ann2snn_cli.types import Inputs
 
-Engine = Callable[[Graph, Request], Simulation]
 Spikes = dict[str, Tensor]  # by node, [timesteps, batch, ...]
 
 
@@ -62,9 +62,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def replay(
-    path: Path, graph: Graph, x: Inputs, engine: Engine, *, reader: str | None = None
-) -> list[Agreement]:
+def replay(path: Path, graph: Graph, x: Inputs, engine: Run, *, reader: str | None = None) -> list[Agreement]:
     """Run a .nir that `write` made of `graph` in a reader, and compare population by population.
 
     `x` are samples as the network takes them. The reader is the one that the flavor is meant for unless named
@@ -94,7 +92,7 @@ def _usable(reader: str) -> str:
     return reader
 
 
-def _reference(graph: Graph, x: Inputs, engine: Engine) -> tuple[Spikes, Tensor]:
+def _reference(graph: Graph, x: Inputs, engine: Run) -> tuple[Spikes, Tensor]:
     """The spikes of every population with no delay, and the integers presented at every step."""
     parts: dict[str, list[Tensor]] = {}
 

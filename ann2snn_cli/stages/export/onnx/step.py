@@ -13,8 +13,7 @@ from ann2snn_cli.twins.onnx.network import firing_of, input_names, outer_names
 from ann2snn_cli.twins.onnx.ranges import reaches, refuse_unknown
 from ann2snn_cli.twins.onnx.timing import BATCH, Firing, Population, info
 from ann2snn_cli.twins.replay import MANIFEST, Damaged, Network, Problem
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 EXACT_FLOAT32 = 2**24
 

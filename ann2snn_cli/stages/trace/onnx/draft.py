@@ -12,8 +12,9 @@ from onnx import NodeProto, helper
 from torch import Tensor
 
 from ann2snn_cli.ir.ops import Op
-from ann2snn_cli.stages.trace.draft import Nodes, Shape
+from ann2snn_cli.stages.trace.draft import Nodes
 from ann2snn_cli.stages.trace.onnx.file import Array
+from ann2snn_cli.types import Shape
 
 
 class Refused(Exception):

@@ -11,8 +11,8 @@ from ann2snn_cli.ir.ops import Input
 from ann2snn_cli.stages.trace.onnx.constants import ANY_BATCH
 from ann2snn_cli.stages.trace.onnx.draft import OnnxDraft
 from ann2snn_cli.stages.trace.onnx.file import OnnxFile
+from ann2snn_cli.types import Shape
 
-Shape = tuple[int, ...]
 Sizes = tuple[int | None, ...]  # None where the file leaves a size open
 
 _REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}

@@ -9,8 +9,7 @@ from ann2snn_cli.ir.ops import BatchNorm, Conv, Linear, Opaque, Ref
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Reader, Reading, Refused, tensor
 from ann2snn_cli.stages.trace.onnx.file import Array
 from ann2snn_cli.stages.trace.onnx.windows import Windows, shifted
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 
 def _conv(draft: OnnxDraft, call: Call) -> Reading:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Conv, Linear, Op, Scale
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 
 def merge_affine(graph: Graph) -> Graph:

@@ -14,8 +14,7 @@ from ann2snn_cli.ir.ops import Permute, Reshape
 from ann2snn_cli.stages.trace.common import moved, stays
 from ann2snn_cli.stages.trace.onnx.constants import ANY_BATCH, evaluate, grows_with_batch
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, PieceReader, Reader, Reading, Refused
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 _REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 

@@ -9,8 +9,7 @@ from ann2snn_cli.ir.ops import AvgPool, MaxPool, Opaque, Ref, Reshape, Scale
 from ann2snn_cli.stages.trace.common import mean_of_all
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Reader, Reading, Refused
 from ann2snn_cli.stages.trace.onnx.windows import Windows, repeated, shifted
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 
 def _max_pool(draft: OnnxDraft, call: Call) -> Reading:

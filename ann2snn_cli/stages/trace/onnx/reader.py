@@ -29,8 +29,7 @@ from ann2snn_cli.stages.trace.onnx.file import OnnxFile, first_line
 from ann2snn_cli.stages.trace.onnx.inputs import bind
 from ann2snn_cli.stages.trace.onnx.merge import merge_affine
 from ann2snn_cli.stages.trace.onnx.names import names_and_labels, place_of
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 _READERS: dict[str, Reader] = merged(
     layers.READERS, pools.READERS, activations.READERS, sums.READERS, moves.READERS

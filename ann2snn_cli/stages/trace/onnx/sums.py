@@ -10,8 +10,8 @@ from torch import Tensor
 from ann2snn_cli.ir.ops import Add, Concat, Opaque, Ref
 from ann2snn_cli.ir.rules import affine
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Reader, Reading, Refused, tensor
+from ann2snn_cli.types import Shape
 
-Shape = tuple[int, ...]
 Terms = Callable[[Tensor], tuple[Tensor, Tensor]]  # of a constant: the w and b of w·x + b
 
 _ONE, _ZERO = torch.ones(()), torch.zeros(())

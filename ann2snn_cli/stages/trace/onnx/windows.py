@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from ann2snn_cli.ir.ops import Gather
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Refused
-
-Shape = tuple[int, ...]
+from ann2snn_cli.types import Shape
 
 
 @dataclass(frozen=True)
