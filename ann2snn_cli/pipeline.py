@@ -24,7 +24,7 @@ from ann2snn_cli.ir.contract import Contract, Pooling
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.verify import verify_exact
+from ann2snn_cli.ir.validate import validate_exact
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
@@ -173,7 +173,7 @@ def convert(
     graph = quantize(graph, contract, weight_bitwidth=weight_bitwidth, channel_wise=channel_wise)
     graph, notes = _improved(graph, data, settings, device, loss, tell)
     tell.stage("threshold")
-    spiking = verify_exact(threshold(graph)).to("cpu")
+    spiking = validate_exact(threshold(graph)).to("cpu")
     if hardware is not None:
         registers = check_registers(spiking, hardware)
         refuse_violations(registers, hardware, settings.check.allow)

@@ -16,7 +16,7 @@ from ann2snn_cli.stages.export.files import write_file
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """Where files of a kind lie, under the bundled root and under the working directory alike."""
 
     name: str
@@ -25,10 +25,12 @@ class Kind:
     otherwise: str  # what may be given instead of a name
 
 
-NETWORK = Kind("network", "networks", ".py", "path.py, path.py:builder, package.module:builder or path.onnx")
-CONFIG = Kind("config", "configs", ".yaml", "the path of a YAML file")
-HARDWARE = Kind("hardware", "configs/hardware", ".yaml", "the path of a YAML file")
-CHECKPOINT = Kind("checkpoint", "checkpoints", ".pth", "the path of a .pth file")
+NETWORK = FileKind(
+    "network", "networks", ".py", "path.py, path.py:builder, package.module:builder or path.onnx"
+)
+CONFIG = FileKind("config", "configs", ".yaml", "the path of a YAML file")
+HARDWARE = FileKind("hardware", "configs/hardware", ".yaml", "the path of a YAML file")
+CHECKPOINT = FileKind("checkpoint", "checkpoints", ".pth", "the path of a .pth file")
 KINDS = (NETWORK, CONFIG, HARDWARE, CHECKPOINT)
 
 
@@ -120,7 +122,7 @@ def _any_kind(name: str) -> Entry:
     return spellings[name]
 
 
-def find(kind: Kind, name: str) -> Entry:
+def find(kind: FileKind, name: str) -> Entry:
     """The file of this kind that a name or path means; UsageError with what there is."""
     path = Path(name).expanduser()
     # A bare word is a name even where there is a file of that name: `example_net` is not ./example_net.
@@ -136,11 +138,11 @@ def find(kind: Kind, name: str) -> Entry:
     raise lookup.unknown(kind.name, name, there, f"; or give {kind.otherwise}")
 
 
-def _origin_of(path: Path, kind: Kind) -> str:
+def _origin_of(path: Path, kind: FileKind) -> str:
     return "bundled" if path.resolve().parent == bundled(kind.folder).resolve() else "path"
 
 
-def known(kind: Kind) -> dict[str, Entry]:
+def known(kind: FileKind) -> dict[str, Entry]:
     """List what there is by name; a file in the working directory hides the bundled one of the same name."""
     found: dict[str, Entry] = {}
     for origin, folder in (("bundled", bundled(kind.folder)), ("here", Path(kind.folder))):
@@ -152,7 +154,7 @@ def known(kind: Kind) -> dict[str, Entry]:
     return dict(sorted(found.items()))
 
 
-def _listed(kind: Kind) -> list[Entry]:
+def _listed(kind: FileKind) -> list[Entry]:
     return [
         Entry(entry.name, entry.path, entry.origin, DESCRIBERS[kind.suffix](entry.path))
         for entry in known(kind).values()

@@ -9,7 +9,7 @@ import click
 
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
-from ann2snn_cli.commands.render import Progress, percent, show, table
+from ann2snn_cli.commands.render import ProgressBar, percent, show, table
 from ann2snn_cli.commands.scores import shown
 from ann2snn_cli.config import Settings
 
@@ -40,7 +40,7 @@ def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json:
     """
     from ann2snn_cli.workflows.analyse import AnalyseRequest, analyse
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         report = analyse(AnalyseRequest(settings, save_dir, overwrite, as_flag), progress)
     show(report, as_json, lambda: _text(report))
 

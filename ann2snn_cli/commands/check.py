@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.options import json_option, settings_options
-from ann2snn_cli.commands.render import Progress, show
+from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.commands.verdicts import verdict_table, violation_list
 from ann2snn_cli.config import Settings
 
@@ -33,7 +33,7 @@ def command(settings: Settings, as_json: bool) -> int:
     """
     from ann2snn_cli.workflows.check import CheckRequest, check
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         report = check(CheckRequest(settings), progress)
     show(report, as_json, lambda: _text(report))
     return 0 if report.hardware.ok else 3

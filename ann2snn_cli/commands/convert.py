@@ -8,7 +8,7 @@ import click
 
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
-from ann2snn_cli.commands.render import Progress, files_table, show
+from ann2snn_cli.commands.render import ProgressBar, files_table, show
 from ann2snn_cli.commands.scores import firing_table, score_table, theorem
 from ann2snn_cli.commands.verdicts import verdict_table
 from ann2snn_cli.config import Settings
@@ -39,7 +39,7 @@ def command(settings: Settings, strict: bool, resume: bool, overwrite: bool, as_
     """
     from ann2snn_cli.workflows.convert import ConvertRequest, convert
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         report = convert(ConvertRequest(settings, resume, overwrite, as_flag), progress)
     show(report, as_json, lambda: _text(report))
     return 3 if strict and report.damage.is_large else 0

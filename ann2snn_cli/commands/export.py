@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.options import delay_options, json_option, overwrite_option, settings_options
-from ann2snn_cli.commands.render import Progress, files_table, percent, show, table
+from ann2snn_cli.commands.render import ProgressBar, files_table, percent, show, table
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.workflows.export import EXPORTERS
 
 if TYPE_CHECKING:
-    from ann2snn_cli.stages.export.nir import Loss
+    from ann2snn_cli.stages.export.nir import NirLoss
     from ann2snn_cli.workflows.export import Agreement, ExportReport
 
 
@@ -70,7 +70,7 @@ def command(
         snn, formats, schedule, delay, samples, corners, layers, steps, potentials, flavor, replay, save_dir,
         settings, overwrite,
     )  # fmt: skip
-    with Progress() as progress:
+    with ProgressBar() as progress:
         report = export(request, progress)
     show(report, as_json, lambda: _text(report))
 
@@ -86,7 +86,7 @@ def _text(report: ExportReport) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _losses(losses: tuple[Loss, ...]) -> str:
+def _losses(losses: tuple[NirLoss, ...]) -> str:
     """A row a loss; layers that lose the same share it."""
     layers: dict[tuple[str, str], list[str]] = {}
     for loss in losses:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.options import json_option, settings_options
-from ann2snn_cli.commands.render import Progress, show, table
+from ann2snn_cli.commands.render import ProgressBar, show, table
 from ann2snn_cli.config import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def command(settings: Settings, as_json: bool) -> None:
     """
     from ann2snn_cli.workflows.inspect import InspectRequest, inspect
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         report = inspect(InspectRequest(settings), progress)
     show(report, as_json, lambda: _text(report))
 

@@ -70,10 +70,10 @@ def note(line: str) -> None:
     click.echo(in_flags(line), err=True, color=_color())
 
 
-class Progress:
+class ProgressBar:
     """A bar on stderr; where stderr is no terminal, only the plain lines.
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         progress.begin("finetune", steps=5 * batches)
         progress.advance()
         progress.line("epoch 1/5  loss 0.312  accuracy 96.40 %")
@@ -82,7 +82,7 @@ class Progress:
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.options import delay_options, json_option, settings_options
-from ann2snn_cli.commands.render import Progress, show, table
+from ann2snn_cli.commands.render import ProgressBar, show, table
 from ann2snn_cli.commands.scores import firing_table, score_table, shown
 from ann2snn_cli.config import Schedule, Settings
 
@@ -32,7 +32,7 @@ def command(
     """
     from ann2snn_cli.workflows.simulate import SimulateRequest, simulate
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         report = simulate(SimulateRequest(snn, settings, schedule, delay), progress)
     show(report, as_json, lambda: _text(report))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
-from ann2snn_cli.commands.render import Progress, show
+from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.commands.scores import shown
 from ann2snn_cli.config import Settings
 
@@ -46,7 +46,7 @@ def command(
     """
     from ann2snn_cli.workflows.train import TrainRequest, train
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         report = train(TrainRequest(settings, epochs, lr, wd, save_file, overwrite), progress)
     show(report, as_json, lambda: f"{_text(report)}\n  next: {_next(settings, report.file.path)}")
 

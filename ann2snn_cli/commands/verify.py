@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.options import delay_options, json_option, settings_options
-from ann2snn_cli.commands.render import Progress, percent, show, table
+from ann2snn_cli.commands.render import ProgressBar, percent, show, table
 from ann2snn_cli.config import Schedule, Settings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def command(
     from ann2snn_cli.workflows.verify import VerifyRequest, verify
 
     request = VerifyRequest(source, backends, names, max_clocks, faults, samples, schedule, delay, settings)
-    with Progress() as progress:
+    with ProgressBar() as progress:
         report = verify(request, progress)
     show(report, as_json, lambda: _text(report))
     return 0 if report.ok else 4

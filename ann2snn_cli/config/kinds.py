@@ -17,7 +17,7 @@ IntTable = Mapping[int, Mapping[int, int]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueKind:
     """A type in words, and its reader, which raises ValueError for what it cannot read."""
 
     words: str
@@ -91,17 +91,17 @@ def _read_row(row: object) -> dict[int, int]:
     return {_read_int(bits): _read_int(limit) for bits, limit in row.items()}
 
 
-def _choice(kind: type[Choice]) -> Kind:
+def _choice(kind: type[Choice]) -> ValueKind:
     """One of a few words."""
     words = tuple(each.value for each in kind)
 
     def read(value: object) -> Choice:
         return kind(_read_str(value))  # ValueError for another word
 
-    return Kind(_either(words), read, str, words)
+    return ValueKind(_either(words), read, str, words)
 
 
-def _choice_or_auto(kind: type[Choice]) -> Kind:
+def _choice_or_auto(kind: type[Choice]) -> ValueKind:
     """One of a few words, or auto, which is None."""
     own = _choice(kind)
     words = (AUTO, *own.choices)
@@ -110,21 +110,21 @@ def _choice_or_auto(kind: type[Choice]) -> Kind:
         chosen: Choice | None = None if value is None or value == AUTO else own.read(value)
         return chosen
 
-    return Kind(_either(words), read, lambda value: AUTO if value is None else str(value), words)
+    return ValueKind(_either(words), read, lambda value: AUTO if value is None else str(value), words)
 
 
 def _either(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-KINDS: dict[Any, Kind] = {
-    bool: Kind("true or false", _read_bool),
-    int: Kind("a whole number", _read_int),
-    float: Kind("a number", _read_float),
-    str: Kind("text", _read_str),
-    tuple[str, ...]: Kind("a list of words", _read_words, list),
-    int | None: Kind("a whole number or none", _read_limit),
-    IntTable: Kind("a table such as 3x3: {1: 113, 2: 56}", _read_table),
+KINDS: dict[Any, ValueKind] = {
+    bool: ValueKind("true or false", _read_bool),
+    int: ValueKind("a whole number", _read_int),
+    float: ValueKind("a number", _read_float),
+    str: ValueKind("text", _read_str),
+    tuple[str, ...]: ValueKind("a list of words", _read_words, list),
+    int | None: ValueKind("a whole number or none", _read_limit),
+    IntTable: ValueKind("a table such as 3x3: {1: 113, 2: 56}", _read_table),
     Reset: _choice(Reset),
     Rounding: _choice(Rounding),
     Pooling: _choice(Pooling),

@@ -15,7 +15,7 @@ from ann2snn_cli.ir.ops import FLOAT_BITS, Input, Op, Place, Synapse, map_tensor
 
 
 class Level(IntEnum):
-    """How far a graph has come; `ir/verify.py` holds the rules of each level."""
+    """How far a graph has come; `ir/validate.py` holds the rules of each level."""
 
     FLOAT = 0  # the user's network, op by op
     FOLDED = 1  # no batch norm; biases sit at the neurons

@@ -60,7 +60,7 @@ class Call:
     """One call of a torch operator in the network, as its rule sees it.
 
     An argument is a `Value` where it depends on the sample, else what the network gave: a tensor, a number, a
-    tuple; a size that follows the batch is a `Batch`.
+    tuple; a size that follows the batch is a `BatchSize`.
     """
 
     target: str  # "aten.leaky_relu.default"

@@ -52,7 +52,7 @@ def run_counts(
     """The quantized network: one integer forward whatever T, equal to the SNN of delay T (SPEC 5).
 
     Needs SPIKING and reset by subtraction. Returns real values, count·unit/T; `watch` is shown every node's
-    counts. Runs in the input's floating type: exact in float64 (`ir/verify.py` holds the bound), and
+    counts. Runs in the input's floating type: exact in float64 (`ir/validate.py` holds the bound), and
     differentiable for finetuning.
     """
     given = bind_inputs(graph, x)

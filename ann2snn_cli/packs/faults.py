@@ -42,7 +42,7 @@ class Mutant:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MutantResult:
     """What became of a mutant."""
 
     mutant: Mutant
@@ -145,12 +145,12 @@ def apply(network: Network, mutant: Mutant) -> tuple[Network, Layer]:
 # Judging -------------------------------------------------------------------------------------------
 
 
-def judge(pack: Pack, count: int, seed: int = 0, samples: Sequence[str] = ()) -> list[Verdict]:
+def judge(pack: Pack, count: int, seed: int = 0, samples: Sequence[str] = ()) -> list[MutantResult]:
     """What the pack's samples (or those named) make of `count` mutants."""
     network = pack.network
     alive = mutants(network, count, seed)
     order = {mutant: place for place, mutant in enumerate(alive)}
-    verdicts: dict[Mutant, Verdict] = {}
+    verdicts: dict[Mutant, MutantResult] = {}
     active: dict[str, Array] = {}  # by layer: the values that are not always 0
     for sample in samples or [entry["name"] for entry in pack.manifest["samples"]]:
         clean = replay(network, pack.stimulus(sample))
@@ -159,12 +159,12 @@ def judge(pack: Pack, count: int, seed: int = 0, samples: Sequence[str] = ()) ->
             active[name] = active[name] | now if name in active else now
         for mutant in alive:
             if _shows(pack, clean, mutant):
-                verdicts[mutant] = Verdict(mutant, killed_by=sample)
+                verdicts[mutant] = MutantResult(mutant, killed_by=sample)
         alive = [mutant for mutant in alive if mutant not in verdicts]
     for mutant in alive:
         reason = _equivalence(network, mutant)
         idle = not reason and mutant.role.startswith("weight") and not _reached(network, mutant, active)
-        verdicts[mutant] = Verdict(mutant, equivalent=reason, idle=idle)
+        verdicts[mutant] = MutantResult(mutant, equivalent=reason, idle=idle)
     return sorted(verdicts.values(), key=lambda verdict: order[verdict.mutant])
 
 

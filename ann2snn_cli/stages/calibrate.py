@@ -18,7 +18,7 @@ from ann2snn_cli.errors import BadData, BadWeights, Setting
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Input, Op, Relu
 from ann2snn_cli.ir.run import run
-from ann2snn_cli.ir.verify import stage
+from ann2snn_cli.ir.validate import stage
 from ann2snn_cli.types import Inputs
 
 BINS = 1 << 14  # at least half of them are in use, so a clip is right to 1/8192 of the largest activation
@@ -51,18 +51,6 @@ class Histogram:
         width = 2.0**self.exponent / BINS
         bins = torch.clamp((values / width).long(), max=BINS - 1)
         self.counts += torch.bincount(bins, minlength=BINS).cpu()
-
-    def merge(self, other: Histogram) -> None:
-        """Add the counts of another histogram (of another process, say): exact."""
-        self.zeros += other.zeros
-        self.largest = max(self.largest, other.largest)
-        if other.exponent is not None:
-            self._widen(other.exponent)
-            copy = Histogram()
-            copy.counts, copy.exponent = other.counts, other.exponent
-            assert self.exponent is not None
-            copy._widen(self.exponent)
-            self.counts = self.counts + copy.counts
 
     def _widen(self, exponent: int) -> None:
         if self.exponent is None:

@@ -28,7 +28,7 @@ from ann2snn_cli.ir.ops import (
     Synapse,
     per_channel,
 )
-from ann2snn_cli.ir.verify import stage
+from ann2snn_cli.ir.validate import stage
 
 
 @stage(Level.FLOAT, Level.FOLDED)

@@ -13,7 +13,7 @@ from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import FLOAT_BITS, Synapse, map_tensors
 from ann2snn_cli.ir.precision import EXACT_FLOAT64
-from ann2snn_cli.ir.verify import stage
+from ann2snn_cli.ir.validate import stage
 
 
 @stage(Level.QUANTIZED, Level.SPIKING)

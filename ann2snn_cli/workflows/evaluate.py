@@ -19,7 +19,7 @@ from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
-from ann2snn_cli.ir.verify import theorem_holds
+from ann2snn_cli.ir.validate import theorem_holds
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.tasks import Task
 from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs

@@ -17,7 +17,7 @@ from ann2snn_cli.lookup import chosen
 from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report
 
 if TYPE_CHECKING:
-    from ann2snn_cli.stages.export.nir import Loss
+    from ann2snn_cli.stages.export.nir import NirLoss
     from ann2snn_cli.workflows.saved import Saved
 
 NIR_SAMPLES = 8  # replayed in a reader
@@ -60,7 +60,7 @@ class Exported:
 
     files: tuple[FileEntry, ...]
     notes: tuple[str, ...] = ()
-    losses: tuple[Loss, ...] | None = None  # what NIR cannot say; None: no NIR was asked for
+    losses: tuple[NirLoss, ...] | None = None  # what NIR cannot say; None: no NIR was asked for
     agreement: tuple[Agreement, ...] | None = None  # None: nothing was replayed
 
 
@@ -86,7 +86,7 @@ class ExportReport(Report):
         return tuple(note for part in self.parts for note in part.notes)
 
     @property
-    def losses(self) -> tuple[Loss, ...] | None:
+    def losses(self) -> tuple[NirLoss, ...] | None:
         """What NIR cannot say."""
         return next((part.losses for part in self.parts if part.losses is not None), None)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ann2snn_cli.packs import faults
-from ann2snn_cli.packs.faults import Coverage, Verdict
+from ann2snn_cli.packs.faults import Coverage, MutantResult
 from ann2snn_cli.twins.replay import Pack
 
 
@@ -15,7 +15,7 @@ from ann2snn_cli.twins.replay import Pack
 class FaultReport:
     """What became of every mutant, and which neurons the samples never bring near their threshold."""
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[MutantResult, ...]
     coverage: tuple[Coverage, ...]
     seed: int
 
@@ -35,7 +35,7 @@ class FaultReport:
         return self.killed / max(1, len(self.verdicts) - self.equivalent)
 
     @property
-    def survivors(self) -> list[Verdict]:
+    def survivors(self) -> list[MutantResult]:
         """Those that nothing notices."""
         return [verdict for verdict in self.verdicts if verdict.survives]
 

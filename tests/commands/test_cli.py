@@ -15,7 +15,7 @@ import pytest
 from ann2snn_cli.__main__ import main
 from ann2snn_cli.commands import COMMANDS, LazyGroup
 from ann2snn_cli.commands.options import json_option, settings_options
-from ann2snn_cli.commands.render import Progress, emit, percent, table, to_json
+from ann2snn_cli.commands.render import ProgressBar, emit, percent, table, to_json
 from ann2snn_cli.errors import BadFile, HardwareViolations, UsageError, VerificationMismatch
 
 
@@ -342,7 +342,7 @@ def test_json_numbers_stay_json():
 
 def test_progress_is_lines_where_there_is_no_terminal(capsys):
     """A log gets one line an epoch and no bar; stdout gets nothing."""
-    with Progress() as progress:
+    with ProgressBar() as progress:
         progress.begin("finetune", steps=2)
         progress.advance()
         progress.line("epoch 1/1  loss 0.5")

@@ -249,9 +249,9 @@ def test_the_saved_settings_are_complete_yaml(tiny, ann2snn):
 
 def interrupt_after_epoch(number: int, monkeypatch) -> None:
     """Ctrl-C at the first batch after so many epochs."""
-    from ann2snn_cli.commands.render import Progress
+    from ann2snn_cli.commands.render import ProgressBar
 
-    original, epochs = Progress.line, []
+    original, epochs = ProgressBar.line, []
 
     def line(self, text):
         original(self, text)
@@ -261,8 +261,8 @@ def interrupt_after_epoch(number: int, monkeypatch) -> None:
         if len(epochs) >= number:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "line", line)
-    monkeypatch.setattr(Progress, "advance", advance)
+    monkeypatch.setattr(ProgressBar, "line", line)
+    monkeypatch.setattr(ProgressBar, "advance", advance)
 
 
 def test_an_interrupted_finetuning_is_resumed_to_the_same_bytes(tiny, ann2snn):

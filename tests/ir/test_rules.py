@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ann2snn_cli.errors import UsageError
-from ann2snn_cli.ir.ops import Add, AvgPool, Batch, Linear, Relu, Reshape, Scale
+from ann2snn_cli.ir.ops import Add, AvgPool, BatchSize, Linear, Relu, Reshape, Scale
 from ann2snn_cli.ir.rules import Call, Value, merged, registry
 from ann2snn_cli.ir.user_rules import user_rules
 
@@ -23,7 +23,7 @@ def plain(call):
 def test_a_call_gives_its_arguments_by_name_and_its_values_once_each():
     """Values are found in nested arguments too, in order."""
     a, b = Value((2,)), Value((3,))
-    call = Call("aten.cat.default", {"tensors": (b, a, b), "dim": 1, "size": Batch(1, 0)}, Value((8,)))
+    call = Call("aten.cat.default", {"tensors": (b, a, b), "dim": 1, "size": BatchSize(1, 0)}, Value((8,)))
 
     assert call["dim"] == 1
     assert call.inputs == (b, a)

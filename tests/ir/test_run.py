@@ -10,8 +10,8 @@ from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
     Add,
     AvgPool,
-    Batch,
     BatchNorm,
+    BatchSize,
     Concat,
     Conv,
     Gather,
@@ -118,7 +118,8 @@ CASES = {
         lambda x: F.gelu(x, approximate="tanh"),
     ),
     "opaque, sized by the batch": (
-        Opaque("aten.reshape.default", (Ref(0), (Batch(2, 0), 3))), (3,), [(6,)], lambda x: x.reshape(-1, 3),
+        Opaque("aten.reshape.default", (Ref(0), (BatchSize(2, 0), 3))), (3,), [(6,)],
+        lambda x: x.reshape(-1, 3),
     ),
 }  # fmt: skip
 

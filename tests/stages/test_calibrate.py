@@ -58,27 +58,6 @@ def test_the_order_does_not_matter(ascending):
     assert state(histogram(*ordered.split(50))) == state(histogram(values()))
 
 
-def test_parts_merge_exactly():
-    """Histograms of parts, counted by several processes, merge to that of the whole, in any order."""
-    parts = [histogram(part) for part in (values()[:10], values()[10:4000], values()[4000:], torch.zeros(0))]
-    for order in ((0, 1, 2, 3), (3, 2, 1, 0)):
-        merged = Histogram()
-        for i in order:
-            merged.merge(parts[i])
-
-        assert state(merged) == state(histogram(values()))
-
-
-def test_merging_leaves_the_other_as_it_was():
-    """The part that is merged in can be merged elsewhere again."""
-    small, large = histogram(torch.tensor([0.1, 0.2])), histogram(torch.tensor([1000.0]))
-    before = state(small)
-
-    large.merge(small)
-
-    assert state(small) == before
-
-
 def test_memory_does_not_grow():
     """However many and however large the values: the same bins, and no value lost."""
     found = Histogram()

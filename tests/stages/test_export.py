@@ -17,8 +17,8 @@ from ann2snn_cli.ir.ops import (
     OPS,
     Add,
     AvgPool,
-    Batch,
     BatchNorm,
+    BatchSize,
     Concat,
     Conv,
     Gather,
@@ -79,7 +79,7 @@ def of_every_op() -> Graph:
     deep = Conv(torch.ones(2, 1, 1, 1, dtype=torch.int8), groups=2, bits=1, step=torch.tensor([0.1, 0.2]))
     gelu = Opaque("aten.gelu.default", (Ref(0),), (("approximate", "tanh"),))
     view = Opaque(
-        "aten.view.default", (Ref(0), (Batch(1, 0), 2, (4, torch.arange(3)), None, True, 0.5)), (), 1
+        "aten.view.default", (Ref(0), (BatchSize(1, 0), 2, (4, torch.arange(3)), None, True, 0.5)), (), 1
     )
     ops = [
         ("deep", deep, ("input",), image),

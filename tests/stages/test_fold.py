@@ -23,7 +23,7 @@ from ann2snn_cli.ir.ops import (
     Scale,
 )
 from ann2snn_cli.ir.run import run
-from ann2snn_cli.ir.verify import verify
+from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.fold import fold, spiking_pools
 
 GENERATOR = torch.Generator().manual_seed(4)
@@ -59,7 +59,7 @@ def kinds(folded):
 
 def check_same(before, **options):
     """Fold, hold the result against the rules of FOLDED and against the function it was."""
-    after = verify(fold(before, **options))
+    after = validate(fold(before, **options))
     x = [normal(5, *node.shape) for node in before.inputs]
     for wanted, value in zip(run(before, x), run(after, x), strict=True):
         torch.testing.assert_close(value, wanted, rtol=1e-6, atol=1e-6)
@@ -392,7 +392,7 @@ def test_spiking_pools_get_neurons():
     )  # fmt: skip
     folded = fold(before)
 
-    after = verify(spiking_pools(folded))
+    after = validate(spiking_pools(folded))
 
     assert after["pool.neurons"].op.inherits_clip
     assert after["fc"].inputs == ("pool.neurons",)

@@ -7,7 +7,7 @@ from ann2snn_cli.errors import BadWeights
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, IntegrateFire, Linear, Relu, Reshape, Scale
-from ann2snn_cli.ir.verify import verify
+from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.threshold import threshold
 
@@ -41,8 +41,8 @@ def test_every_weight_lies_on_its_grid(bits, channel_wise):
     """Integers of b bits, symmetric, at one bit without zero; the unit of a code is its step."""
     before = calibrated()
 
-    graph = verify(
-        threshold(verify(quantize(before, Contract(8), weight_bitwidth=bits, channel_wise=channel_wise)))
+    graph = validate(
+        threshold(validate(quantize(before, Contract(8), weight_bitwidth=bits, channel_wise=channel_wise)))
     )
 
     top = 1 if bits == 1 else 2 ** (bits - 1) - 1
@@ -110,7 +110,7 @@ def test_a_later_layer_absorbs_the_snapped_amplitude():
 def test_32_bits_quantize_nothing():
     """The same network in floats: no step, and thresholds that are not rounded."""
     graph = quantize(calibrated(), Contract(8), weight_bitwidth=32)
-    spiking = verify(threshold(verify(graph)))
+    spiking = validate(threshold(validate(graph)))
 
     assert graph["conv"].op.step is None
     assert spiking["conv"].op.weight.is_floating_point()

@@ -24,7 +24,7 @@ from ann2snn_cli.ir.ops import (
     Reshape,
 )
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.verify import verify
+from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.quantize.weights import quantize
@@ -305,7 +305,7 @@ def converted(name, bits=4, timesteps=8, channel_wise=False, pooling="sum", **co
     graph = calibrate(graph, [samples(name, 16)], timesteps=timesteps)
     contract = Contract(timesteps, **contract)
     graph = quantize(graph, contract, weight_bitwidth=bits, channel_wise=channel_wise)
-    return verify(threshold(verify(graph)))
+    return validate(threshold(validate(graph)))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ann2snn_cli.config import Settings
 from ann2snn_cli.errors import BadFile, BadWeights, UnsupportedNetwork
 from ann2snn_cli.ir.ops import AvgPool, BatchNorm, Conv, Gather, Linear, Relu
 from ann2snn_cli.ir.run import run
-from ann2snn_cli.ir.verify import verify
+from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.fold import fold
 from ann2snn_cli.stages.trace import load_onnx, trace
 
@@ -62,7 +62,7 @@ def read(made, folder, shape=None):
 def check(made, folder, batch=3, torchs=None):
     """Read it, and hold the graph against the reference, or torch where that is wrong; gives the graph."""
     network = read(made, folder)
-    verify(network.graph)
+    validate(network.graph)
     given = made.graph.input[0].type.tensor_type.shape.dim[0].dim_value or batch
     x = torch.randn(given, *network.graph.inputs[0].shape, generator=torch.Generator().manual_seed(1))
     expected = [torchs(x)] if torchs else ReferenceEvaluator(made).run(None, {"x": x.numpy()})
@@ -640,7 +640,7 @@ def test_an_export_computes_what_the_network_and_the_reference_compute(exported,
     """Both exporters, opsets 13 to 20; the softmax at the end is left out, and a note says so."""
     network, x = small
     imported = load_onnx(exported)
-    verify(imported.graph)
+    validate(imported.graph)
     with torch.no_grad():
         same(imported(x).softmax(1), [network(x)])
     same(imported(x).softmax(1), ReferenceEvaluator(onnx.load(exported)).run(None, {"x": x.numpy()}))

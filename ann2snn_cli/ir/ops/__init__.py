@@ -15,7 +15,7 @@ from ann2snn_cli.ir.ops.base import FLOAT_BITS, OPS, Activity, Op, Place, map_te
 from ann2snn_cli.ir.ops.input import Input
 from ann2snn_cli.ir.ops.moves import Concat, Gather, Move, Permute, Reshape
 from ann2snn_cli.ir.ops.neurons import Integrate, IntegrateFire, Relu
-from ann2snn_cli.ir.ops.opaque import Batch, Opaque, Ref
+from ann2snn_cli.ir.ops.opaque import BatchSize, Opaque, Ref
 from ann2snn_cli.ir.ops.pools import AvgPool, MaxPool
 from ann2snn_cli.ir.ops.synapses import Add, BatchNorm, Conv, Linear, Scale, Synapse, per_channel
 
@@ -28,8 +28,8 @@ __all__ = [
     "Activity",
     "Add",
     "AvgPool",
-    "Batch",
     "BatchNorm",
+    "BatchSize",
     "Concat",
     "Conv",
     "Gather",

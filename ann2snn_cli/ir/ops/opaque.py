@@ -22,7 +22,7 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchSize:
     """A size in the arguments of an `Opaque` that follows the batch: factor·batch + offset."""
 
     factor: int
@@ -34,7 +34,7 @@ class Opaque(Op):
     """y = target(*args, **kwargs); the target is on the list in `ir/allowed.py`, or it is refused."""
 
     target: str  # "aten.gelu.default"
-    args: tuple[Any, ...]  # plain values, tensors, `Ref` and `Batch`, nested in tuples
+    args: tuple[Any, ...]  # plain values, tensors, `Ref` and `BatchSize`, nested in tuples
     kwargs: tuple[tuple[str, Any], ...] = ()
     output: int | None = None  # which of several results
 
@@ -53,7 +53,7 @@ class Opaque(Op):
         return self.target
 
     def real(self, xs: list[Tensor], shape: Shape) -> Tensor:
-        """The operator on these values. Where a `Batch` occurs, the last input is the sample."""
+        """The operator on these values. Where a `BatchSize` occurs, the last input is the sample."""
         resolve = _filling_in(xs)
         operator = allowed.operator(self.target)
         result = operator(*map(resolve, self.args), **{key: resolve(arg) for key, arg in self.kwargs})
@@ -96,7 +96,7 @@ def _filling_in(xs: list[Tensor]) -> Callable[[Any], Any]:
     def resolve(value: Any) -> Any:
         if isinstance(value, Ref):
             return xs[value.input]
-        if isinstance(value, Batch):
+        if isinstance(value, BatchSize):
             return value.factor * batch + value.offset
         if isinstance(value, tuple):
             return [resolve(item) for item in value]

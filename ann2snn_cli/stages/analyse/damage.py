@@ -18,7 +18,7 @@ from ann2snn_cli.ir.engine import Request, Run
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Activity, Integrate, IntegrateFire
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.verify import theorem_holds
+from ann2snn_cli.ir.validate import theorem_holds
 from ann2snn_cli.types import Inputs
 
 LIMIT = 0.25

@@ -16,8 +16,8 @@ from ann2snn_cli.errors import BadFile, InvalidGraph, Setting, UnsupportedNetwor
 from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import OPS, Batch, Ref
-from ann2snn_cli.ir.verify import verify
+from ann2snn_cli.ir.ops import OPS, BatchSize, Ref
+from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.export.files import write_file
 
 FORMAT = "ann2snn/snn"
@@ -41,7 +41,7 @@ def load(path: Path) -> tuple[Graph, dict[str, Any]]:
     try:
         if content["version"] != VERSION:
             raise _of_another_version(content["version"], path)
-        return verify(from_plain(content)), content["provenance"]
+        return validate(from_plain(content)), content["provenance"]
     except UnsupportedNetwork as error:  # an operator that is not on the list
         raise BadFile(
             error.what,
@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Ref):
         return {"ref": value.input}
-    if isinstance(value, Batch):
+    if isinstance(value, BatchSize):
         return {"batch": [value.factor, value.offset]}
     return value
 
@@ -179,5 +179,5 @@ def _value(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_value(item) for item in value)
     if isinstance(value, dict):
-        return Ref(value["ref"]) if "ref" in value else Batch(*value["batch"])
+        return Ref(value["ref"]) if "ref" in value else BatchSize(*value["batch"])
     return value

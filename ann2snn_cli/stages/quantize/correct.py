@@ -19,7 +19,7 @@ from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire, Linear, Op, Relu
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.ir.verify import stage
+from ann2snn_cli.ir.validate import stage
 from ann2snn_cli.types import Inputs
 
 TRAIN_ELEMENTS = 1 << 26  # all samples are held at once: as many as keep the widest spike train below this

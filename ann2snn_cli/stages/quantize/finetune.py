@@ -24,7 +24,7 @@ from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Conv, Integrate, Linear, Op, Relu, Scale
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run_counts
-from ann2snn_cli.ir.verify import stage
+from ann2snn_cli.ir.validate import stage
 from ann2snn_cli.types import Batches, EpochReport, Loss, Metric
 
 

@@ -13,7 +13,7 @@ from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.integers import branches, integers
 from ann2snn_cli.ir.ops import Add, Op, Synapse
 from ann2snn_cli.ir.units import UnitsDiffer
-from ann2snn_cli.ir.verify import stage
+from ann2snn_cli.ir.validate import stage
 
 
 @stage(Level.CALIBRATED, Level.QUANTIZED)

@@ -17,7 +17,7 @@ from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.user_rules import UserRule, user_rules
-from ann2snn_cli.ir.verify import verify
+from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program
 from ann2snn_cli.stages.trace.reader import BUILT_IN, Reader
@@ -40,9 +40,9 @@ def trace(
     """
     own = user_rules(rules or {})
     if isinstance(network, OnnxNetwork):
-        return verify(_refuse_rules(own, network).traced(input_shapes))
+        return validate(_refuse_rules(own, network).traced(input_shapes))
     reader = Reader(export_program(network, input_shapes), {**BUILT_IN, **own})
-    graph = verify(reader.graph())
+    graph = validate(reader.graph())
     for rule in own.values():
         note(f"rule for {rule.target} from {rule.origin}{'' if reader.used[rule.target] else ': not used'}")
     return graph

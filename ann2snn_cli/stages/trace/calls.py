@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Node as FxNode
 
-from ann2snn_cli.ir.ops import Batch
+from ann2snn_cli.ir.ops import BatchSize
 from ann2snn_cli.ir.rules import Value
 
 
@@ -53,16 +53,16 @@ def result_of(call: FxNode) -> Value:
     keeps = (
         tensor.dim() == len(sizes) + 1
         and not isinstance(tensor.shape[0], int)
-        and batch_size(tensor.shape[0]) == Batch(1, 0)
+        and batch_size(tensor.shape[0]) == BatchSize(1, 0)
     )
     return Value(sizes, tensor.dtype, keeps)
 
 
-def batch_size(size: Any) -> int | Batch:
+def batch_size(size: Any) -> int | BatchSize:
     """Read a size as a function of the batch: exported sizes are expressions of it, here at most linear."""
     if isinstance(size, int):
         return size
     expression = size.node.expr
     (symbol,) = expression.free_symbols
     offset = int(expression.subs(symbol, 0))
-    return Batch(int(expression.subs(symbol, 1)) - offset, offset)
+    return BatchSize(int(expression.subs(symbol, 1)) - offset, offset)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.ir import allowed
-from ann2snn_cli.ir.ops import Batch, Gather, Op, Permute, Reshape
+from ann2snn_cli.ir.ops import BatchSize, Gather, Op, Permute, Reshape
 from ann2snn_cli.ir.rules import Call, Rule, Value, leaves, registry
 from ann2snn_cli.stages.trace.common import moved, stays
 
@@ -77,7 +77,9 @@ def _again(call: Call, places: Tensor) -> Any:
 def _reads_one_value(call: Call) -> bool:
     """Does it read its first argument alone, and nothing that follows the batch?"""
     first, *others = call.arguments.values()
-    return isinstance(first, Value) and not any(isinstance(each, Value | Batch) for each in leaves(others))
+    return isinstance(first, Value) and not any(
+        isinstance(each, Value | BatchSize) for each in leaves(others)
+    )
 
 
 RULES: dict[str, Rule] = registry(

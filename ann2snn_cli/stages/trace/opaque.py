@@ -8,7 +8,7 @@ import torch
 from torch.fx import Node as FxNode
 
 from ann2snn_cli.ir import allowed
-from ann2snn_cli.ir.ops import Batch, Opaque, Ref
+from ann2snn_cli.ir.ops import BatchSize, Opaque, Ref
 from ann2snn_cli.ir.rules import Value, leaves
 from ann2snn_cli.stages.trace.calls import target_of
 from ann2snn_cli.stages.trace.draft import Draft
@@ -20,7 +20,7 @@ _VIEWS = dict.fromkeys(["aten.view.default", "aten._unsafe_view.default"], "aten
 def opaque(draft: Draft, call: FxNode, output: int | None = None) -> tuple[Opaque, tuple[Value, ...]]:
     """Give the call itself and what it reads; UnsupportedNetwork if its operator is not allowed.
 
-    In its arguments values become `Ref`, and sizes that follow the batch `Batch`.
+    In its arguments values become `Ref`, and sizes that follow the batch `BatchSize`.
     """
     inputs: list[Value] = []
 
@@ -38,7 +38,7 @@ def opaque(draft: Draft, call: FxNode, output: int | None = None) -> tuple[Opaqu
     args = tuple(freeze(draft.argument(value)) for value in call.args)
     named = ((key, freeze(draft.argument(value))) for key, value in call.kwargs.items())
     kwargs = tuple((key, value) for key, value in named if value is not None)
-    if any(isinstance(leaf, Batch) for leaf in leaves((args, kwargs))):
+    if any(isinstance(leaf, BatchSize) for leaf in leaves((args, kwargs))):
         inputs.append(draft.first_input())
     target = target_of(call)
     allowed.check(target, args, dict(kwargs))

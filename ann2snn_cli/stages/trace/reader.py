@@ -16,7 +16,7 @@ from torch.fx import Node as FxNode
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir import allowed
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.ops import Batch, Gather, Input, Integrate, Op
+from ann2snn_cli.ir.ops import BatchSize, Gather, Input, Integrate, Op
 from ann2snn_cli.ir.rules import Added, Call, Rule, Value, leaves, merged
 from ann2snn_cli.stages.trace import layers, moves, sums
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
@@ -101,7 +101,7 @@ class Reader:
 
     def _constant(self, call: FxNode) -> None:
         args, kwargs = (self.draft.argument(each) for each in (call.args, tuple(call.kwargs.items())))
-        if not any(isinstance(value, Batch) for value in leaves((args, kwargs))):
+        if not any(isinstance(value, BatchSize) for value in leaves((args, kwargs))):
             with torch.no_grad():
                 self.draft.constants[call] = _runnable(call)(*args, **dict(kwargs))
         elif not isinstance(call.meta.get("val"), Tensor):
@@ -210,7 +210,7 @@ def _of_each_sample(call: FxNode, args: Any, kwargs: Mapping[str, Any]) -> Tenso
 
 def _for_batch(value: Any, batch: int) -> Any:
     """The value with every size that follows the batch filled in."""
-    if isinstance(value, Batch):
+    if isinstance(value, BatchSize):
         return value.factor * batch + value.offset
     return [_for_batch(item, batch) for item in value] if isinstance(value, tuple) else value
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from onnx import TensorProto
 
-from ann2snn_cli.twins.onnx.draft import Draft, Value, flat_index, pick, times, total
+from ann2snn_cli.twins.onnx.builder import Builder, Value, flat_index, pick, times, total
 from ann2snn_cli.twins.replay import Array, Layer
 
 
@@ -34,13 +34,13 @@ class Arithmetic(Protocol):
     spike: int  # of spikes, in ONNX's words
     lowest: int  # below all that may occur
 
-    def conv(self, draft: Draft, x: Value, weight: Array, attributes: dict[str, Any]) -> str:
+    def conv(self, model: Builder, x: Value, weight: Array, attributes: dict[str, Any]) -> str:
         """Σ w·x of a convolution; the attributes are those of ONNX's Conv."""
 
-    def conv_transpose(self, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
+    def conv_transpose(self, model: Builder, x: Value, weight: Array, layer: Layer) -> str:
         """Σ w·x of a transposed convolution."""
 
-    def linear(self, draft: Draft, x: Value, weight: Array) -> str:
+    def linear(self, model: Builder, x: Value, weight: Array) -> str:
         """Σ w·x along the last axis; the weight is [out, in]."""
 
 
@@ -55,50 +55,50 @@ class Integers:
     spike: int = TensorProto.UINT8
     lowest: int = -(2**31)
 
-    def conv(self, draft: Draft, x: Value, weight: Array, attributes: dict[str, Any]) -> str:
+    def conv(self, model: Builder, x: Value, weight: Array, attributes: dict[str, Any]) -> str:
         """ConvInteger, digit by digit."""
-        return _by_digits(draft, x, weight, lambda *given: draft.node("ConvInteger", *given, **attributes))
+        return _by_digits(model, x, weight, lambda *given: model.node("ConvInteger", *given, **attributes))
 
-    def conv_transpose(self, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
+    def conv_transpose(self, model: Builder, x: Value, weight: Array, layer: Layer) -> str:
         """ONNX has no such operator for integers."""
-        return spread_conv(self, draft, x, weight, layer)
+        return spread_conv(self, model, x, weight, layer)
 
-    def linear(self, draft: Draft, x: Value, weight: Array) -> str:
+    def linear(self, model: Builder, x: Value, weight: Array) -> str:
         """MatMulInteger, digit by digit."""
-        return _by_digits(draft, x, weight.T, lambda *given: draft.node("MatMulInteger", *given))
+        return _by_digits(model, x, weight.T, lambda *given: model.node("MatMulInteger", *given))
 
 
-def _by_digits(draft: Draft, x: Value, weight: Array, multiply: Callable[..., str]) -> str:
+def _by_digits(model: Builder, x: Value, weight: Array, multiply: Callable[..., str]) -> str:
     """Σ_ij 256^(i+j) · multiply(digit i of x, digit j of the weight)."""
     weights = [
-        (draft.constant(digit, "weight"), _zero(draft, zero)) for digit, zero in _weight_digits(weight)
+        (model.constant(digit, "weight"), _zero(model, zero)) for digit, zero in _weight_digits(weight)
     ]
     terms = []
-    for (i, (a, a_zero)), (j, (b, b_zero)) in product(enumerate(_digits(draft, x)), enumerate(weights)):
+    for (i, (a, a_zero)), (j, (b, b_zero)) in product(enumerate(_digits(model, x)), enumerate(weights)):
         if i + j < 4:  # 256^4 is 0 modulo 2^32
             factor = np.array(256 ** (i + j), np.int32)
-            terms.append(times(draft, multiply(a, b, a_zero, b_zero), factor))
-    return total(draft, terms)
+            terms.append(times(model, multiply(a, b, a_zero, b_zero), factor))
+    return total(model, terms)
 
 
-def _zero(draft: Draft, zero: int) -> str:
-    return draft.constant(np.array(zero, np.uint8), "zero_point")
+def _zero(model: Builder, zero: int) -> str:
+    return model.constant(np.array(zero, np.uint8), "zero_point")
 
 
-def _digits(draft: Draft, x: Value) -> Iterator[tuple[str, str]]:
+def _digits(model: Builder, x: Value) -> Iterator[tuple[str, str]]:
     """The digits of a value, lowest first, with their zero points."""
     if x.narrow:
-        yield x.name, _zero(draft, 0)
+        yield x.name, _zero(model, 0)
         return
     rest, signed = x.name, x.low < 0
     for _ in range(_how_many(x.low, x.high) - 1):
-        base = draft.constant(np.array(256, np.int32))
-        digit = draft.node("Mod", rest, base)
-        yield draft.node("Cast", digit, to=TensorProto.UINT8), _zero(draft, 0)
-        rest = draft.node("Div", draft.node("Sub", rest, digit), base)
+        base = model.constant(np.array(256, np.int32))
+        digit = model.node("Mod", rest, base)
+        yield model.node("Cast", digit, to=TensorProto.UINT8), _zero(model, 0)
+        rest = model.node("Div", model.node("Sub", rest, digit), base)
     if signed:
-        rest = draft.node("Add", rest, draft.constant(np.array(128, np.int32)))
-    yield draft.node("Cast", rest, to=TensorProto.UINT8), _zero(draft, 128 * signed)
+        rest = model.node("Add", rest, model.constant(np.array(128, np.int32)))
+    yield model.node("Cast", rest, to=TensorProto.UINT8), _zero(model, 128 * signed)
 
 
 def _weight_digits(weight: Array) -> Iterator[tuple[Array, int]]:
@@ -130,16 +130,16 @@ def geometry(layer: Layer) -> dict[str, Any]:
 # Transposed convolutions as convolutions -----------------------------------------------------------
 
 
-def spread_conv(numbers: Arithmetic, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
+def spread_conv(numbers: Arithmetic, model: Builder, x: Value, weight: Array, layer: Layer) -> str:
     """A convolution of the input, with zeros put between its values, by the mirrored kernel."""
     sizes, index = _spread(layer, x.shape[1:])
     zero = np.zeros((), np.uint8 if x.narrow else numbers.kind)
-    shape, name = (x.shape[0], *sizes), pick(draft, x.name, (x.shape[0], prod(x.shape[1:])), index, zero)
-    spread = replace(x, name=draft.reshape(name, shape), shape=shape)
+    shape, name = (x.shape[0], *sizes), pick(model, x.name, (x.shape[0], prod(x.shape[1:])), index, zero)
+    spread = replace(x, name=model.reshape(name, shape), shape=shape)
     mirrored = np.flip(weight, axis=tuple(range(2, weight.ndim)))
     swapped = np.concatenate([part.swapaxes(0, 1) for part in np.split(mirrored, layer["groups"])])
     attributes = {name: layer[field] for name, field in (("kernel_shape", "kernel"), ("group", "groups"))}
-    return numbers.conv(draft, spread, swapped, attributes | {"dilations": layer["dilation"]})
+    return numbers.conv(model, spread, swapped, attributes | {"dilations": layer["dilation"]})
 
 
 def _spread(layer: Layer, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from ann2snn_cli.twins.onnx.arithmetic import Integers
-from ann2snn_cli.twins.onnx.draft import Draft
+from ann2snn_cli.twins.onnx.builder import Builder
 from ann2snn_cli.twins.onnx.layers import Writer
 from ann2snn_cli.twins.onnx.ranges import refuse_unknown, refuse_wider_than_int32
 from ann2snn_cli.twins.onnx.timing import BATCH, STEPS, Firing, WholeTrains, info
@@ -25,16 +25,16 @@ def model(network: Network, *, potentials: bool = True) -> ModelProto:
     """
     refuse_unknown(network)
     refuse_wider_than_int32(network)
-    draft, names = Draft(outer_names(network)), input_names(network)
-    time = WholeTrains(draft, Integers(), firing_of(network), next(iter(names.values())))
-    stimuli = {layer["name"]: draft.reshape(names[layer["name"]], layer["shape"]) for layer in network.inputs}
+    built, names = Builder(outer_names(network)), input_names(network)
+    time = WholeTrains(built, Integers(), firing_of(network), next(iter(names.values())))
+    stimuli = {layer["name"]: built.reshape(names[layer["name"]], layer["shape"]) for layer in network.inputs}
     narrow = {layer["name"] for layer in network.inputs if input_element(layer) == TensorProto.UINT8}
-    Writer(network, draft, time.numbers, time, potentials).write(stimuli, narrow)
+    Writer(network, built, time.numbers, time, potentials).write(stimuli, narrow)
     inputs = [
         info(names[layer["name"]], input_element(layer), (STEPS, BATCH, *layer["shape"]))
         for layer in network.inputs
     ]
-    return as_model(draft.graph("network", inputs, [info(*each) for each in time.shown]))
+    return as_model(built.graph("network", inputs, [info(*each) for each in time.shown]))
 
 
 def as_model(graph: GraphProto) -> ModelProto:

@@ -14,7 +14,7 @@ import numpy as np
 from onnx import ValueInfoProto, helper
 
 from ann2snn_cli.twins.onnx.arithmetic import Arithmetic
-from ann2snn_cli.twins.onnx.draft import Dimensions, Draft, plus
+from ann2snn_cli.twins.onnx.builder import Builder, Dimensions, plus
 from ann2snn_cli.twins.replay import Array
 
 STEPS, BATCH = "T", "batch"  # the symbolic sizes
@@ -40,16 +40,16 @@ class Firing:
     comparator: str
     reset_mode: str
 
-    def fire(self, draft: Draft, numbers: Arithmetic, potential: str, threshold: Array) -> tuple[str, str]:
+    def fire(self, model: Builder, numbers: Arithmetic, potential: str, threshold: Array) -> tuple[str, str]:
         """(s, V after the reset): s ← V ≥ θ; V ← V − s·θ, or V·(1 − s)."""
-        theta = draft.constant(threshold, "threshold")
-        fired = draft.node("Greater" if self.comparator == ">" else "GreaterOrEqual", potential, theta)
+        theta = model.constant(threshold, "threshold")
+        fired = model.node("Greater" if self.comparator == ">" else "GreaterOrEqual", potential, theta)
         if self.reset_mode == "zero":
-            after = draft.constant(np.zeros((), numbers.kind))
+            after = model.constant(np.zeros((), numbers.kind))
         else:
-            after = draft.node("Sub", potential, theta)
-        spikes = draft.node("Cast", fired, to=numbers.spike)
-        return spikes, draft.node("Where", fired, after, potential)
+            after = model.node("Sub", potential, theta)
+        spikes = model.node("Cast", fired, to=numbers.spike)
+        return spikes, model.node("Where", fired, after, potential)
 
 
 class Time(Protocol):
@@ -78,7 +78,7 @@ class Time(Protocol):
 class WholeTrains:
     """Layer after layer, each on whole trains in its own steps, with the steps in the batch."""
 
-    draft: Draft
+    model: Builder
     numbers: Arithmetic
     firing: Firing
     stimulus: str  # of any input: [T, batch, ...]
@@ -86,55 +86,55 @@ class WholeTrains:
 
     def _by_step(self, name: str, shape: Shape) -> str:
         """[T·batch, ...] as [T, batch, ...]."""
-        lead = self.draft.node("Shape", self.stimulus, start=0, end=2)
-        sizes = self.draft.node("Concat", lead, self.draft.sizes(*shape), axis=0)
-        return self.draft.node("Reshape", name, sizes)
+        lead = self.model.node("Shape", self.stimulus, start=0, end=2)
+        sizes = self.model.node("Concat", lead, self.model.sizes(*shape), axis=0)
+        return self.model.node("Reshape", name, sizes)
 
     def running(self, name: str, shape: Shape) -> str:
         """CumSum along the steps."""
-        first = self.draft.constant(np.zeros((), np.int64), "axis")
-        return self.draft.reshape(self.draft.node("CumSum", self._by_step(name, shape), first), shape)
+        first = self.model.constant(np.zeros((), np.int64), "axis")
+        return self.model.reshape(self.model.node("CumSum", self._by_step(name, shape), first), shape)
 
     def growth(self, name: str, shape: Shape) -> str:
         """The train, less the same train put off by one step."""
-        draft, train, rest = self.draft, self._by_step(name, shape), [0] * (1 + len(shape))
-        late = draft.node("Pad", train, draft.sizes(1, *rest, 0, *rest))
-        late = draft.node("Slice", late, draft.sizes(0), draft.sizes(-1), draft.sizes(0))
-        return draft.reshape(draft.node("Sub", train, late), shape)
+        model, train, rest = self.model, self._by_step(name, shape), [0] * (1 + len(shape))
+        late = model.node("Pad", train, model.sizes(1, *rest, 0, *rest))
+        late = model.node("Slice", late, model.sizes(0), model.sizes(-1), model.sizes(0))
+        return model.reshape(model.node("Sub", train, late), shape)
 
     def fire(self, drive: str, population: Population) -> tuple[str, str]:
         """V ← V0 + the charges of D steps; then T times: V ← V + the next charge, compare, reset."""
-        draft = self.draft
-        charges = self._by_step(plus(draft, drive, population.bias), population.shape)
+        model = self.model
+        charges = self._by_step(plus(model, drive, population.bias), population.shape)
         potential = self._of_every_sample(population.initial, population.shape)
         if self.firing.delay:
-            begin = draft.node(
-                "Slice", charges, draft.sizes(0), draft.sizes(self.firing.delay), draft.sizes(0)
+            begin = model.node(
+                "Slice", charges, model.sizes(0), model.sizes(self.firing.delay), model.sizes(0)
             )
-            potential = draft.node("Add", potential, self._over_steps(begin))
+            potential = model.node("Add", potential, self._over_steps(begin))
             charges = self._later(charges, len(population.shape))
         _, spikes, potentials = self._scan(potential, charges, population)
-        return draft.reshape(spikes, population.shape), draft.reshape(potentials, population.shape)
+        return model.reshape(spikes, population.shape), model.reshape(potentials, population.shape)
 
     def _of_every_sample(self, values: Array, shape: Shape) -> str:
         """Values that broadcast to a shape, as [batch, *shape]."""
-        batch = self.draft.node("Shape", self.stimulus, start=1, end=2)
-        sizes = self.draft.node("Concat", batch, self.draft.sizes(*shape), axis=0)
-        return self.draft.node("Expand", self.draft.constant(values, "initial"), sizes)
+        batch = self.model.node("Shape", self.stimulus, start=1, end=2)
+        sizes = self.model.node("Concat", batch, self.model.sizes(*shape), axis=0)
+        return self.model.node("Expand", self.model.constant(values, "initial"), sizes)
 
     def _over_steps(self, train: str, called: str = "") -> str:
         """The sum of [steps, batch, ...] over the steps."""
-        return self.draft.node("ReduceSum", train, self.draft.sizes(0), keepdims=0, called=called)
+        return self.model.node("ReduceSum", train, self.model.sizes(0), keepdims=0, called=called)
 
     def _later(self, charges: str, rank: int) -> str:
         """The charges of steps D+1 to D+T: there are none behind step T."""
-        draft, delay, rest = self.draft, self.firing.delay, [0] * (1 + rank)
-        padded = draft.node("Pad", charges, draft.sizes(0, *rest, delay, *rest))
-        return draft.node("Slice", padded, draft.sizes(delay), draft.sizes(TO_THE_END), draft.sizes(0))
+        model, delay, rest = self.model, self.firing.delay, [0] * (1 + rank)
+        padded = model.node("Pad", charges, model.sizes(0, *rest, delay, *rest))
+        return model.node("Slice", padded, model.sizes(delay), model.sizes(TO_THE_END), model.sizes(0))
 
     def _scan(self, potential: str, charges: str, population: Population) -> list[str]:
         """A Scan over the T firing steps."""
-        body = Draft(self.draft.taken, self.draft.layer)
+        body = Builder(self.model.taken, self.model.layer)
         before, charge = body.name("before"), body.name("charge")
         now = body.node("Add", before, charge)
         spikes, after = self.firing.fire(body, self.numbers, now, population.threshold)
@@ -148,11 +148,11 @@ class WholeTrains:
             info(body.node("Identity", name, called=body.name(what)), kind, (BATCH, *population.shape))
             for name, what, kind in kinds
         ]
-        return self.draft.scan(body.graph("fire", inputs, outputs), [potential], [charges])
+        return self.model.scan(body.graph("fire", inputs, outputs), [potential], [charges])
 
     def show(self, name: str, called: str, element: int, shape: Shape) -> None:
         """An output of the graph."""
-        self.draft.node("Identity", self._by_step(name, shape), called=called)
+        self.model.node("Identity", self._by_step(name, shape), called=called)
         self.shown.append((called, element, (STEPS, BATCH, *shape)))
 
     def show_total(self, name: str, called: str, shape: Shape) -> None:

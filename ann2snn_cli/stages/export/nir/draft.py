@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.stages.export.nir.flavors import Flavor
 from ann2snn_cli.stages.export.nir.library import library
-from ann2snn_cli.stages.export.nir.losses import Loss
+from ann2snn_cli.stages.export.nir.losses import NirLoss
 
 Sources = tuple[str, ...]  # NIR nodes; what arrives over several edges is summed
 
@@ -68,7 +68,7 @@ class Geometry(NamedTuple):
         return {key: value[0] if axes == 1 else value for key, value in values.items()}
 
 
-class Draft:
+class NirDraft:
     """Collects NIR nodes, edges and losses while the graph is walked in order."""
 
     def __init__(self, graph: Graph, flavor: Flavor) -> None:
@@ -80,7 +80,7 @@ class Draft:
         self.edges: list[tuple[str, str]] = []
         self.values: dict[str, Sources] = {}  # by node of ours: where its value comes from
         self.outputs: dict[str, Node] = {}  # by NIR node
-        self.losses: list[Loss] = []
+        self.losses: list[NirLoss] = []
 
     def fed(self, node: Node) -> Sources:
         """Where the only input of `node` comes from."""
@@ -136,4 +136,4 @@ class Draft:
 
     def lose(self, node: Node, what: str, effect: str, remedy: str) -> None:
         """Add a row to the loss table."""
-        self.losses.append(Loss(node.name, node.source, what, effect, remedy))
+        self.losses.append(NirLoss(node.name, node.source, what, effect, remedy))

@@ -24,7 +24,7 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.stages.export.nir.draft import Draft, Geometry, Sources, extent
+from ann2snn_cli.stages.export.nir.draft import Geometry, NirDraft, Sources, extent
 
 SAME = "none: the same values"
 
@@ -36,7 +36,7 @@ class Absorbed(NamedTuple):
     bias: Tensor | None  # [channels]
 
 
-def absorbed(draft: Draft, node: Node) -> Absorbed:
+def absorbed(draft: NirDraft, node: Node) -> Absorbed:
     """NIR has no fraction bits, and its biases live in the synapses."""
     readers = draft.graph.users[node.name]
     if not isinstance(node.op, Conv | Linear | Scale) or len(readers) != 1:
@@ -57,14 +57,14 @@ def by_channel(values: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
     return rows[:, 0] if torch.equal(rows, rows[:, :1].expand_as(rows)) else None
 
 
-def _input(draft: Draft, node: Node, op: Input) -> Sources:
+def _input(draft: NirDraft, node: Node, op: Input) -> Sources:
     return (draft.put(node, "Input", (), input_type={"input": extent(node.shape)}),)
 
 
 # Synapses ------------------------------------------------------------------------------------------
 
 
-def _conv(draft: Draft, node: Node, op: Conv) -> Sources:
+def _conv(draft: NirDraft, node: Node, op: Conv) -> Sources:
     (feeder,) = draft.graph.fed_by(node)
     gain, bias = absorbed(draft, node)
     if op.groups > 1:
@@ -88,20 +88,20 @@ def _dense(op: Conv) -> Tensor:
     return dense
 
 
-def _linear(draft: Draft, node: Node, op: Linear) -> Sources:
+def _linear(draft: NirDraft, node: Node, op: Linear) -> Sources:
     (feeder,) = draft.graph.fed_by(node)
     gain, bias = absorbed(draft, node)
     weight = op.weight.to(torch.int64) * gain
     return (draft.mixed(node, draft.fed(node), weight, bias, before=feeder.shape),)
 
 
-def _scale(draft: Draft, node: Node, op: Scale) -> Sources:
+def _scale(draft: NirDraft, node: Node, op: Scale) -> Sources:
     gain, bias = absorbed(draft, node)
     return (multiplied(draft, node, draft.fed(node), op.weight.to(torch.int64) * gain, bias),)
 
 
 def multiplied(
-    draft: Draft, node: Node, sources: Sources, by: Tensor, bias: Tensor | None = None, role: str = ""
+    draft: NirDraft, node: Node, sources: Sources, by: Tensor, bias: Tensor | None = None, role: str = ""
 ) -> str:
     """y = by·x (+ bias), channel by channel: a Scale, else a convolution with a diagonal weight."""
     if "Scale" in draft.flavor.nodes and bias is None:
@@ -114,7 +114,7 @@ def multiplied(
 # Sums ----------------------------------------------------------------------------------------------
 
 
-def _add(draft: Draft, node: Node, op: Add) -> Sources:
+def _add(draft: NirDraft, node: Node, op: Add) -> Sources:
     """Fan-in sums. NIR allows one edge between two nodes, so a value that is added twice takes a detour."""
     assert op.weights is not None
     _lose_join(draft, node)
@@ -127,7 +127,7 @@ def _add(draft: Draft, node: Node, op: Add) -> Sources:
     return total
 
 
-def _lose_join(draft: Draft, node: Node) -> None:
+def _lose_join(draft: NirDraft, node: Node) -> None:
     if not draft.flavor.joins and len(node.inputs) > 1:
         draft.lose(
             node, "that all branches come before their sum",
@@ -136,7 +136,7 @@ def _lose_join(draft: Draft, node: Node) -> None:
         )  # fmt: skip
 
 
-def _concat(draft: Draft, node: Node, op: Concat) -> Sources:
+def _concat(draft: NirDraft, node: Node, op: Concat) -> Sources:
     draft.lose(
         node, "a concatenation", f"{SAME}; written as a sum of convolutions that place channels", "none"
     )
@@ -153,7 +153,7 @@ def _concat(draft: Draft, node: Node, op: Concat) -> Sources:
     return total
 
 
-def _pool(draft: Draft, node: Node, op: AvgPool) -> Sources:
+def _pool(draft: NirDraft, node: Node, op: AvgPool) -> Sources:
     """The integer sum of each window."""
     (feeder,) = draft.graph.fed_by(node)
     if _has_sum_pool(draft, op):
@@ -168,7 +168,7 @@ def _pool(draft: Draft, node: Node, op: AvgPool) -> Sources:
     return (draft.convolved(node, draft.fed(node), weight, None, geometry),)
 
 
-def _has_sum_pool(draft: Draft, op: AvgPool) -> bool:
+def _has_sum_pool(draft: NirDraft, op: AvgPool) -> bool:
     if "SumPool2d" not in draft.flavor.nodes or len(op.kernel) != 2:
         return False
     # s/n·n is s again in floating point for n = 2^i + 2^j (Kahan), and not for every other n.
@@ -178,7 +178,7 @@ def _has_sum_pool(draft: Draft, op: AvgPool) -> bool:
 # Moves ---------------------------------------------------------------------------------------------
 
 
-def _reshape(draft: Draft, node: Node, op: Reshape | Permute) -> Sources:
+def _reshape(draft: NirDraft, node: Node, op: Reshape | Permute) -> Sources:
     """Nothing, or a Flatten of some axes."""
     (feeder,) = draft.graph.fed_by(node)
     if feeder.shape == node.shape:
@@ -210,7 +210,7 @@ def keeps_memory_order(op: Permute, shape: tuple[int, ...]) -> bool:
     return moved == sorted(moved)
 
 
-def _gather(draft: Draft, node: Node, op: Gather) -> Sources:
+def _gather(draft: NirDraft, node: Node, op: Gather) -> Sources:
     (feeder,) = draft.graph.fed_by(node)
     if copies(op, feeder.shape):
         return _reshape(draft, node, Reshape())
@@ -243,7 +243,7 @@ def picks(op: Gather, before: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]
     return (matrix, stride) if bool((known | (wanted == -1).all(1)).all()) else None
 
 
-LAYERS: dict[type[Op], Callable[[Draft, Node, Any], Sources]] = {
+LAYERS: dict[type[Op], Callable[[NirDraft, Node, Any], Sources]] = {
     Input: _input,
     Conv: _conv,
     Linear: _linear,

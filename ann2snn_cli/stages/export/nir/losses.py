@@ -13,7 +13,7 @@ from ann2snn_cli.stages.export.nir.flavors import Flavor
 
 
 @dataclass(frozen=True)
-class Loss:
+class NirLoss:
     """One thing that the file does not say, or says in another form."""
 
     layer: str  # the node in the graph; "" is the whole network
@@ -23,42 +23,42 @@ class Loss:
     remedy: str
 
 
-def of_network(graph: Graph, flavor: Flavor) -> Iterator[Loss]:
+def of_network(graph: Graph, flavor: Flavor) -> Iterator[NirLoss]:
     """What is lost whatever the layers are."""
     contract = graph.timing
-    yield Loss(
+    yield NirLoss(
         "", "", f"the number of steps, {contract.timesteps}", "a reader runs as long as it is fed",
         f"present the sample {contract.timesteps} times",
     )  # fmt: skip
     for node in graph.inputs:
         assert isinstance(node.op, Input)
-        yield Loss(
+        yield NirLoss(
             node.name, node.source, "the coding of the input", "real pixels give other currents",
             f"present clamp(round(x / {node.op.unit!r}), {node.op.low}, {node.op.high}) at every step",
         )  # fmt: skip
-    yield Loss(
+    yield NirLoss(
         "", "", "the time step",
         "NIR is continuous in time; a reader that delays a layer or scales by its own dt fires otherwise",
         f"one Euler step a presentation, dt = {1 / flavor.resistance:g}, all layers within the step",
     )  # fmt: skip
-    yield Loss(
+    yield NirLoss(
         "", "", "that all numbers are integers, and their widths",
         "none in floating point that is wide enough",
         "weight_bits stand in this table's file; the vector pack has all widths",
     )  # fmt: skip
     yield from _wide(graph)
     if contract.delay:
-        yield Loss(
+        yield NirLoss(
             "", "", f"the firing delay of {contract.delay}", "a reader fires at once: the counts differ",
             "convert with a delay of 0, or hand over the .pth",
         )  # fmt: skip
-    yield from (Loss("", "", *row) for row in flavor.known)
+    yield from (NirLoss("", "", *row) for row in flavor.known)
 
 
-def _wide(graph: Graph) -> Iterator[Loss]:
+def _wide(graph: Graph) -> Iterator[NirLoss]:
     largest = max(bound.largest for bound in bounds(graph, 0).values())
     if largest >= EXACT_FLOAT32:
-        yield Loss(
+        yield NirLoss(
             "", "", f"sums that may reach {largest:.0f}", "a reader that computes in float32 may round them",
             "let the reader compute in float64",
         )  # fmt: skip

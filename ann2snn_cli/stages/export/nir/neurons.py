@@ -19,13 +19,13 @@ from ann2snn_cli.errors import Setting
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Node
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
-from ann2snn_cli.stages.export.nir.draft import Draft, Sources, array, extent
+from ann2snn_cli.stages.export.nir.draft import NirDraft, Sources, array, extent
 from ann2snn_cli.stages.export.nir.layers import absorbed, by_channel, multiplied
 
 LOWEST = torch.finfo(torch.float32).min
 
 
-def population(draft: Draft, node: Node, op: IntegrateFire) -> Sources:
+def population(draft: NirDraft, node: Node, op: IntegrateFire) -> Sources:
     """Neurons that fire: an IF, or the composite where a spike subtracts."""
     drive = _charged(draft, node, op)
     if draft.flavor.composite and draft.graph.timing.reset_mode is Reset.SUBTRACTION:
@@ -40,7 +40,7 @@ def population(draft: Draft, node: Node, op: IntegrateFire) -> Sources:
     return (draft.put(node, "IF", drive, **fields),)
 
 
-def _composite(draft: Draft, node: Node, op: IntegrateFire, drive: Sources) -> str:
+def _composite(draft: NirDraft, node: Node, op: IntegrateFire, drive: Sources) -> str:
     potential = draft.put(node, "I", drive, "potential", r=array(torch.ones(()), node.shape))
     spikes = draft.put(
         node, "Threshold", (potential,), threshold=array(op.threshold.double() - 0.5, node.shape)
@@ -50,7 +50,7 @@ def _composite(draft: Draft, node: Node, op: IntegrateFire, drive: Sources) -> s
     return spikes
 
 
-def _lose(draft: Draft, node: Node, op: IntegrateFire) -> None:
+def _lose(draft: NirDraft, node: Node, op: IntegrateFire) -> None:
     contract, flavor = draft.graph.timing, draft.flavor
     if not flavor.keeps_reset(contract):
         what = "subtraction" if contract.reset_mode is Reset.SUBTRACTION else "setting to zero"
@@ -68,7 +68,7 @@ def _lose(draft: Draft, node: Node, op: IntegrateFire) -> None:
 # Charge --------------------------------------------------------------------------------------------
 
 
-def _charged(draft: Draft, node: Node, op: IntegrateFire | Integrate) -> Sources:
+def _charged(draft: NirDraft, node: Node, op: IntegrateFire | Integrate) -> Sources:
     """What the neurons integrate: their input, the bias at every step, the first potential."""
     gain, bias = remaining(draft, node, op)
     sources = draft.fed(node)
@@ -83,7 +83,7 @@ def _charged(draft: Draft, node: Node, op: IntegrateFire | Integrate) -> Sources
     return sources
 
 
-def _lose_charge(draft: Draft, node: Node, largest: int) -> None:
+def _lose_charge(draft: NirDraft, node: Node, largest: int) -> None:
     fires = isinstance(node.op, IntegrateFire)
     draft.lose(
         node, f"the first potential, up to {largest}",
@@ -93,7 +93,7 @@ def _lose_charge(draft: Draft, node: Node, largest: int) -> None:
     )  # fmt: skip
 
 
-def remaining(draft: Draft, node: Node, op: IntegrateFire | Integrate) -> tuple[int, Tensor | None]:
+def remaining(draft: NirDraft, node: Node, op: IntegrateFire | Integrate) -> tuple[int, Tensor | None]:
     """(gain, bias) that the synapse before the neurons did not take over; None for a bias of zeros."""
     (feeder,) = draft.graph.fed_by(node)
     gain = 2**op.fraction_bits if isinstance(op, IntegrateFire) else 1
@@ -102,12 +102,12 @@ def remaining(draft: Draft, node: Node, op: IntegrateFire | Integrate) -> tuple[
     return gain // taken.gain, bias
 
 
-def _shifted(draft: Draft, node: Node, sources: Sources, gain: int, bias: Tensor | None) -> str:
+def _shifted(draft: NirDraft, node: Node, sources: Sources, gain: int, bias: Tensor | None) -> str:
     return multiplied(draft, node, sources, torch.tensor(gain), by_channel(bias, node.shape), "bias")
 
 
 def _constants(
-    draft: Draft, node: Node, sources: Sources, bias: Tensor | None, initial: Tensor | None
+    draft: NirDraft, node: Node, sources: Sources, bias: Tensor | None, initial: Tensor | None
 ) -> Sources:
     """The bias at every step and the first potential at the first, element by element."""
     initial = initial if initial is not None and bool(initial.any()) else None
@@ -122,7 +122,7 @@ def _constants(
     return found
 
 
-def _start(draft: Draft, node: Node, ones: str) -> str:
+def _start(draft: NirDraft, node: Node, ones: str) -> str:
     """1 at the first step, 0 at every other."""
     one = torch.ones(())
     start = draft.scaled(node, (ones,), one, "start")
@@ -134,12 +134,12 @@ def _start(draft: Draft, node: Node, ones: str) -> str:
 # Read-outs -----------------------------------------------------------------------------------------
 
 
-def readout(draft: Draft, node: Node, op: Integrate) -> Sources:
+def readout(draft: NirDraft, node: Node, op: Integrate) -> Sources:
     """Neurons that never fire pass on their charge."""
     return _charged(draft, node, op)
 
 
-def outputs(draft: Draft) -> None:
+def outputs(draft: NirDraft) -> None:
     """An Output for every output: spikes, or the potential of the last layer."""
     for name in dict.fromkeys(draft.graph.outputs):
         node = draft.graph[name]
@@ -150,7 +150,7 @@ def outputs(draft: Draft) -> None:
         draft.outputs[output] = node
 
 
-def _summed(draft: Draft, node: Node, sources: Sources) -> Sources:
+def _summed(draft: NirDraft, node: Node, sources: Sources) -> Sources:
     if "I" in draft.flavor.nodes:
         return (draft.put(node, "I", sources, r=array(torch.ones(()), node.shape)),)
     draft.lose(

@@ -26,7 +26,7 @@ from ann2snn_cli.ir.ops import (
     Reshape,
     Scale,
 )
-from ann2snn_cli.stages.export.nir.draft import Draft
+from ann2snn_cli.stages.export.nir.draft import NirDraft
 from ann2snn_cli.stages.export.nir.layers import (
     absorbed,
     by_channel,
@@ -38,7 +38,7 @@ from ann2snn_cli.stages.export.nir.layers import (
 from ann2snn_cli.stages.export.nir.neurons import remaining
 
 
-def refuse(draft: Draft) -> None:
+def refuse(draft: NirDraft) -> None:
     """Refuse the network if any of its layers cannot be said."""
     if draft.graph.has_float_weights:
         raise UnsupportedNetwork(
@@ -58,38 +58,38 @@ def refuse(draft: Draft) -> None:
         )
 
 
-def _reason(draft: Draft, node: Node) -> str:
+def _reason(draft: NirDraft, node: Node) -> str:
     rule = _RULES.get(type(node.op))
     return rule(draft, node, node.op) if rule is not None else _absent(draft, node, node.op)
 
 
-def _absent(draft: Draft, node: Node, op: Op) -> str:
+def _absent(draft: NirDraft, node: Node, op: Op) -> str:
     return f"there is no {op.kind}"
 
 
-def _conv(draft: Draft, node: Node, op: Conv) -> str:
+def _conv(draft: NirDraft, node: Node, op: Conv) -> str:
     if op.transposed:
         return "there is no transposed convolution"
     return _axes(draft, len(op.kernel))
 
 
-def _axes(draft: Draft, axes: int) -> str:
+def _axes(draft: NirDraft, axes: int) -> str:
     """Is there a convolution with so many axes? Without axes it is an Affine."""
     if axes == 0 or f"Conv{axes}d" in draft.flavor.nodes:
         return ""
     return f"there is no convolution with {axes} axes" + (" in this flavor" if axes == 1 else "")
 
 
-def _linear(draft: Draft, node: Node, op: Linear) -> str:
+def _linear(draft: NirDraft, node: Node, op: Linear) -> str:
     return "" if len(node.shape) == 1 else "a linear layer takes one axis, flatten before it"
 
 
-def _scale(draft: Draft, node: Node, op: Scale) -> str:
+def _scale(draft: NirDraft, node: Node, op: Scale) -> str:
     has_bias = absorbed(draft, node).bias is not None
     return _multiplied(draft, node, op.weight) if has_bias or "Scale" not in draft.flavor.nodes else ""
 
 
-def _multiplied(draft: Draft, node: Node, *values: Tensor | None) -> str:
+def _multiplied(draft: NirDraft, node: Node, *values: Tensor | None) -> str:
     """May these numbers stand in a convolution of one tap?"""
     if not node.shape:
         return "there is no axis"
@@ -98,32 +98,32 @@ def _multiplied(draft: Draft, node: Node, *values: Tensor | None) -> str:
     return _axes(draft, len(node.shape) - 1)
 
 
-def _add(draft: Draft, node: Node, op: Add) -> str:
+def _add(draft: NirDraft, node: Node, op: Add) -> str:
     return "" if "Scale" in draft.flavor.nodes else _multiplied(draft, node, *op.weights or ())
 
 
-def _concat(draft: Draft, node: Node, op: Concat) -> str:
+def _concat(draft: NirDraft, node: Node, op: Concat) -> str:
     return _axes(draft, len(node.shape) - 1)
 
 
-def _pool(draft: Draft, node: Node, op: AvgPool) -> str:
+def _pool(draft: NirDraft, node: Node, op: AvgPool) -> str:
     return _axes(draft, len(op.kernel))
 
 
-def _reshape(draft: Draft, node: Node, op: Reshape | Permute | Gather) -> str:
+def _reshape(draft: NirDraft, node: Node, op: Reshape | Permute | Gather) -> str:
     (feeder,) = draft.graph.fed_by(node)
     known = feeder.shape == node.shape or flattened(feeder.shape, node.shape)
     return "" if known else f"{feeder.shape} to {node.shape} is no flattening, and NIR has no other reshape"
 
 
-def _permute(draft: Draft, node: Node, op: Permute) -> str:
+def _permute(draft: NirDraft, node: Node, op: Permute) -> str:
     (feeder,) = draft.graph.fed_by(node)
     if not keeps_memory_order(op, feeder.shape):
         return "axes in another order"
     return _reshape(draft, node, op)
 
 
-def _gather(draft: Draft, node: Node, op: Gather) -> str:
+def _gather(draft: NirDraft, node: Node, op: Gather) -> str:
     (feeder,) = draft.graph.fed_by(node)
     if copies(op, feeder.shape):
         return _reshape(draft, node, op)
@@ -132,7 +132,7 @@ def _gather(draft: Draft, node: Node, op: Gather) -> str:
     return _axes(draft, len(node.shape) - 1)
 
 
-def _neurons(draft: Draft, node: Node, op: IntegrateFire | Integrate) -> str:
+def _neurons(draft: NirDraft, node: Node, op: IntegrateFire | Integrate) -> str:
     if (
         isinstance(op, IntegrateFire)
         and draft.flavor.uniform
@@ -146,7 +146,7 @@ def _neurons(draft: Draft, node: Node, op: IntegrateFire | Integrate) -> str:
     return _multiplied(draft, node, bias)
 
 
-_RULES: dict[type[Op], Callable[[Draft, Node, Any], str]] = {
+_RULES: dict[type[Op], Callable[[NirDraft, Node, Any], str]] = {
     Conv: _conv,
     Linear: _linear,
     Scale: _scale,

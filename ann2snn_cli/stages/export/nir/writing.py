@@ -14,24 +14,24 @@ from ann2snn_cli.errors import BadFile, UsageError, spelled
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Op, Scale
 from ann2snn_cli.stages.export.files import as_json, is_our_json, refuse_foreign, write_file
-from ann2snn_cli.stages.export.nir.draft import Draft, Sources
+from ann2snn_cli.stages.export.nir.draft import NirDraft, Sources
 from ann2snn_cli.stages.export.nir.flavors import TABLE, Flavor
 from ann2snn_cli.stages.export.nir.layers import LAYERS
-from ann2snn_cli.stages.export.nir.losses import Loss, of_network
+from ann2snn_cli.stages.export.nir.losses import NirLoss, of_network
 from ann2snn_cli.stages.export.nir.neurons import outputs, population, readout
 from ann2snn_cli.stages.export.nir.refusals import refuse
 
 SCHEMA = "ann2snn/nir-loss/1"
 ADVISORY = "advisory: NIR lets no reader rely on metadata"
 
-_TRANSLATIONS: dict[type[Op], Callable[[Draft, Node, Any], Sources]] = {
+_TRANSLATIONS: dict[type[Op], Callable[[NirDraft, Node, Any], Sources]] = {
     **LAYERS,
     IntegrateFire: population,
     Integrate: readout,
 }
 
 
-def write(graph: Graph, path: Path, *, flavor: str = "plain", overwrite: bool = False) -> list[Loss]:
+def write(graph: Graph, path: Path, *, flavor: str = "plain", overwrite: bool = False) -> list[NirLoss]:
     """Write a SPIKING graph, and the loss table in NAME.nir.loss.json. Same graph, same bytes.
 
     Refuses, all at once, the layers that NIR cannot say.
@@ -73,9 +73,9 @@ def flavor_of(path: Path) -> Flavor:
     return TABLE[json.loads(loss_file(path).read_text("utf-8"))["contract"]["flavor"]]
 
 
-def translated(graph: Graph, flavor: str) -> Draft:
+def translated(graph: Graph, flavor: str) -> NirDraft:
     """All nodes and edges, and what was lost on the way."""
-    draft = Draft(graph.to("cpu"), TABLE[flavor])
+    draft = NirDraft(graph.to("cpu"), TABLE[flavor])
     refuse(draft)
     for node in draft.graph.nodes:
         draft.values[node.name] = _TRANSLATIONS[type(node.op)](draft, node, node.op)
@@ -100,7 +100,7 @@ class _Stripped:
         return {**self.content, "nodes": nodes}
 
 
-def _bytes(draft: Draft, flavor: str) -> bytes:
+def _bytes(draft: NirDraft, flavor: str) -> bytes:
     metadata = (
         {"ann2snn": {"note": ADVISORY, **_contract(draft.graph, flavor)}} if draft.flavor.current else {}
     )
@@ -122,7 +122,7 @@ def _contract(graph: Graph, flavor: str) -> dict[str, Any]:
 # The loss table ------------------------------------------------------------------------------------
 
 
-def _document(draft: Draft, flavor: str, losses: list[Loss], content: bytes) -> dict[str, Any]:
+def _document(draft: NirDraft, flavor: str, losses: list[NirLoss], content: bytes) -> dict[str, Any]:
     graph = draft.graph
     synapses = graph.of(Conv, Linear, Scale)
     return {

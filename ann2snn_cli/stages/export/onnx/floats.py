@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from ann2snn_cli.twins.onnx.arithmetic import geometry, spread_conv
-from ann2snn_cli.twins.onnx.draft import Draft, Value
+from ann2snn_cli.twins.onnx.builder import Builder, Value
 from ann2snn_cli.twins.replay import Array, Layer
 
 
@@ -20,21 +20,21 @@ class Floats:
     spike: int = TensorProto.FLOAT
     lowest: int = -(2**24)
 
-    def conv(self, draft: Draft, x: Value, weight: Array, attributes: dict[str, Any]) -> str:
+    def conv(self, model: Builder, x: Value, weight: Array, attributes: dict[str, Any]) -> str:
         """Conv."""
-        return draft.node("Conv", x.name, _float(draft, weight), **attributes)
+        return model.node("Conv", x.name, _float(model, weight), **attributes)
 
-    def conv_transpose(self, draft: Draft, x: Value, weight: Array, layer: Layer) -> str:
+    def conv_transpose(self, model: Builder, x: Value, weight: Array, layer: Layer) -> str:
         """ConvTranspose; with groups only if depthwise, for onnx.reference is wrong about others."""
         if layer["groups"] > 1 and weight.shape[:2] != (layer["groups"], 1):
-            return spread_conv(self, draft, x, weight, layer)
+            return spread_conv(self, model, x, weight, layer)
         attributes = {**geometry(layer), "output_padding": layer["output_padding"]}
-        return draft.node("ConvTranspose", x.name, _float(draft, weight), **attributes)
+        return model.node("ConvTranspose", x.name, _float(model, weight), **attributes)
 
-    def linear(self, draft: Draft, x: Value, weight: Array) -> str:
+    def linear(self, model: Builder, x: Value, weight: Array) -> str:
         """MatMul."""
-        return draft.node("MatMul", x.name, _float(draft, weight.T))
+        return model.node("MatMul", x.name, _float(model, weight.T))
 
 
-def _float(draft: Draft, weight: Array) -> str:
-    return draft.constant(weight.astype(np.float32), "weight")
+def _float(model: Builder, weight: Array) -> str:
+    return model.constant(weight.astype(np.float32), "weight")

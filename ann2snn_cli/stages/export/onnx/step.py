@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from onnx import GraphProto, TensorProto, ValueInfoProto
 
 from ann2snn_cli.stages.export.onnx.floats import Floats
-from ann2snn_cli.twins.onnx.draft import Draft, plus
+from ann2snn_cli.twins.onnx.builder import Builder, plus
 from ann2snn_cli.twins.onnx.layers import Writer
 from ann2snn_cli.twins.onnx.network import firing_of, input_names, outer_names
 from ann2snn_cli.twins.onnx.ranges import reaches, refuse_unknown
@@ -30,13 +30,13 @@ def step_graph(network: Network) -> GraphProto:
         what = f"its firing delay is {network.delay}: only without one do all layers run at the same step"
         raise Damaged([Problem(MANIFEST, what)])
     _refuse_wider_than_float32(network)
-    time = OneStep(Draft(outer_names(network)), Floats(), firing_of(network))
+    time = OneStep(Builder(outer_names(network)), Floats(), firing_of(network))
     names = input_names(network)
-    Writer(network, time.draft, time.numbers, time, potentials=True).write(names)
+    Writer(network, time.model, time.numbers, time, potentials=True).write(names)
     stimuli = [
         info(names[layer["name"]], TensorProto.FLOAT, (BATCH, *layer["shape"])) for layer in network.inputs
     ]
-    return time.draft.graph("step", [*stimuli, *time.inputs()], time.outputs())
+    return time.model.graph("step", [*stimuli, *time.inputs()], time.outputs())
 
 
 def _refuse_wider_than_float32(network: Network) -> None:
@@ -69,7 +69,7 @@ class State:
 class OneStep:
     """One step of all layers, of a network without a firing delay."""
 
-    draft: Draft
+    model: Builder
     numbers: Floats
     firing: Firing
     states: list[State] = field(default_factory=list)
@@ -77,30 +77,30 @@ class OneStep:
     _sums: dict[str, State] = field(default_factory=dict)
 
     def _remember(self, what: str, shape: Shape) -> State:
-        what = self.draft.name(what)
-        self.states.append(State(what, shape, self.draft.unique(f"state/{what}")))
+        what = self.model.name(what)
+        self.states.append(State(what, shape, self.model.unique(f"state/{what}")))
         return self.states[-1]
 
     def running(self, name: str, shape: Shape) -> str:
         """A state to which every step is added."""
         if name not in self._sums:
             self._sums[name] = state = self._remember("sum", shape)
-            state.after = self.draft.node("Add", state.before, name)
+            state.after = self.model.node("Add", state.before, name)
         return self._sums[name].after
 
     def growth(self, name: str, shape: Shape) -> str:
         """A state that holds the step before."""
         state = self._remember("previous", shape)
         state.after = name
-        return self.draft.node("Sub", name, state.before)
+        return self.model.node("Sub", name, state.before)
 
     def fire(self, drive: str, population: Population) -> tuple[str, str]:
         """V ← V + drive + B, compare, reset; the state is V − V0."""
-        draft, state = self.draft, self._remember("potential", population.shape)
-        before = plus(draft, state.before, population.initial)
-        potential = draft.node("Add", before, plus(draft, drive, population.bias))
-        spikes, after = self.firing.fire(draft, self.numbers, potential, population.threshold)
-        state.after = plus(draft, after, -population.initial)
+        model, state = self.model, self._remember("potential", population.shape)
+        before = plus(model, state.before, population.initial)
+        potential = model.node("Add", before, plus(model, drive, population.bias))
+        spikes, after = self.firing.fire(model, self.numbers, potential, population.threshold)
+        state.after = plus(model, after, -population.initial)
         return spikes, after
 
     def show(self, name: str, called: str, element: int, shape: Shape) -> None:
@@ -124,4 +124,4 @@ class OneStep:
 
     def _output(self, name: str, called: str, element: int, shape: Shape) -> ValueInfoProto:
         """A value of its own, since none may be two outputs."""
-        return info(self.draft.node("Identity", name, called=called), element, (BATCH, *shape))
+        return info(self.model.node("Identity", name, called=called), element, (BATCH, *shape))

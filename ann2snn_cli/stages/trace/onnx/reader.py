@@ -210,8 +210,8 @@ class _Walk:
 
 
 def _remedy(unknown: Collection[str]) -> str:
-    usual = "change these layers in the network and export it again"
-    words = [_REMEDIES.get(kind, usual) for kind in unknown] or [usual]
+    otherwise = "change these layers in the network and export it again"
+    words = [_REMEDIES.get(kind, otherwise) for kind in unknown] or [otherwise]
     if unknown:
         words.append(f"what can be read: {', '.join(sorted({*_READERS, *_PIECE_READERS}))}")
     return "; ".join(dict.fromkeys(words))

@@ -37,7 +37,7 @@ def stage(needs: Level, gives: Level) -> Callable[[Stage[_Arguments]], Stage[_Ar
         @wraps(transform)
         def held(graph: Graph, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Graph:
             given = transform(require(graph, needs, transform.__name__), *args, **kwargs)
-            return verify(require(given, gives, f"what {transform.__name__} gives"))
+            return validate(require(given, gives, f"what {transform.__name__} gives"))
 
         return held
 
@@ -51,7 +51,7 @@ def require(graph: Graph, level: Level, who: str) -> Graph:
     return graph
 
 
-def verify(graph: Graph) -> Graph:
+def validate(graph: Graph) -> Graph:
     """The graph itself, after every rule of its level was held against every node."""
     broken = [
         f"{node.name} ({node.op.kind}): {text}"
@@ -141,7 +141,7 @@ _RULES: dict[Level, tuple[Rule, ...]] = {
 }
 
 
-def verify_exact(graph: Graph) -> Graph:
+def validate_exact(graph: Graph) -> Graph:
     """The graph itself, after it is proved that float64 carries its integers exactly (real numbers aside).
 
     For no delay, for its own, and for the delay T.

@@ -27,7 +27,7 @@ class Value:
 
 
 @dataclass
-class Draft:
+class Builder:
     """A graph that grows node by node. `taken` is shared by all graphs of a model, as ONNX's names are."""
 
     taken: set[str]
@@ -88,21 +88,21 @@ class Draft:
         return helper.make_graph(self._nodes, name, inputs, outputs, list(self._constants.values()))
 
 
-def plus(draft: Draft, name: str, values: Array) -> str:
+def plus(model: Builder, name: str, values: Array) -> str:
     """name + values; adding nothing but zeros makes no node."""
-    return draft.node("Add", name, draft.constant(values)) if np.any(values) else name
+    return model.node("Add", name, model.constant(values)) if np.any(values) else name
 
 
-def times(draft: Draft, name: str, values: Array) -> str:
+def times(model: Builder, name: str, values: Array) -> str:
     """name · values; multiplying by nothing but ones makes no node."""
-    return draft.node("Mul", name, draft.constant(values)) if np.any(values != 1) else name
+    return model.node("Mul", name, model.constant(values)) if np.any(values != 1) else name
 
 
-def total(draft: Draft, terms: Sequence[str]) -> str:
+def total(model: Builder, terms: Sequence[str]) -> str:
     """The sum of all terms."""
     first, *rest = terms
     for term in rest:
-        first = draft.node("Add", first, term)
+        first = model.node("Add", first, term)
     return first
 
 
@@ -115,13 +115,13 @@ def flat_index(coordinates: Sequence[Array], sizes: Sequence[int]) -> Array:
     return np.where(inside, flat, -1)
 
 
-def pick(draft: Draft, name: str, sizes: tuple[int, int], index: Array, outside: Array) -> str:
+def pick(model: Builder, name: str, sizes: tuple[int, int], index: Array, outside: Array) -> str:
     """y[n, c, i] = x[n, c, index.flat[i]], or `outside`, a number of x's type, where the index is -1.
 
     x is seen as so many channels of so many numbers each.
     """
-    name = draft.reshape(name, sizes)
+    name = model.reshape(name, sizes)
     if np.any(index < 0):
-        name = draft.node("Pad", name, draft.sizes(0, 0, 0, 0, 0, 1), draft.constant(outside))
+        name = model.node("Pad", name, model.sizes(0, 0, 0, 0, 0, 1), model.constant(outside))
     places = np.where(index < 0, sizes[1], index).ravel().astype(np.int64)
-    return draft.node("Gather", name, draft.constant(places, "index"), axis=2)
+    return model.node("Gather", name, model.constant(places, "index"), axis=2)

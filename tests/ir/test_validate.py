@@ -20,7 +20,7 @@ from ann2snn_cli.ir.ops import (
     Ref,
     Relu,
 )
-from ann2snn_cli.ir.verify import verify, verify_exact
+from ann2snn_cli.ir.validate import validate, validate_exact
 
 UNIT = torch.tensor(0.5)
 ONES = torch.ones(1, 1, 1, 1)
@@ -80,7 +80,7 @@ GOOD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_a_right_graph_is_handed_back_as_it_is(name):
     """So that verification can stand around any stage."""
-    assert verify(GOOD[name]) is GOOD[name]
+    assert validate(GOOD[name]) is GOOD[name]
 
 
 BROKEN = {
@@ -130,7 +130,7 @@ def test_a_broken_rule_is_named_with_its_node(name):
     """Where the graph was made, not three stages later."""
     graph, said = BROKEN[name]
     with pytest.raises(InvalidGraph, match=said) as raised:
-        verify(graph)
+        validate(graph)
     assert graph.level.name in raised.value.what
     assert raised.value.remedy
 
@@ -139,13 +139,13 @@ def test_all_broken_rules_come_at_once():
     """Of every node."""
     graph = spiking(Input(1.0), code(4, 3), fires(0), code(-9, 2), fires(torch.tensor(0.5)))
     with pytest.raises(InvalidGraph) as raised:
-        verify(graph)
+        validate(graph)
     assert all(name in raised.value.what for name in ("n1", "n2", "n3", "n4"))
 
 
 def test_rules_of_calibration_end_where_integers_begin():
     """A SPIKING graph has thresholds instead of clips, and needs no steps for floats."""
-    assert verify(spiking(Input(1.0), Linear(torch.ones(2, 2), bits=32), fires()))
+    assert validate(spiking(Input(1.0), Linear(torch.ones(2, 2), bits=32), fires()))
 
 
 def growing(layers: int) -> Graph:
@@ -161,13 +161,13 @@ def growing(layers: int) -> Graph:
 def test_sums_that_float64_cannot_hold_are_refused():
     """255 · 16 · (127·4)^n passes 2^53 at n = 5: the layer by its own name, and what to lower."""
     assert 255 * 16 * (127 * 4) ** 4 < 2**53 <= 255 * 16 * (127 * 4) ** 5
-    assert verify_exact(growing(4))
+    assert validate_exact(growing(4))
     with pytest.raises(InvalidGraph, match=r"2\^53 in module5") as raised:
-        verify_exact(growing(5))
+        validate_exact(growing(5))
     assert "lower weight_bitwidth or timesteps" in str(raised.value)
 
 
 def test_real_numbers_are_not_asked_to_be_exact():
     """Behind an opaque node there are no integers to lose."""
     opaque = Opaque("aten.gelu.default", (Ref(0),))
-    assert verify_exact(spiking(Input(1.0), opaque, code(), Integrate()))
+    assert validate_exact(spiking(Input(1.0), opaque, code(), Integrate()))
