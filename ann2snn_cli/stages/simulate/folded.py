@@ -18,7 +18,7 @@ from ann2snn_cli.ir.bounds import Bound, bounds
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Activity, Input, Integrate, IntegrateFire, Synapse
+from ann2snn_cli.ir.ops import Activity, Add, AvgPool, Input, Integrate, IntegrateFire, Synapse
 from ann2snn_cli.ir.ops.base import LinearOp, Place
 from ann2snn_cli.ir.ops.moves import Move
 from ann2snn_cli.ir.precision import EXACT_FLOAT32, exact_dtypes, plain_arithmetic
@@ -150,9 +150,10 @@ class _Plan:
 
     def total(self, node: Node, train: Tensor) -> Tensor:
         """The sum over all steps of what a node passed on: of a train, of one step of T, or a sum already."""
-        dtype = self.dtypes[node.name]
         if node.name in self.summed:
-            return train[0].to(dtype)
+            return train[0].to(self.dtypes[node.name])
+        is_small = node.name not in self.graph.real and self.bounds[node.name].total.reach < EXACT_FLOAT32
+        dtype = torch.float32 if is_small and not self.graph.has_float_weights else torch.float64
         if len(train) == 1:
             return train[0].to(dtype) * self.contract.timesteps
         return train.sum(0, dtype=dtype)
@@ -225,10 +226,22 @@ class _Portion:
         if product is not None:
             return product(xs[0].to(torch.uint8)).to(plan.dtypes[node.name])
         xs = [x.to(plan.dtypes[node.name]) for x in xs]
-        if node.name in plan.summed:
+        if not isinstance(op, LinearOp):
             return op.sums(xs, plan.place(node))
-        assert isinstance(op, LinearOp)
-        return op.linear(xs, node.shape)
+        y = _weighted_sum(op, xs) if isinstance(op, Add) else op.linear(xs, node.shape)
+        if isinstance(op, Synapse | AvgPool) and y.dtype == torch.float32:
+            y.round_()  # as `LinearOp.train` does: on some devices it is a sum of products only almost
+        return y
+
+
+def _weighted_sum(op: Add, xs: list[Tensor]) -> Tensor:
+    """What `Add.linear` says, with no tensor between."""
+    assert op.weights is not None
+    first, *others = zip(op.weights, xs, strict=True)
+    y = first[1] * first[0].to(first[1].dtype)
+    for weight, x in others:
+        y.addcmul_(x, weight.to(x.dtype))
+    return y
 
 
 def _spread(train: Tensor, steps: int) -> Tensor:
