@@ -136,9 +136,7 @@ class _Tally:
         found = {}
         for delay in delays_of(self.graph):
             request = Request(x, delay, by_step=delay == own, counts=delay == own)
-            other = self.engine != engines.AUTO and engines.ENGINES[self.engine].refusal(self.graph, request)
-            engine = engines.AUTO if other and delay != own else self.engine  # only `own` was asked for
-            found[delay] = engines.run(self.graph, request, engine)
+            found[delay] = engines.run(self.graph, request, self.engine)
             if delay == own:
                 self.used = found[delay].engine, self._reason(request, found[delay].engine)
         return found

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ann2snn_cli import pipeline
-from ann2snn_cli.errors import UsageError, VerificationMismatch
+from ann2snn_cli.errors import VerificationMismatch
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
@@ -150,20 +150,6 @@ def test_the_engine_is_named_with_the_reason(network, data, settings, monkeypatc
     assert chosen.engine == "folded"
     assert "picky cannot: it is Monday" in chosen.engine_reason
     assert chosen.headlines == asked.headlines
-
-
-def test_an_engine_of_one_delay_is_taken_for_that_one(network, data, settings):
-    """The other delays are shown beside it: of what cannot run them another engine does."""
-    graph = pipeline.convert(network, data, settings()).graph
-    late = replace(graph, contract=graph.timing.with_delay(graph.timing.timesteps))
-    batches = list(data.test_batches(48))
-
-    found, wanted = (evaluate(late, batches, CLASSES, engine=name) for name in ("counts", "reference"))
-
-    assert found.engine == "counts"
-    assert found.headlines == wanted.headlines
-    with pytest.raises(UsageError, match="counts: a closed form holds for the delay"):
-        evaluate(graph, batches, CLASSES, engine="counts")
 
 
 # The theorem ---------------------------------------------------------------------------------------
