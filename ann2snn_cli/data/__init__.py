@@ -72,6 +72,20 @@ def shapes_of(name: str, data_dir: str = "") -> tuple[InputShapes, int]:
     return samples.input_shapes, samples.classes
 
 
+def same_dataset(one: str, other: str) -> bool:
+    """Whether two names mean the same data: `npz:my.npz` is `npz:./my.npz`."""
+    return one == other or _located(one) == _located(other)
+
+
+def _located(name: str) -> tuple[str, str]:
+    """A name with its path, if it has one, made absolute."""
+    kind, colon, path = name.partition(":")
+    if colon and kind in ("folder", "npz"):
+        return kind, str(Path(path).expanduser().resolve())
+    source, function = lookup.split_reference(name)
+    return (function, str(Path(source).expanduser().resolve())) if source.endswith(".py") else ("", name)
+
+
 def _named(name: str, root: Path) -> Data:
     from ann2snn_cli.data import packaged, public
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ann2snn_cli import trees
+from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
 from ann2snn_cli.ir.graph import Graph
@@ -52,6 +53,7 @@ class AnalyseReport(Report):
     samples: int
     headline: str
     ann: float | None
+    weights: Weights | None
     by_timesteps: tuple[Mapping[str, Any], ...]  # timesteps, and the headline of every variant
     layers: tuple[LayerError, ...]
     layer_samples: int
@@ -73,6 +75,7 @@ class AnalyseReport(Report):
             "test_samples": self.samples,
             "metric": self.headline,
             "ann": self.ann,
+            "weights": self.weights.to_plain() if self.weights else {},
             self.headline: [dict(row) for row in self.by_timesteps],
             "layers": [asdict(error) for error in self.layers],
             "layer_samples": self.layer_samples,
@@ -92,6 +95,7 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     folder = request.save_dir or Path(f"{prepared.name}_analysis")
     files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
     files.refuse_unwritable(folder.parent, "save_dir")
+    progress.line(prepared.weights_line)
     report = _measured(prepared, progress)
     names = ["accuracy.png", "accuracy.csv", "layers.png", "layers.csv"]
     if not report.has_scores:
@@ -120,6 +124,7 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
         score.samples,
         score.headline,
         score.headlines[ANN],
+        prepared.weights,
         tuple(_filled(rows)),
         tuple(layers),
         count,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ann2snn_cli import pipeline
+from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yaml
 from ann2snn_cli.errors import as_argument
 from ann2snn_cli.ir.contract import Reset
@@ -56,7 +56,7 @@ class ConvertReport(Report):
     dataset: str
     graph: Graph  # SPIKING
     settings: Settings  # with every default filled in
-    weights: Mapping[str, Any]
+    weights: Weights | None
     evaluation: Evaluation
     latency: Latency
     damage: Damage
@@ -84,7 +84,7 @@ class ConvertReport(Report):
             "damage": measuring.facts(self.damage),
             "hardware": self.hardware.facts(),
             "notes": list(self.notes),
-            "weights": dict(self.weights),
+            "weights": self.weights.to_plain() if self.weights else {},
             "settings": as_dict(self.settings),
             "files": [asdict(file) for file in self.files],
         }
@@ -98,6 +98,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
+    progress.line(prepared.weights_line)
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
@@ -187,7 +188,7 @@ def _report(
         prepared.dataset,
         conversion.graph,
         prepared.settings,
-        prepared.weights.to_plain() if prepared.weights else {},
+        prepared.weights,
         evaluation,
         latency(conversion.graph),
         damage,
