@@ -25,10 +25,11 @@ STATE_FORMAT = "ann2snn/finetuning"
 def named_pth(path: Path) -> Path:
     """The path itself, refused unless it ends in .pth."""
     if path.suffix != ".pth":
+        better = path.with_suffix(".pth") if path.stem.strip(".") else path / "NAME.pth"
         raise UsageError(
             f"the file to write, {str(path)!r}, does not end in .pth",
             where=str(Setting("save_file")),
-            remedy=f"use {Setting('save_file', str(path.with_suffix('.pth')))}",
+            remedy=f"name the file: {Setting('save_file', str(better))}",
         )
     return path
 
@@ -96,7 +97,9 @@ class Outputs:
     def settings_text(self, text: str) -> bytes:
         """The settings, with the command that takes them."""
         command = f"ann2snn convert --config {self.config}"
-        return f"{files.SETTINGS_HEADER}: repeat this run with\n#   {command}\n{text}".encode()
+        return f"{files.SETTINGS_HEADER}: repeat this run with\n#   {command}\n{text}".encode(
+            "utf-8", files.UNREADABLE
+        )
 
     def entries(self, written: Outputs) -> tuple[FileEntry, ...]:
         """All files, for the report; `written` is where they lie."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from ann2snn_cli.config import Settings
-from ann2snn_cli.errors import BadFile
+from ann2snn_cli.errors import BadFile, Setting, UsageError
 from ann2snn_cli.stages import train as stage
 from ann2snn_cli.stages.export import files, pth
 from ann2snn_cli.tasks import Task, task_named
@@ -70,6 +71,7 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     path = named_pth(request.save_file or Path("checkpoints") / f"{prepared.name}_ann.pth")
     files.refuse_foreign(path, is_ours=_is_ours, overwrite=request.overwrite)
     files.refuse_unwritable(path.parent)
+    _refuse_numbers(request)
     task = task_named(prepared.data.task)
     last = _trained(prepared, request, task, progress)
     settings = prepared.settings
@@ -90,6 +92,18 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     _save(prepared, provenance, path, request.overwrite)
     entry = FileEntry(str(path), path.stat().st_size, "the trained weights")
     return TrainReport(provenance, task.headline, last.results.get(task.headline), last.loss, entry)
+
+
+def _refuse_numbers(request: TrainRequest) -> None:
+    """NaN and infinity are no rates."""
+    for name in ("lr", "wd"):
+        value = getattr(request, name)
+        if not math.isfinite(value):
+            raise UsageError(
+                f"{Setting(name)} is {value}; it must be a finite number",
+                where=str(Setting(name)),
+                remedy="give such a value, or leave it out",
+            )
 
 
 def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progress) -> EpochReport:

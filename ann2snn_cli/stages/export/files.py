@@ -137,12 +137,15 @@ def size_of(path: Path) -> int:
     return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
 
 
+# A path may hold bytes that are no text. Written so, JSON and YAML read them back as the same path.
+UNREADABLE = "backslashreplace"
+
 SETTINGS_HEADER = "# ann2snn settings"
 
 
 def as_json(document: dict[str, Any]) -> bytes:
     """A JSON document in bytes, the same for the same content."""
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", UNREADABLE)
 
 
 def refuse_unwritable(folder: Path, setting: str = "save_file") -> None:

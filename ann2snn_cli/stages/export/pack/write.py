@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ann2snn_cli.errors import UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
-from ann2snn_cli.stages.export.files import MANIFEST, as_json
+from ann2snn_cli.stages.export.files import MANIFEST, UNREADABLE, as_json
 from ann2snn_cli.stages.export.pack.describe import describe
 from ann2snn_cli.stages.export.pack.guide import guide
 from ann2snn_cli.stages.export.pack.samples import Absent, Sample
@@ -139,7 +139,7 @@ class _Files:
 
     def text(self, name: str, content: str) -> None:
         """A file that is no memory."""
-        self._file(name, content.encode())
+        self._file(name, content.encode("utf-8", UNREADABLE))
 
     def network(self) -> None:
         """The parameters of all layers."""
