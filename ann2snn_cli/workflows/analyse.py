@@ -18,7 +18,7 @@ from ann2snn_cli.errors import as_argument
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
-from ann2snn_cli.stages.export import files
+from ann2snn_cli.stages.export import files, replacement
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import Inputs
@@ -59,6 +59,7 @@ class AnalyseReport(Report):
     layer_samples: int
     settings: Settings
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()  # files that lay in the folder and were removed, or kept
 
     @property
     def has_scores(self) -> bool:
@@ -80,6 +81,7 @@ class AnalyseReport(Report):
             "layers": [asdict(error) for error in self.layers],
             "layer_samples": self.layer_samples,
             "files": list(self.files),
+            "notes": list(self.notes),
             "settings": as_dict(self.settings),
         }
 
@@ -93,17 +95,25 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
     prepared = prepare.by_name(request.settings)
     folder = request.save_dir or Path(f"{prepared.name}_analysis")
+    replacement.clear(folder.parent, folder.name, progress.line)
     files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
-    files.refuse_unwritable(folder.parent, "save_dir")
+    files.refuse_unwritable(folder if folder.is_dir() else folder.parent, "save_dir")
     progress.line(prepared.weights_line)
     report = _measured(prepared, progress)
     names = ["accuracy.png", "accuracy.csv", "layers.png", "layers.csv"]
     if not report.has_scores:
         names.remove("accuracy.png")
         progress.line(f"no {report.headline} picture: the outputs are no class scores")
-    report = replace(report, files=tuple(folder / name for name in names))
-    files.write_folder(folder, lambda place: _fill(place, report, request.spell), overwrite=request.overwrite)
-    return report
+    report, notes = replace(report, files=tuple(folder / name for name in names)), list[str]()
+    replacement.write_folder(
+        folder,
+        lambda place: _fill(place, report, request.spell),
+        overwrite=request.overwrite,
+        tell=notes.append,
+    )
+    for line in notes:
+        progress.line(line)
+    return replace(report, notes=tuple(notes))
 
 
 def _measured(prepared: Named, progress: Progress) -> AnalyseReport:

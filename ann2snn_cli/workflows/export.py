@@ -143,7 +143,7 @@ def export(request: ExportRequest, progress: Progress = SILENT) -> ExportReport:
     formats = _formats(request.formats)
     _refuse_idle_options(request, formats)
     files.refuse_unwritable(request.save_dir, "save_dir")
-    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
+    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
     request = replace(request, formats=tuple(formats))
     writes = dict.fromkeys(EXPORTERS[name].write for name in formats)
     parts = tuple(write(request, snn, progress) for write in writes)
@@ -205,7 +205,9 @@ def _pack(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
         snn.graph, batches, task_named(data.task), folder, asked,
         tell=progress.line, overwrite=request.overwrite,
     )  # fmt: skip
-    notes = tuple(f"no sample {each.name}: {each.reason}" for each in made.absent)
+    for line in made.notes:
+        progress.line(line)
+    notes = (*(f"no sample {each.name}: {each.reason}" for each in made.absent), *made.notes)
     return Exported((_entry(folder, f"the vector pack, {made.samples} samples"),), notes)
 
 
