@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     "--lr", type=click.FloatRange(0, min_open=True), default=0.003, show_default=True, help="Learning rate."
 )
 @click.option("--wd", type=click.FloatRange(0), default=0.01, show_default=True, help="Weight decay.")
-@click.option("--save_file", type=click.Path(path_type=Path), help="Default: checkpoints/NETWORK_ann.pth.")
+@click.option(
+    "--save_file", type=click.Path(path_type=Path), help="Default: checkpoints/NETWORK-DATASET.pth."
+)
 @overwrite_option
 @json_option
 def command(
@@ -44,7 +46,7 @@ def command(
 ) -> None:
     """Train a network and write its checkpoint.
 
-    It goes to checkpoints/NETWORK_ann.pth, where `convert` finds it by the network's name.
+    It goes to checkpoints/NETWORK-DATASET.pth, where `convert` finds it by the names of both.
 
     \b
     ann2snn train example_net

@@ -57,7 +57,7 @@ class Key:
 
     @property
     def dotted(self) -> str:
-        """The name that `--set` and messages use."""
+        """The name that words (`section.name=value`) and messages use."""
         return f"{self.section}.{self.name}" if self.section else self.name
 
     @property

@@ -10,7 +10,7 @@ import torch
 
 from ann2snn_cli.__main__ import main
 
-NETWORK = ("./tiny.py", "--ann_weight", "checkpoints/tiny_ann.pth")
+NETWORK = ("./tiny.py", "--ann_weight", "checkpoints/tiny-tiny.pth")
 CONVERT, TRAIN = ("convert", *NETWORK, "-e", "0"), ("train", "./tiny.py", "--epochs", "1")
 
 # By mistake: its exit code, and every command that can be given it.
@@ -42,8 +42,8 @@ MISTAKES = {
     ]),
     "a file of another kind": (1, [
         ("simulate", "text.pth"), ("export", "text.pth"), ("inspect", "text.pth"), ("verify", "text.pth"),
-        ("simulate", "checkpoints/tiny_ann.pth"), ("export", "checkpoints/tiny_ann.pth"),
-        ("verify", "checkpoints/tiny_ann.pth"), (*CONVERT, "--ann_weight", "text.pth"),
+        ("simulate", "checkpoints/tiny-tiny.pth"), ("export", "checkpoints/tiny-tiny.pth"),
+        ("verify", "checkpoints/tiny-tiny.pth"), (*CONVERT, "--ann_weight", "text.pth"),
         (*CONVERT, "--dataset", "npz:text.pth"), ("diff", "tiny_snn_pack", "text.pth"),
     ]),
     "a .pth in the place of a network": (2, [
@@ -140,10 +140,10 @@ def test_a_network_of_real_numbers_is_verified_in_words(there, in_folder, ann2sn
 
 def test_training_that_ends_in_nan_leaves_the_earlier_checkpoint(tiny, ann2snn):
     """Also where the last step does it, and the loss before it was a number."""
-    before = (tiny / "checkpoints/tiny_ann.pth").read_bytes()
+    before = (tiny / "checkpoints/tiny-tiny.pth").read_bytes()
     done = ann2snn(*TRAIN, "--lr", "1e30", "--wd", "1e30")
     assert (done.code, "diverged" in done.err) == (2, True)
-    assert (tiny / "checkpoints/tiny_ann.pth").read_bytes() == before
+    assert (tiny / "checkpoints/tiny-tiny.pth").read_bytes() == before
 
 
 def test_a_path_of_bytes_that_are_no_text_is_written_read_and_shown(tiny, ann2snn):
