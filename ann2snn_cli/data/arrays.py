@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli import lookup
-from ann2snn_cli.data.samples import Data, from_tensors, split_indices
+from ann2snn_cli.data.collect import from_loader
+from ann2snn_cli.data.samples import Data, from_tensors, split_indices, split_note
 from ann2snn_cli.errors import BadData
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch
@@ -33,17 +35,19 @@ def load_npz(path: Path, name: str) -> Data:
     """
     arrays = {key: _tensor(key, value, str(path)) for key, value in _read(path).items()}
     classes = int(arrays.pop("classes").max()) if "classes" in arrays else 0
+    notes: tuple[str, ...] = ()
     if set(FOUR) <= set(arrays):
         train, test = (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
     elif {"x", "y"} <= set(arrays):
-        train, test = _halves(arrays["x"], arrays["y"], str(path))
+        train, test, notes = _halves(arrays["x"], arrays["y"], str(path))
     else:
         raise BadData(f"it holds {', '.join(arrays) or 'nothing'}", where=str(path), remedy=ASKED)
-    return from_tensors(name, _images(train), _images(test), where=str(path), classes=classes)
+    data = from_tensors(name, _images(train), _images(test), where=str(path), classes=classes)
+    return replace(data, notes=notes)
 
 
 def load_own(reference: Reference, name: str) -> Data:
-    """What the user's function gives: x_train, y_train, x_test, y_test (arrays or tensors), or a Data.
+    """What the user's function gives: a Data; x_train, y_train, x_test, y_test; or what `from_loader` takes.
 
     Several inputs are a tuple of arrays in order or a dict by name, and so may labels be.
     """
@@ -52,10 +56,10 @@ def load_own(reference: Reference, name: str) -> Data:
     with lookup.users_code(reference, BadData, remedy):
         given = loader()
     if isinstance(given, Data):
-        return given
-    if not isinstance(given, tuple | list) or len(given) != 4:
-        word = f"{len(given)} values" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
-        raise BadData(f"{reference.attribute} gave {word}", where=reference.shown, remedy=f"write {LOADER}")
+        return replace(given, name=name)  # the name that loads it again
+    if not isinstance(given, tuple) or len(given) != 4:
+        with lookup.users_code(reference, BadData, remedy):
+            return from_loader(_grey(given), name, reference.shown)
     parts = [_tensors(key, value, reference.shown) for key, value in zip(FOUR, given, strict=True)]
     train, test = _images((parts[0], parts[1])), _images((parts[2], parts[3]))
     return from_tensors(name, train, test, where=reference.shown)
@@ -95,12 +99,19 @@ def _tensors(key: str, value: Any, where: str) -> Any:
     return _tensor(key, value, where)
 
 
-def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Pair, Pair]:
+def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Pair, Pair, tuple[str, ...]]:
     if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
         what = f"x and y differ in length: {tuple(x.shape)} and {tuple(y.shape)}"
         raise BadData(what, where=where, remedy="give one label a sample")
     train, test = split_indices(len(x), where)
-    return (x[train], y[train]), (x[test], y[test])
+    return (x[train], y[train]), (x[test], y[test]), (split_note(train, test),)
+
+
+def _grey(given: Any) -> Any:
+    """The same for (x, y) of arrays."""
+    if isinstance(given, tuple) and len(given) == 2 and getattr(given[0], "ndim", 0) == 3:
+        return given[0][:, None], given[1]
+    return given
 
 
 def _images(split: Batch) -> Batch:

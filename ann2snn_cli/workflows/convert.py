@@ -98,7 +98,8 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
-    progress.line(prepared.weights_line)
+    for line in (prepared.weights_line, *prepared.notes):
+        progress.line(line)
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
@@ -148,7 +149,7 @@ def provenance_of(
         weights=prepared.weights.to_plain() if prepared.weights else {},
         settings=as_dict(prepared.settings),
         damage=plain(measuring.facts(damage), spell),
-        notes=tuple(plain([*conversion.notes, *_cautions(prepared.settings)], spell)),
+        notes=tuple(plain([*prepared.notes, *conversion.notes, *_cautions(prepared.settings)], spell)),
         tool=tool(),
     )
 
@@ -193,7 +194,7 @@ def _report(
         latency(conversion.graph),
         damage,
         judged(prepared.hardware, conversion.verdicts),
-        (*conversion.notes, *_cautions(prepared.settings)),
+        (*prepared.notes, *conversion.notes, *_cautions(prepared.settings)),
     )
 
 

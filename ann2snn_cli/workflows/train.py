@@ -75,6 +75,8 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     _refuse_other_weights(path, prepared, request.overwrite)
     files.refuse_unwritable(path.parent)
     task = task_named(prepared.data.task)
+    for line in prepared.notes:
+        progress.line(line)
     last = _trained(prepared, request, task, progress)
     settings = prepared.settings
     batches = prepared.data.test_batches(settings.data.test_batch_size, settings.data.num_workers)
