@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ann2snn_cli import lookup
 from ann2snn_cli.catalog.files import CHECKPOINT, NETWORK, Entry, find, known
-from ann2snn_cli.errors import BadFile, UnsupportedNetwork, UsageError
+from ann2snn_cli.errors import BadFile, Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.lookup import Reference
 
 if TYPE_CHECKING:
@@ -73,6 +73,13 @@ def network(name: str) -> NetworkSpec:
     """The network `NAME`, `path.py`, `path.py:builder`, `package.module:builder` or `path.onnx`."""
     if name.lower().endswith(ONNX):
         return _network_of_onnx(Path(name).expanduser())
+    if name.lower().endswith(CHECKPOINT.suffix):
+        raise UsageError(
+            "a .pth holds numbers, and no network's code",
+            where=name,
+            remedy=f"name the network, and give trained weights with {Setting('ann_weight', name)}; of an "
+            "SNN `ann2snn simulate`, `inspect`, `verify` and `export` take the .pth",
+        )
     source, builder = lookup.split_reference(name)
     in_module = lookup.is_dotted_name(source) and not source.endswith(".py")
     if builder and in_module and source not in known(NETWORK):

@@ -10,7 +10,7 @@ import click
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
 from ann2snn_cli.commands.render import ProgressBar, percent, show, table
-from ann2snn_cli.commands.scores import shown
+from ann2snn_cli.commands.scores import shown, whose_biases
 from ann2snn_cli.config import Settings
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def _text(report: AnalyseReport) -> str:
     title = f"{title}\n{described(report.weights)}" if report.weights else title
     about = f"mean error by layer, of the mean float activation ({report.layer_samples} test samples)"
     files = "\n".join(str(path) for path in report.files)
-    return "\n\n".join([title, _over_time(report), about, _layers(report), files])
+    over_time = f"{_over_time(report)}\n{whose_biases(report.settings)}"
+    return "\n\n".join([title, over_time, about, _layers(report), files])
 
 
 def _over_time(report: AnalyseReport) -> str:

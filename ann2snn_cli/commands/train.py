@@ -12,6 +12,7 @@ from ann2snn_cli.commands.options import json_option, overwrite_option, settings
 from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.commands.scores import shown
 from ann2snn_cli.config import Settings
+from ann2snn_cli.config.fields import MOST
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.train import TrainReport
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @settings_options("network", "data", "run.seed", "run.device")
-@click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Epochs of training.")
+@click.option(
+    "--epochs", type=click.IntRange(1, MOST), default=60, show_default=True, help="Epochs of training."
+)
 @click.option(
     "--lr", type=click.FloatRange(0, min_open=True), default=0.003, show_default=True, help="Learning rate."
 )

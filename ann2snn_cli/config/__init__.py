@@ -1,7 +1,7 @@
 """What a run can be told: `Settings`, where they come from, and `Hardware`.
 
 settings.py   one frozen dataclass a section, and the rules of their values
-sources.py    `resolve`: defaults < config file < --set < flags, every mistake at once
+sources.py    `resolve`: defaults < config file < words < flags, every mistake at once
 hardware.py   a chip's limits and `load_hardware`
 fields.py     what a setting is: default, rule, help, flag; flags and help are made from it
 kinds.py      how a value of each declared type is read: the words for a mode become its enum here

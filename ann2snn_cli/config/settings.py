@@ -92,6 +92,9 @@ class Quantize(Section):
 
     weight_bitwidth: int = setting(4, "signed bits a weight: 1 to 8, or 32 for floats", WEIGHT_BITWIDTH)
     channel_wise: bool = setting(False, "one scale for each output channel instead of one a layer")
+    bias_correction: bool = setting(
+        True, "correct biases for the delay that is used, by mean errors on calibration samples"
+    )
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,9 @@ SHAPES = {  # (a sample, classes), so that a network can be checked where the da
     "debug1": ((1, 8, 8), 1),
     "debug2": ((1, 1, 1), 1),
 }
-OTHERWISE = "; or give folder:PATH (images in class folders), npz:PATH (x, y), or path.py:loader"
+OTHERWISE = (
+    "; or give folder:PATH (images in class folders), npz:PATH (samples and labels), or path.py:loader"
+)
 
 
 def load(name: str, data_dir: str = "") -> Data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from ann2snn_cli import catalog
 from ann2snn_cli.config import Settings
 from ann2snn_cli.data import same_dataset
-from ann2snn_cli.errors import BadFile, Setting
+from ann2snn_cli.errors import BadFile, Setting, UsageError
 from ann2snn_cli.stages import train as stage
 from ann2snn_cli.stages.export import files, pth
 from ann2snn_cli.tasks import Task, task_named
@@ -74,6 +75,7 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     files.refuse_foreign(path, is_ours=_is_ours, overwrite=request.overwrite)
     _refuse_other_weights(path, prepared, request.overwrite)
     files.refuse_unwritable(path.parent)
+    _refuse_numbers(request)
     task = task_named(prepared.data.task)
     for line in prepared.notes:
         progress.line(line)
@@ -96,6 +98,18 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     _save(prepared, provenance, path, request.overwrite)
     entry = FileEntry(str(path), path.stat().st_size, "the trained weights")
     return TrainReport(provenance, task.headline, last.results.get(task.headline), last.loss, entry)
+
+
+def _refuse_numbers(request: TrainRequest) -> None:
+    """NaN and infinity are no rates."""
+    for name in ("lr", "wd"):
+        value = getattr(request, name)
+        if not math.isfinite(value):
+            raise UsageError(
+                f"{Setting(name)} is {value}; it must be a finite number",
+                where=str(Setting(name)),
+                remedy="give such a value, or leave it out",
+            )
 
 
 def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progress) -> EpochReport:

@@ -116,6 +116,11 @@ def test_a_value_that_cannot_be_is_refused_with_what_can(words, said, refused):
     assert refused(2, *convert(*words))["what"].startswith(said)
 
 
+def test_a_wrong_word_of_set_is_quoted_as_it_was_typed(refused):
+    """It names a setting that no flag of its own may have."""
+    assert refused(2, *convert("--set", "quantize.bits=3"))["where"] == "--set quantize.bits=3"
+
+
 def test_an_unknown_key_in_a_config_gets_its_line_and_the_nearest_name(refused, tiny):
     """A typo in YAML is not passed over in silence."""
     (tiny / "my.yaml").write_text("quantize:\n  weight_bitwith: 3\n")
