@@ -21,8 +21,8 @@ DEFAULT_NETWORK = "example_net"
 
 @click.command()
 @settings_options(
-    "network", "ann_weight", "rules", "data", "fold", "calibrate", "quantize", "finetune", "timing",
-    "neurons", "check", "run", default_network=DEFAULT_NETWORK,
+    "network", "ann_weight", "allow_other_dataset", "rules", "data", "fold", "calibrate", "quantize",
+    "finetune", "timing", "neurons", "check", "run", default_network=DEFAULT_NETWORK,
 )  # fmt: skip
 @click.option("--save_dir", type=click.Path(path_type=Path), help="Default: NETWORK_analysis.")
 @overwrite_option
@@ -46,7 +46,10 @@ def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json:
 
 
 def _text(report: AnalyseReport) -> str:
+    from ann2snn_cli.workflows.weights import described
+
     title = f"{report.network} on {report.dataset}: ANN {shown(report.headline, report.ann)}"
+    title = f"{title}\n{described(report.weights)}" if report.weights else title
     about = f"mean error by layer, of the mean float activation ({report.layer_samples} test samples)"
     files = "\n".join(str(path) for path in report.files)
     over_time = f"{_over_time(report)}\n{whose_biases(report.settings)}"

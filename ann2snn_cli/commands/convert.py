@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.convert import ConvertReport
 
 SECTIONS = (
-    "network", "ann_weight", "rules", "data", "fold", "calibrate", "quantize", "finetune", "timing",
-    "neurons", "check", "run", "save",
+    "network", "ann_weight", "allow_other_dataset", "rules", "data", "fold", "calibrate", "quantize",
+    "finetune", "timing", "neurons", "check", "run", "save",
 )  # fmt: skip
 
 
@@ -46,6 +46,8 @@ def command(settings: Settings, strict: bool, resume: bool, overwrite: bool, as_
 
 
 def _text(report: ConvertReport) -> str:
+    from ann2snn_cli.workflows.weights import described
+
     bits = report.settings.quantize.weight_bitwidth
     title = (
         f"{report.network} on {report.dataset}: {report.evaluation.samples} test samples, "
@@ -53,7 +55,7 @@ def _text(report: ConvertReport) -> str:
     )
     notes = [f"note: {line}" for line in report.notes]
     parts = [
-        title,
+        f"{title}\n{described(report.weights)}" if report.weights else title,
         score_table(report.evaluation, report.latency),
         _written(report),
         theorem(report.evaluation),

@@ -12,12 +12,13 @@ from typing import Any
 from torch import Tensor
 
 from ann2snn_cli import trees
+from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
 from ann2snn_cli.pipeline import Conversion
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
-from ann2snn_cli.stages.export import files
+from ann2snn_cli.stages.export import files, replacement
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import Inputs
@@ -52,11 +53,13 @@ class AnalyseReport(Report):
     samples: int
     headline: str
     ann: float | None
+    weights: Weights | None
     by_timesteps: tuple[Mapping[str, Any], ...]  # timesteps, and the headline of every variant
     layers: tuple[LayerError, ...]
     layer_samples: int
     settings: Settings
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()  # files that lay in the folder and were removed, or kept
 
     @property
     def has_scores(self) -> bool:
@@ -73,10 +76,12 @@ class AnalyseReport(Report):
             "test_samples": self.samples,
             "metric": self.headline,
             "ann": self.ann,
+            "weights": self.weights.to_plain() if self.weights else {},
             self.headline: [dict(row) for row in self.by_timesteps],
             "layers": [asdict(error) for error in self.layers],
             "layer_samples": self.layer_samples,
             "files": list(self.files),
+            "notes": list(self.notes),
             "settings": as_dict(self.settings),
         }
 
@@ -90,16 +95,25 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
     prepared = prepare.by_name(request.settings)
     folder = request.save_dir or Path(f"{prepared.name}_analysis")
+    replacement.clear(folder.parent, folder.name, progress.line)
     files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
-    files.refuse_unwritable(folder.parent, "save_dir")
+    files.refuse_unwritable(folder if folder.is_dir() else folder.parent, "save_dir")
+    progress.line(prepared.weights_line)
     report = _measured(prepared, progress)
     names = ["accuracy.png", "accuracy.csv", "layers.png", "layers.csv"]
     if not report.has_scores:
         names.remove("accuracy.png")
         progress.line(f"no {report.headline} picture: the outputs are no class scores")
-    report = replace(report, files=tuple(folder / name for name in names))
-    files.write_folder(folder, lambda place: _fill(place, report, request.spell), overwrite=request.overwrite)
-    return report
+    report, notes = replace(report, files=tuple(folder / name for name in names)), list[str]()
+    replacement.write_folder(
+        folder,
+        lambda place: _fill(place, report, request.spell),
+        overwrite=request.overwrite,
+        tell=notes.append,
+    )
+    for line in notes:
+        progress.line(line)
+    return replace(report, notes=tuple(notes))
 
 
 def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
@@ -120,6 +134,7 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
         score.samples,
         score.headline,
         score.headlines[ANN],
+        prepared.weights,
         tuple(_filled(rows)),
         tuple(layers),
         count,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ann2snn_cli import pipeline
+from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yaml
 from ann2snn_cli.errors import Setting, as_argument
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.pipeline import Conversion, Correction, Listener
 from ann2snn_cli.stages.analyse.damage import Damage
-from ann2snn_cli.stages.export import pth
+from ann2snn_cli.stages.export import files, pth
+from ann2snn_cli.stages.export.replacement import Change
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
@@ -25,7 +28,16 @@ from ann2snn_cli.workflows.hardware import HardwareReport, judged
 from ann2snn_cli.workflows.latency import Latency, latency
 from ann2snn_cli.workflows.pack import PackRequest
 from ann2snn_cli.workflows.prepare import Named, Prepared
-from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report, Spell, epoch_line, number, plain
+from ann2snn_cli.workflows.report import (
+    SILENT,
+    FileEntry,
+    Progress,
+    Report,
+    Spell,
+    epoch_line,
+    plain,
+    shown_number,
+)
 from ann2snn_cli.workflows.saved import origin
 
 PACK_BYTES = 256_000_000  # of a pack that nobody asked for by size
@@ -51,7 +63,7 @@ class ConvertReport(Report):
     dataset: str
     graph: Graph  # SPIKING
     settings: Settings  # with every default filled in
-    weights: Mapping[str, Any]
+    weights: Weights | None
     evaluation: Evaluation
     latency: Latency
     damage: Damage
@@ -92,7 +104,7 @@ class ConvertReport(Report):
             "hardware": self.hardware.facts(),
             "notes": list(self.notes),
             "warnings": list(self.warnings),
-            "weights": dict(self.weights),
+            "weights": self.weights.to_plain() if self.weights else {},
             "settings": as_dict(self.settings),
             "files": [asdict(file) for file in self.files],
         }
@@ -102,10 +114,12 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     """Convert the network that the settings name, score it on the test set, and write its files."""
     prepared = prepare.by_name(request.settings)
     outputs = Outputs.of(prepared.settings, prepared.name)
+    outputs.clear(progress)
     outputs.refuse_foreign(request.overwrite)
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
+    progress.line(prepared.weights_line)
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
@@ -119,7 +133,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
         scores=evaluation.facts()["scores"],
         test_samples=evaluation.samples,
     )
-    report = _written(report, provenance, prepared, outputs, request)
+    report = _written(report, provenance, prepared, outputs, request, progress)
     state.path.unlink(missing_ok=True)
     return report
 
@@ -203,7 +217,7 @@ def _report(
         prepared.dataset,
         conversion.graph,
         prepared.settings,
-        prepared.weights.to_plain() if prepared.weights else {},
+        prepared.weights,
         evaluation,
         latency(conversion.graph),
         damage,
@@ -221,7 +235,7 @@ def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None =
     found = f"the outputs are off by {damage.snn:.0%} of what varies between samples"
     if evaluation is not None:
         scores = {
-            name: f"{evaluation.headline} {number(evaluation.headline, value)}"
+            name: f"{evaluation.headline} {shown_number(evaluation.headline, value)}"
             for name, value in evaluation.headlines.items()
         }
         own = delay_name(settings.timing.firing_delay, settings.timing.timesteps)
@@ -241,29 +255,39 @@ def _written(
     prepared: Named,
     outputs: Outputs,
     request: ConvertRequest,
+    progress: Progress,
 ) -> ConvertReport:
-    """Everything on disk, and entered into the report."""
-    pth.save(report.graph, provenance.to_plain(), outputs.pth, overwrite=request.overwrite)
-    with_pack, note = _pack(report, prepared, outputs, provenance, request.overwrite)
-    report = replace(report, notes=(*report.notes, note) if note else report.notes)
-    outputs.write_settings(to_yaml(report.settings), request.overwrite)
-    report = replace(report, files=outputs.entries(with_pack))
-    outputs.write_summary(report.to_json(request.spell), request.overwrite)
+    """Everything on disk, and entered into the report: all of it, or nothing is changed."""
+    with outputs.replaced(request.overwrite) as (new, staging):
+        pth.save(report.graph, provenance.to_plain(), new.pth)
+        note = _pack(report, prepared, new, provenance)
+        if not new.pack.exists():
+            staging.absent.append(new.pack.name)  # that of an earlier SNN is none of this one's
+        found = _change_notes(staging.change())
+        report = replace(report, notes=(*report.notes, *([note] if note else []), *found))
+        new.config.write_bytes(outputs.settings_text(to_yaml(report.settings)))
+        report = replace(report, files=outputs.entries(new))
+        new.summary.write_bytes(files.as_json(report.to_json(request.spell)))
+    for line in found:
+        progress.line(line)
     return report
 
 
-def _pack(
-    report: ConvertReport, prepared: Named, outputs: Outputs, provenance: Provenance, overwrite: bool
-) -> tuple[bool, str]:
-    """Write the vector pack, unless none is wanted or possible. Is there one, and what to say of it?"""
+def _change_notes(change: Change) -> list[str]:
+    """What became of files that lay there; and how to have programs in the pack again."""
+    removed = {Path(name).parts[1] for name in change.removed}
+    again = " ".join(str(Setting("format", language)) for language in pack.LANGUAGES if language in removed)
+    return change.notes() + ([f"programs for the new SNN: ann2snn export SNN.pth {again}"] if again else [])
+
+
+def _pack(report: ConvertReport, prepared: Named, new: Outputs, provenance: Provenance) -> str:
+    """Write the vector pack, unless none is wanted or possible. What is to be said of it?"""
     wanted, refusal = report.settings.save.vectors, pack.refusal(report.graph)
     if wanted == 0 or refusal:
-        outputs.remove_pack()
-        return False, refusal if wanted else ""
+        return refusal if wanted else ""
     facts = origin(provenance, prepared.dataset)
     engine = report.settings.run.engine
     asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts, engine=engine)
     batches = prepared.data.test_batches(report.settings.data.test_batch_size)
     task = task_named(prepared.data.task)
-    made = pack.write_pack(report.graph, batches, task, outputs.pack, asked, overwrite=overwrite)
-    return True, made.left_out
+    return pack.write_pack(report.graph, batches, task, new.pack, asked).left_out

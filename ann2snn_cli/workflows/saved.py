@@ -10,9 +10,10 @@ from ann2snn_cli.config import Provenance, Schedule, Settings, chosen_delay, del
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import BadData, Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.stages.export import pth
+from ann2snn_cli.stages.export import pth, replacement
 from ann2snn_cli.types import InputShapes
 from ann2snn_cli.version import tool
+from ann2snn_cli.workflows.report import SILENT, Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +68,15 @@ def _words(shapes: InputShapes) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
-def load(path: Path, *, schedule: Schedule | None = None, delay: int | None = None) -> Saved:
+def load(
+    path: Path,
+    *,
+    schedule: Schedule | None = None,
+    delay: int | None = None,
+    progress: Progress = SILENT,
+) -> Saved:
     """The SNN in a `.pth`, at its own delay unless another is given, by number or by name."""
+    replacement.finish(path, progress.line)
     graph, provenance = pth.load(path)
     own = graph.timing.delay
     asked = chosen_delay(graph.timing.timesteps, schedule, delay)

@@ -62,7 +62,7 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     """Run a saved SNN on the dataset it was converted with, or on another one of the same shape."""
     settings = request.settings
     refuse_unknown_names(settings)
-    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
+    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
     samples = snn.samples(settings)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
     progress.begin("simulate", -(-samples.test_size // size))

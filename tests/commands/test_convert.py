@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from ann2snn_cli.config import delay_name
-from ann2snn_cli.stages.export import pth
+from ann2snn_cli.stages.export import pth, replacement
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.twins import replay
 
@@ -300,23 +300,56 @@ def test_a_run_with_other_settings_cannot_be_resumed(tiny, ann2snn):
 # Options -------------------------------------------------------------------------------------------
 
 
-def test_an_earlier_result_is_replaced_whole(tiny, ann2snn):
-    """The pack of two samples does not stay under that of one."""
+def test_an_earlier_result_is_replaced_and_the_users_files_stay(tiny, ann2snn):
+    """The pack of two samples does not stay under that of one; what was removed and kept is said."""
     assert ann2snn(*TINY, "-e", "0").code == 0
-    (tiny / "tiny_snn_pack/old.mem").write_bytes(b"")
+    assert ann2snn("export", "tiny_snn.pth", "--format", "c", "--samples", "2").code == 0
+    (tiny / "tiny_snn_pack/rtl_log.csv").write_text("mine")
+    (tiny / ".tiny_snn.writing.killed").mkdir()  # of a run that was killed while it wrote
     assert len(real_samples(pack_of(tiny, "tiny"))) == 2
-    assert ann2snn(*TINY, "-e", "0", "--vectors", "1").code == 0
-    assert not (tiny / "tiny_snn_pack/old.mem").exists()
+    done = ann2snn(*TINY, "-e", "0", "--vectors", "1", "--json")
+    assert (tiny / "tiny_snn_pack/rtl_log.csv").read_text() == "mine"
+    assert not (tiny / "tiny_snn_pack/c").exists()
     assert len(real_samples(pack_of(tiny, "tiny"))) == 1
+    notes = done.document["notes"]
+    (removed,) = [note for note in notes if note.startswith("removed from tiny_snn_pack/, of an earlier run")]
+    assert all(f"{name}/ (" in removed for name in ("c", "expect", "stimulus"))
+    assert "kept in tiny_snn_pack/, not written by ann2snn: rtl_log.csv" in notes
+    assert "programs for the new SNN: ann2snn export SNN.pth --format c" in notes
+    assert removed in done.err
+    assert json.loads((tiny / "tiny_snn.json").read_text())["notes"] == notes
+    assert not [path for path in tiny.iterdir() if path.name.startswith(".")]
 
 
 def test_without_vectors_no_stale_pack_stays(tiny, ann2snn):
-    """--vectors 0 after a run with vectors: the folder would belong to another network."""
+    """--vectors 0 after a run with vectors: it would belong to another network. The user's files stay."""
     assert ann2snn(*TINY, "-e", "0").code == 0
+    (tiny / "tiny_snn_pack/rtl_log.csv").write_text("mine")
     document = ann2snn(*TINY, "-e", "0", "--weight_bitwidth", "2", "--vectors", "0", "--json").document
     assert not any("pack" in file["path"] for file in document["files"])
     assert not any("vector pack" in note for note in document["notes"])
-    assert not (tiny / "tiny_snn_pack").exists()
+    assert any(note.startswith("removed from tiny_snn_pack/") for note in document["notes"])
+    assert [path.name for path in (tiny / "tiny_snn_pack").iterdir()] == ["rtl_log.csv"]
+
+
+def test_a_conversion_killed_while_saving_is_finished_by_the_next_command(tiny, ann2snn, monkeypatch):
+    """Never a new .pth beside old settings: whoever reads one of them first moves all to their places."""
+    assert ann2snn(*TINY, "-e", "0").code == 0
+    old = (tiny / "tiny_snn.pth").read_bytes()
+    move_all = replacement._move_all
+    killed = lambda ready: None if ready.name == ".tiny_snn.ready" else move_all(ready)  # noqa: E731
+    monkeypatch.setattr(replacement, "_move_all", killed)
+    assert ann2snn(*TINY, "-e", "0", "--weight_bitwidth", "2").code == 0
+    assert (tiny / "tiny_snn.pth").read_bytes() == old
+    monkeypatch.undo()
+    monkeypatch.chdir(tiny)
+    done = ann2snn("inspect", "tiny_snn.pth")
+    said = "finished what a run that was killed had begun to save: tiny_snn.json, tiny_snn.pth, tiny_snn.yaml"
+    assert said in done.err
+    assert "weight_bitwidth: 2" in (tiny / "tiny_snn.yaml").read_text()
+    assert torch.load(tiny / "tiny_snn.pth")["provenance"]["settings"]["quantize"]["weight_bitwidth"] == 2
+    assert not [path for path in tiny.iterdir() if path.name.startswith(".")]
+    assert ann2snn("verify", "tiny_snn_pack", "--backend", "numpy").code == 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli.errors import BadFile, UsageError, spelled
+from ann2snn_cli.errors import BadFile, UsageError, as_words, spelled
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Op, Scale
 from ann2snn_cli.stages.export.files import as_json, is_our_json, refuse_foreign, write_file
@@ -137,7 +137,7 @@ def _document(draft: NirDraft, flavor: str, losses: list[NirLoss], content: byte
         "populations": {draft.names[node.name]: node.name for node in graph.of(IntegrateFire)},
         "outputs": {name: _worth(node) for name, node in draft.outputs.items()},
         "weight_bits": {node.name: getattr(node.op, "bits", None) for node in synapses},
-        "losses": [asdict(loss) | {"remedy": spelled(loss.remedy)} for loss in losses],
+        "losses": [asdict(loss) | {"remedy": spelled(loss.remedy, as_words)} for loss in losses],
     }
 
 
