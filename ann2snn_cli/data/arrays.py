@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli import lookup, trees
-from ann2snn_cli.data.samples import Data, from_tensors, split_indices
+from ann2snn_cli.data.collect import from_loader
+from ann2snn_cli.data.samples import Data, from_tensors, split_indices, split_note
 from ann2snn_cli.errors import BadData, MissingData
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch, Inputs
@@ -36,15 +38,18 @@ def load_npz(path: Path, name: str) -> Data:
     where = str(path)
     arrays = {key: _tensor(key, value, where) for key, value in _read(path).items()}
     classes = int(arrays.pop("classes").max()) if "classes" in arrays else 0
+    notes: tuple[str, ...] = ()
     if {"y_train", "y_test"} <= set(arrays):
         train, test = (_split(arrays, ending, where) for ending in ("_train", "_test"))
     else:
-        train, test = _halves(*_labelled(arrays, arrays, where), where)
-    return from_tensors(name, _images(train), _images(test), where=where, classes=classes)
+        train, test, notes = _halves(*_labelled(arrays, arrays, where), where)
+    return replace(
+        from_tensors(name, _images(train), _images(test), where=where, classes=classes), notes=notes
+    )
 
 
 def load_own(reference: Reference, name: str) -> Data:
-    """What the user's function gives: x_train, y_train, x_test, y_test (arrays or tensors), or a Data.
+    """What the user's function gives: a Data; x_train, y_train, x_test, y_test; or what `from_loader` takes.
 
     Several inputs are a tuple of arrays in order or a dict by name, and so may labels be.
     """
@@ -53,10 +58,10 @@ def load_own(reference: Reference, name: str) -> Data:
     with lookup.users_code(reference, BadData, remedy):
         given = loader()
     if isinstance(given, Data):
-        return given
-    if not isinstance(given, tuple | list) or len(given) != 4:
-        word = f"{len(given)} values" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
-        raise BadData(f"{reference.attribute} gave {word}", where=reference.shown, remedy=f"write {LOADER}")
+        return replace(given, name=name)  # the name that loads it again
+    if not isinstance(given, tuple) or len(given) != 4:
+        with lookup.users_code(reference, BadData, remedy):
+            return from_loader(_grey(given), name, reference.shown)
     parts = [_tensors(key, value, reference.shown) for key, value in zip(FOUR, given, strict=True)]
     train, test = _images((parts[0], parts[1])), _images((parts[2], parts[3]))
     return from_tensors(name, train, test, where=reference.shown)
@@ -117,14 +122,22 @@ def _labelled(found: Mapping[str, Tensor], arrays: Mapping[str, Tensor], where: 
     return inputs if len(inputs) > 1 else next(iter(inputs.values())), found["y"]
 
 
-def _halves(x: Inputs, y: Tensor, where: str) -> tuple[Batch, Batch]:
+def _halves(x: Inputs, y: Tensor, where: str) -> tuple[Batch, Batch, tuple[str, ...]]:
     for name, values in trees.named_leaves(x, "x"):
         if values.dim() == 0 or y.dim() == 0 or len(values) != len(y):
             what = f"{name} and y differ in length: {tuple(values.shape)} and {tuple(y.shape)}"
             remedy = "give one label a sample; every array but y and classes is an input of the network"
             raise BadData(what, where=where, remedy=remedy)
     train, test = split_indices(len(y), where)
-    return (trees.index(x, train), y[train]), (trees.index(x, test), y[test])
+    note = split_note(train, test)
+    return (trees.index(x, train), y[train]), (trees.index(x, test), y[test]), (note,)
+
+
+def _grey(given: Any) -> Any:
+    """The same for (x, y) of arrays."""
+    if isinstance(given, tuple) and len(given) == 2 and getattr(given[0], "ndim", 0) == 3:
+        return given[0][:, None], given[1]
+    return given
 
 
 def _images(split: Batch) -> Batch:
