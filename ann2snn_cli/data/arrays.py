@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from torch import Tensor
 
 from ann2snn_cli import lookup
 from ann2snn_cli.data.samples import Data, from_tensors, split_indices
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.claims import refuse_zip_bomb
+from ann2snn_cli.errors import BadData, BadFile
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch
 
 Pair = tuple[Tensor, Tensor]  # x and y
 FOUR = ("x_train", "y_train", "x_test", "y_test")
 LOADER = "def loader(): return x_train, y_train, x_test, y_test"
+LARGE = 2**29  # bytes
+MOST_COMPRESSED = 100  # times: images of real data take a tenth or so
 ASKED = (
     "save x and y, or x_train, y_train, x_test and y_test: x uint8 (0 to 255) or floats, [samples, channels, "
     "height, width] or [samples, height, width]; y whole numbers from 0"
@@ -66,9 +70,12 @@ def _read(path: Path) -> Mapping[str, Any]:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
                 raise zipfile.BadZipFile
+            _refuse_claims(path)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return dict(archive)
+    except BadFile as error:
+        raise BadData(error.what, where=error.where, remedy=error.remedy) from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadData(f"cannot read it: {reason}", where=str(path), remedy="correct the path") from None
@@ -77,6 +84,26 @@ def _read(path: Path) -> Mapping[str, Any]:
             "it holds pickled objects" if "allow_pickle" in str(error) else "it is damaged, or no .npz file"
         )
         raise BadData(what, where=str(path), remedy=f"write it with numpy.savez; {ASKED}") from None
+
+
+def _refuse_claims(path: Path) -> None:
+    """Raise where arrays are larger than what is stored of them, or what is stored is nearly nothing."""
+    refuse_zip_bomb(path, MOST_COMPRESSED, at_least=LARGE)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as array:
+                version = np.lib.format.read_magic(array)
+                read_header = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, kind = read_header(array)
+            if kind.hasobject:
+                raise ValueError("allow_pickle is False")
+            if any(size < 0 for size in shape) or prod(shape) * kind.itemsize > member.file_size:
+                what = f"{member.filename} claims {'x'.join(map(str, shape))} numbers and holds fewer"
+                raise BadFile(what, where=str(path), remedy=f"write it with numpy.savez; {ASKED}")
 
 
 def _tensor(key: str, value: Any, where: str) -> Tensor:
