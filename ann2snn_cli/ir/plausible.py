@@ -94,7 +94,7 @@ def _lowest(tensor: Tensor) -> bool:
 
 def _spreads(tensor: Tensor, shape: tuple[int, ...]) -> bool:
     try:
-        return tuple(torch.broadcast_shapes(tensor.shape, shape)) == shape  # type: ignore[no-untyped-call]
+        return tuple(tensor.expand(shape).shape) == shape
     except RuntimeError:
         return False
 
@@ -136,7 +136,7 @@ def _refuse_other_shapes(graph: Graph) -> None:
 
 
 def _shape(graph: Graph, node: Node) -> tuple[int, ...]:
-    """What the layer gives; an operator of torch is asked about two samples without values, others about none."""
+    """What the layer gives of no samples; an operator of torch is asked about two without values."""
     many, device = (2, "meta") if isinstance(node.op, Opaque) else (0, "cpu")
     xs = [torch.empty(many, *read.shape, device=device, dtype=torch.float64) for read in graph.fed_by(node)]
     sums = _held(node, lambda: node.op.sums(xs, graph.place(node)))
