@@ -16,6 +16,8 @@ from ann2snn_cli.errors import BadFile
 
 MOST_VALUES = 2**24  # of Python in a file, those that are shared counted each time
 MOST_DEPTH = 100
+LARGE = 2**29  # bytes: below, what a file claims does no harm
+MOST_COMPRESSED = 100  # times: images of real data take a tenth or so
 MOST_PICKLE = 2**26  # bytes that may describe tensors
 REMEDY = "do not trust the file: no honest one is made so"
 
@@ -35,6 +37,7 @@ def torch_content(path: Path) -> Any:
 
 def refuse_torch_claims(path: Path) -> None:
     """Look at a torch file from outside. Torch compresses nothing: its parts are no larger than the file."""
+    refuse_sparse(path)
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             if path.stat().st_size:
@@ -49,8 +52,17 @@ def refuse_torch_claims(path: Path) -> None:
                 _refuse_allocation(archive.read(member), path)
 
 
+def refuse_sparse(path: Path) -> None:
+    """Raise BadFile where a large file has next to nothing on the disk: the rest would be read as zeros."""
+    facts = path.stat()
+    kept = 512 * getattr(facts, "st_blocks", facts.st_size)  # not known everywhere
+    if facts.st_size > LARGE and facts.st_size > MOST_COMPRESSED * kept:
+        raise _false(f"it has {kept:,} bytes on the disk and claims to hold {facts.st_size:,}", path)
+
+
 def refuse_zip_bomb(path: Path, times: int = 1, at_least: int = 0) -> None:
     """Raise BadFile where a zip would unpack to more than `times` its bytes, and to more than `at_least`."""
+    refuse_sparse(path)
     with zipfile.ZipFile(path) as archive:
         claimed = sum(member.file_size for member in archive.infolist())
     size = path.stat().st_size

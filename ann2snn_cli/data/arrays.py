@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ann2snn_cli import lookup
 from ann2snn_cli.data.samples import Data, from_tensors, split_indices
-from ann2snn_cli.claims import refuse_zip_bomb
+from ann2snn_cli.claims import LARGE, MOST_COMPRESSED, refuse_zip_bomb
 from ann2snn_cli.errors import BadData, BadFile
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch
@@ -22,8 +22,6 @@ from ann2snn_cli.types import Batch
 Pair = tuple[Tensor, Tensor]  # x and y
 FOUR = ("x_train", "y_train", "x_test", "y_test")
 LOADER = "def loader(): return x_train, y_train, x_test, y_test"
-LARGE = 2**29  # bytes
-MOST_COMPRESSED = 100  # times: images of real data take a tenth or so
 ASKED = (
     "save x and y, or x_train, y_train, x_test and y_test: x uint8 (0 to 255) or floats, [samples, channels, "
     "height, width] or [samples, height, width]; y whole numbers from 0"

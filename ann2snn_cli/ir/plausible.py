@@ -17,10 +17,11 @@ from torch import Tensor
 from ann2snn_cli.errors import Ann2SnnError, InvalidGraph
 from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Gather, Input, IntegrateFire, Opaque, Reshape, Synapse
+from ann2snn_cli.ir.ops import BatchSize, Gather, Input, IntegrateFire, Opaque, Ref, Reshape, Synapse
 from ann2snn_cli.ir.precision import EXACT_FLOAT64
 
 MOST_VALUES = 2**31  # that all layers pass on in a step
+MOST_CREATED = 2**26  # by an operator of torch that reads nothing
 MOST_FRACTION_BITS = 32
 MOST_BITS = 32
 
@@ -138,9 +139,23 @@ def _refuse_other_shapes(graph: Graph) -> None:
 def _shape(graph: Graph, node: Node) -> tuple[int, ...]:
     """What the layer gives of no samples; an operator of torch is asked about two without values."""
     many, device = (2, "meta") if isinstance(node.op, Opaque) else (0, "cpu")
+    if isinstance(node.op, Opaque) and _creates(node.op) > MOST_CREATED:
+        raise InvalidGraph(f"{node.source or node.name}: it makes more than {MOST_CREATED:,} values")
     xs = [torch.empty(many, *read.shape, device=device, dtype=torch.float64) for read in graph.fed_by(node)]
     sums = _held(node, lambda: node.op.sums(xs, graph.place(node)))
-    return node.shape if sums is None else tuple(sums.shape[1:]) if len(sums) == many else tuple(sums.shape)
+    if sums is None:
+        return node.shape
+    if sums.dim() == 0 or len(sums) != many:
+        raise InvalidGraph(f"{node.source or node.name}: it moves values between samples")
+    return tuple(sums.shape[1:])
+
+
+def _creates(op: Opaque) -> float:
+    """How many values an operator makes that reads none, about: it is given a list of sizes, or an end."""
+    if any(isinstance(arg, Ref | Tensor | BatchSize) for arg in op.args):
+        return 0
+    sizes = next((arg for arg in op.args if isinstance(arg, tuple)), op.args)
+    return prod(max(1.0, abs(size)) for size in sizes if isinstance(size, int | float))
 
 
 def _held(node: Node, compute: Callable[[], Tensor]) -> Tensor | None:
