@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def torch_content(path: Path) -> Any:
     import torch
 
     refuse_torch_claims(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is refused anyhow
+        content = torch.load(path, map_location="cpu", weights_only=True)
     refuse_large(content, path)
     return content
 

@@ -1,7 +1,7 @@
 """Imports point one way, stages never import each other, and a third-party library has one home.
 
 commands -> workflows -> catalog, data, devices -> pipeline -> stages -> config -> ir -> tasks -> trees, types
--> claims -> errors -> packs -> twins; stages are handed a task's loss and metric, they import none   (CONTRIBUTING.md)
+-> claims -> errors -> packs -> twins (CONTRIBUTING.md); stages are handed a task's loss and metric
 
 `breaches` reads the source of one file; the tests run it over the package, and over planted breaches.
 """

@@ -122,7 +122,10 @@ def _refuse_not_finite(given: Mapping[str, Tensor], path: Path) -> None:
 
     from ann2snn_cli.ir.allowed import refusal_of_tensor
 
-    without = {key: refusal_of_tensor(tensor) for key, tensor in given.items()}
+    without = {
+        key: refusal_of_tensor(tensor) or "it is complex" * tensor.is_complex()
+        for key, tensor in given.items()
+    }
     if unusable := [f"{key} ({why})" for key, why in without.items() if why]:
         raise BadWeights(
             "\n  ".join(["the weights cannot be used", *_listed("in", unusable)]),

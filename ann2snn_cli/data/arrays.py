@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli import lookup
-from ann2snn_cli.data.samples import Data, from_tensors, split_indices
 from ann2snn_cli.claims import LARGE, MOST_COMPRESSED, refuse_zip_bomb
+from ann2snn_cli.data.samples import Data, from_tensors, split_indices
 from ann2snn_cli.errors import BadData, BadFile
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch
@@ -22,6 +23,7 @@ from ann2snn_cli.types import Batch
 Pair = tuple[Tensor, Tensor]  # x and y
 FOUR = ("x_train", "y_train", "x_test", "y_test")
 LOADER = "def loader(): return x_train, y_train, x_test, y_test"
+MOST_CLASSES = 2**20
 ASKED = (
     "save x and y, or x_train, y_train, x_test and y_test: x uint8 (0 to 255) or floats, [samples, channels, "
     "height, width] or [samples, height, width]; y whole numbers from 0"
@@ -34,7 +36,7 @@ def load_npz(path: Path, name: str) -> Data:
     `classes`, if it is there, says how many there are; else the highest label does.
     """
     arrays = {key: _tensor(key, value, str(path)) for key, value in _read(path).items()}
-    classes = int(arrays.pop("classes").max()) if "classes" in arrays else 0
+    classes = _classes(arrays.pop("classes"), str(path)) if "classes" in arrays else 0
     if set(FOUR) <= set(arrays):
         train, test = (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
     elif {"x", "y"} <= set(arrays):
@@ -63,6 +65,16 @@ def load_own(reference: Reference, name: str) -> Data:
     return from_tensors(name, train, test, where=reference.shown)
 
 
+def _classes(given: Tensor, where: str) -> int:
+    """How many classes the file says there are."""
+    if given.numel() != 1 or given.is_floating_point() or given.is_complex():
+        raise BadData("classes is not one whole number", where=where, remedy=ASKED)
+    if not 0 <= int(given) <= MOST_CLASSES:
+        what = f"it claims {int(given):,} classes, more than {MOST_CLASSES:,} or fewer than 0"
+        raise BadData(what, where=where, remedy=ASKED)
+    return int(given)
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         with open(path, "rb") as file:
@@ -77,11 +89,16 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadData(f"cannot read it: {reason}", where=str(path), remedy="correct the path") from None
-    except (ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         what = (
             "it holds pickled objects" if "allow_pickle" in str(error) else "it is damaged, or no .npz file"
         )
         raise BadData(what, where=str(path), remedy=f"write it with numpy.savez; {ASKED}") from None
+
+
+_DAMAGE = (
+    ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
 
 
 def _refuse_claims(path: Path) -> None:

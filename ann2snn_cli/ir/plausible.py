@@ -166,6 +166,8 @@ def _held(node: Node, compute: Callable[[], Tensor]) -> Tensor | None:
         return None
     except (RuntimeError, ValueError, TypeError, LookupError, AssertionError, OverflowError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, LookupError):
+            first = "it has another number of axes or of inputs"
         raise InvalidGraph(f"{node.source or node.name}: it does not fit what it reads: {first}") from error
     except Ann2SnnError as error:
         raise InvalidGraph(f"{node.source or node.name}: {error.what}") from error

@@ -32,7 +32,9 @@ MOST_STEPS = 2**24  # of a network
 MOST_VALUES = 2**33  # that its layers pass on in all steps
 MOST_BITS = 62  # of a word or a register
 WIDEST = 2**MOST_BITS
-MOST_TEXT = 2**20  # bytes of a file of words for people, or of a few numbers
+MOST_TEXT = 2**20  # bytes that a file may have beyond what is known of it
+MOST_MANIFEST = 2**27  # bytes
+MOST_DIGITS = 32  # of a sum in a result, with what stands around it
 MOST_BYTES = 2**40
 
 Array = NDArray[Any]
@@ -136,8 +138,9 @@ class Pack:
         """label, prediction, and by output the sums over all steps, flat."""
         file = self.sample(name)["result"]
         sizes = {layer["name"]: prod(layer["shape"]) for layer in self.network.layers}
+        most = MOST_DIGITS * sum(sizes[output] for output in self.network.outputs) + MOST_TEXT
         try:
-            document: dict[str, Any] = json.loads(_content(self.folder, file))
+            document: dict[str, Any] = json.loads(_content(self.folder, file, most))
             sums = document["outputs"]
             whole = all(np.shape(sums[output]) == (sizes[output],) for output in self.network.outputs)
             whole = whole and all(
@@ -154,7 +157,7 @@ _DIGIT = np.full(256, -1, np.int64)
 _DIGIT[[ord(digit) for digit in "0123456789abcdef"]] = range(16)
 
 
-def _content(folder: Path, file: str, most: int = MOST_TEXT) -> bytes:
+def _content(folder: Path, file: str, most: int) -> bytes:
     """What is in a file, which may have so many bytes: none is read of one that has more."""
     try:
         size = (folder / file).stat().st_size
@@ -224,7 +227,10 @@ def read(folder: Path) -> Pack:
         contract, layers, outputs = (manifest[name] for name in ("contract", "layers", "outputs"))
         network = Network(contract, layers, outputs, manifest["widest_bits"], arrays)
         _refuse_indices(network)
-        return Pack(folder, manifest, network)
+        pack = Pack(folder, manifest, network)
+        for sample in manifest["samples"]:
+            pack.result(sample["name"])
+        return pack
     except _UNFORESEEN as error:
         raise Damaged([_unforeseen(error)]) from error
 
@@ -238,7 +244,7 @@ def _unforeseen(error: BaseException) -> Problem:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     """The manifest, once it is certain that it makes sense and names no file outside its folder."""
-    manifest = json.loads(_content(folder, MANIFEST))
+    manifest = json.loads(_content(folder, MANIFEST, MOST_MANIFEST))
     if not isinstance(manifest, dict):
         raise Damaged([Problem(MANIFEST, "it is no table of fields")])
     _refuse_other_schemas(manifest.get("schema"))

@@ -14,6 +14,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,25 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import AvgPool, Conv, Gather, Input, Integrate, IntegrateFire, Linear, Opaque, Permute
-from ann2snn_cli.ir.ops import Ref, Reshape
+from ann2snn_cli.ir.ops import (
+    AvgPool,
+    Conv,
+    Gather,
+    Input,
+    Integrate,
+    IntegrateFire,
+    Linear,
+    Opaque,
+    Permute,
+    Ref,
+    Reshape,
+)
 from ann2snn_cli.stages.export import pth
 from ann2snn_cli.stages.export.pack import Sample
 from ann2snn_cli.workflows.pack import write_samples
 
 HUGE = 2**40
-BOMB = 2**31  # bytes of zeros that a zip unpacks to
+BOMB = 3 * 2**28  # bytes of zeros that a zip unpacks to
 NETWORK = "./tiny.py"
 READERS = {  # by kind: the commands that read such a file, {} its path
     "snn": [["inspect", "{}"], ["simulate", "{}"], ["verify", "{}"], ["export", "{}", "--format", "onnx"]],
@@ -41,7 +53,7 @@ READERS = {  # by kind: the commands that read such a file, {} its path
     "checkpoint": [["convert", NETWORK, "--ann_weight", "{}", "--finetune_epochs", "0"]],
     "config": [["convert", NETWORK, "--config", "{}", "--finetune_epochs", "0"]],
     "hardware": [["check", NETWORK, "--hardware", "{}"]],
-    "npz": [["convert", NETWORK, "--dataset", "npz:{}", "--finetune_epochs", "0"]],
+    "npz": [["train", NETWORK, "--dataset", "npz:{}", "--epochs", "1"]],
 }
 
 
@@ -160,6 +172,10 @@ def _field(node: str, field: str, value: Any) -> Change:
     return lambda content: _node(content, node)["fields"].update({field: value})
 
 
+def _fields(node: str, **values: Any) -> Change:
+    return lambda content: _node(content, node)["fields"].update(values)
+
+
 def _entry(node: str, **values: Any) -> Change:
     return lambda content: _node(content, node).update(values)
 
@@ -252,7 +268,7 @@ SNNS: dict[str, tuple[str, Change]] = {
     "input_unit_zero": ("samples in units of 0", _field("in", "unit", 0.0)),
     "input_unit_nan": ("samples in units of NaN", _field("in", "unit", float("nan"))),
     "input_ends": ("samples whose lowest is above the highest", _field("in", "low", 300)),
-    "provenance_tensor": ("a provenance of tensors", lambda c: c.update(provenance={"network": torch.ones(3)})),
+    "provenance_tensor": ("tensors as provenance", lambda c: c.update(provenance={"network": torch.ones(3)})),
     "provenance_null": ("no provenance", lambda c: c.update(provenance=None)),
     "doubled": ("lists that share their parts: 2^60 values", _field("turned", "order", _doubled(60))),
     "nested": ("lists 400 deep", _field("turned", "order", [json.loads("[" * 400 + "]" * 400)])),
@@ -262,10 +278,10 @@ SNNS: dict[str, tuple[str, Change]] = {
 
 OPAQUES: dict[str, tuple[str, Change]] = {
     "opaque_huge": ("an operator that fills 2^40 values",
-                    lambda c: _node(c, "act")["fields"].update(target="aten.zeros.default", args=[[2, HUGE]])),
+                    _fields("act", target="aten.zeros.default", args=[[2, HUGE]])),
     "opaque_ref": ("an operator that reads an input that is not there", _field("act", "args", [{"ref": 7}])),
     "opaque_other": ("an operator that gives another shape",
-                     lambda c: _node(c, "act")["fields"].update(target="aten.sum.default")),
+                     _fields("act", target="aten.sum.default")),
 }  # fmt: skip
 
 
@@ -308,9 +324,13 @@ def _cut(source: Path, path: Path) -> Path:
     return path
 
 
+def _bomb(path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+
+
 def _bombed(source: Path, path: Path) -> Path:
-    """The same zip, each tensor's storage replaced by deflated zeros: 2 MB that unpack to 2 GB."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+    """The same zip, each tensor's storage replaced by deflated zeros: 3 MB that unpack to 800 MB."""
+    with zipfile.ZipFile(source) as old, _bomb(path) as new:
         storages = [name for name in old.namelist() if "/data/" in name]
         for name in old.namelist():
             if name != storages[0]:
@@ -352,13 +372,17 @@ def _parameter(layer: str, role: str, **values: Any) -> Change:
     return lambda manifest: _layer(manifest, layer)["parameters"][role].update(values)
 
 
+def _rule(**values: Any) -> Change:
+    return lambda manifest: manifest["contract"].update(values)
+
+
 OUTSIDE = "../elsewhere.mem"
 PACKS: dict[str, tuple[str, Change]] = {
     **{
-        f"pack_timesteps_{value}": (f"T is {value!r}", lambda m, value=value: m["contract"].update(timesteps=value))
+        f"pack_timesteps_{value}": (f"T is {value!r}", _rule(timesteps=value))
         for value in (-3, 0, 8.5, True, float("nan"), HUGE)
     },
-    "pack_reset": ("reset foo", lambda m: m["contract"].update(reset_mode="foo")),
+    "pack_reset": ("reset foo", _rule(reset_mode="foo")),
     "pack_contract": ("the contract is a list", lambda m: m.update(contract=[])),
     "weight_outside": ("weights outside of its folder", _parameter("conv", "weight", file=OUTSIDE)),
     "weight_absolute": ("weights at an absolute path", _parameter("conv", "weight", file="/dev/zero")),
@@ -396,8 +420,8 @@ PACKS: dict[str, tuple[str, Change]] = {
     "pack_samples": ("samples are null", lambda m: m.update(samples=None)),
     "pack_sample_name": ("a sample's name is a path", lambda m: m["samples"][0].update(name="../../one")),
     "pack_recorded": ("9 of 4 steps are recorded", lambda m: m["recorded"].update(steps=9)),
-    "pack_recorded_layer": ("what is recorded is no layer", lambda m: m["recorded"].update(layers=["nowhere"])),
-    "pack_potential": ("a potential of 2^40 bits", lambda m: _layer(m, "fire")["potential"].update(bits=HUGE)),
+    "pack_recorded_layer": ("a record of no layer", lambda m: m["recorded"].update(layers=["nowhere"])),
+    "pack_potential": ("a potential of 2^40 bits", _set("fire", potential={"bits": HUGE})),
 }  # fmt: skip
 
 
@@ -464,7 +488,7 @@ def _logs(folder: Path) -> Made:
 
 def _model(*nodes: Any, weights: Any = None, opset: int = 18, functions: Any = ()) -> onnx.ModelProto:
     """x -> Flatten -> Gemm -> y; other nodes stand before the Gemm, and may name its weights `w`."""
-    w = numpy_helper.from_array(np.ones((16, 2), np.float32), "w") if weights is None else weights
+    w = _weights(1) if weights is None else weights
     inner = [
         helper.make_node("Flatten", ["x"], ["flat"]),
         *nodes,
@@ -477,8 +501,12 @@ def _model(*nodes: Any, weights: Any = None, opset: int = 18, functions: Any = (
     return helper.make_model(made, opset_imports=imports, functions=functions, ir_version=8)
 
 
+def _weights(value: float) -> TensorProto:
+    return numpy_helper.from_array(np.full((16, 2), value, np.float32), "w")
+
+
 def _dims(*dims: int) -> TensorProto:
-    tensor = numpy_helper.from_array(np.ones((16, 2), np.float32), "w")
+    tensor = _weights(1)
     del tensor.dims[:]
     tensor.dims.extend(dims)
     return tensor
@@ -504,9 +532,7 @@ def _laughs(levels: int) -> list[Any]:
     for level in range(levels):
         domain, op = ("", "Relu") if level == 0 else ("own", f"f{level - 1}")
         names = ["a", *(f"b{i}" for i in range(9)), "c"]
-        nodes = [
-            helper.make_node(op, [a], [b], domain=domain) for a, b in zip(names, names[1:], strict=False)
-        ]
+        nodes = [helper.make_node(op, [a], [b], domain=domain) for a, b in pairwise(names)]
         imports = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
         made.append(helper.make_function("own", f"f{level}", ["a"], ["c"], nodes, imports))
     return made
@@ -524,23 +550,23 @@ def _onnx_files(folder: Path) -> Made:
     models = [
         ("onnx_dims", _model(weights=_dims(16, HUGE)), "weights of 2^40 values that are not there"),
         ("onnx_negative", _model(weights=_dims(16, -2)), "weights of a negative size"),
-        ("onnx_outside", _model(weights=_external("../elsewhere.bin", 128, 16, 2)), "weights outside its folder"),
+        ("onnx_outside", _model(weights=_external("../elsewhere.bin", 128, 16, 2)), "weights elsewhere"),
         ("onnx_absolute", _model(weights=_external("/dev/zero", 128, 16, 2)), "weights in a device"),
-        ("onnx_beside", _model(weights=_external("w.bin", HUGE, 16, HUGE)), "2^40 weights in a file of 128 bytes"),
-        ("onnx_sparse", _model(weights=_external("sparse.bin", 2**36, 16, 2**30)), "weights of 64 GB in a sparse file"),
+        ("onnx_beside", _model(weights=_external("w.bin", HUGE, 16, HUGE)), "2^40 weights in 128 bytes"),
+        ("onnx_sparse", _model(weights=_external("sparse.bin", 2**36, 16, 2**30)), "64 GB in a sparse file"),
         ("onnx_longer", _model(weights=_external("sparse.bin", 128, 16, 2)), "128 bytes of weights in 64 GB"),
-        ("onnx_missing", _model(weights=_external("gone.bin", 128, 16, 2)), "weights in a file that is not there"),
+        ("onnx_missing", _model(weights=_external("gone.bin", 128, 16, 2)), "weights that are not there"),
         ("onnx_fill", _model(*grown[:1], fill, weights=()), "a constant of 2^38 values"),
         ("onnx_expand", _model(*grown, helper.make_node("Expand", ["one", "shape"], ["w"]), weights=()),
          "a constant that is expanded to 2^38 values"),
         ("onnx_doubled", _model(*grown[1:], helper.make_node("Identity", ["one"], ["d0"]), *doubled,
                                 helper.make_node("Add", ["d40", "d40"], ["w"]), weights=()),
          "a constant that is doubled 40 times"),
-        ("onnx_laughs", _model(call, functions=_laughs(10)), "local functions that call each other 10^10 times"),
+        ("onnx_laughs", _model(call, functions=_laughs(10)), "functions that stand for 10^10 nodes"),
         ("onnx_opset", _model(opset=999), "an opset that does not exist"),
         ("onnx_cycle", _model(helper.make_node("Add", ["flat", "later"], ["sooner"]),
                               helper.make_node("Relu", ["sooner"], ["later"])), "a cycle"),
-        ("onnx_nan", _model(weights=numpy_helper.from_array(np.full((16, 2), np.nan, np.float32), "w")), "NaN"),
+        ("onnx_nan", _model(weights=_weights(np.nan)), "NaN"),
     ]  # fmt: skip
     models[11][1].graph.node[-1].input[0] = "flat2"
     models[13][1].graph.node[-1].input[0] = "later"
@@ -641,7 +667,7 @@ def _arrays(folder: Path) -> Made:
     yield "npz_claim", path, "an array claims 2^40 numbers"
     path = folder / "npz_bomb.npz"
     with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        _bomb(path) as archive,
         archive.open("x.npy", "w", force_zip64=True) as file,
     ):
         header = {"descr": "|u1", "fortran_order": False, "shape": (BOMB // 16, 1, 4, 4)}
@@ -667,8 +693,10 @@ def _arrays(folder: Path) -> Made:
 def _with_header(path: Path, member: str, old: bytes, new: bytes) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
+    spaces = b" " * (len(new) - len(old))  # a header has some at its end
     assert old in parts[member]
-    parts[member] = parts[member].replace(old.ljust(len(new)), new, 1)
+    assert spaces + b"\n" in parts[member]
+    parts[member] = parts[member].replace(old, new, 1).replace(spaces + b"\n", b"\n", 1)
     with zipfile.ZipFile(path, "w") as archive:
         for name, part in parts.items():
             archive.writestr(name, part)

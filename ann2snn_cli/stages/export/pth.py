@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import pickle
+import reprlib
 import sys
 import types
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -244,13 +245,16 @@ def _op(kind: type[Op], given: dict[str, Any], label: str) -> Op:
         if name not in declared:
             raise ValueError(f"{label} has a field {name!r}, which is none of a {kind.__name__}")
         _need(f"the {name} of {label}", value, declared[name])
+    needed = [each.name for each in fields(kind) if each.default is MISSING]
+    if missing := [name for name in needed if name not in given]:
+        raise ValueError(f"{label} lacks its {', '.join(missing)}")
     return kind(**given)
 
 
 def _need(what: str, value: Any, kind: Any) -> None:
     if not _is_of(value, kind):
-        shown = type(value).__name__ if isinstance(value, Tensor | dict | list | tuple) else repr(value)[:60]
-        raise ValueError(f"{what} is {shown}")
+        shown = "a tensor" if isinstance(value, Tensor) else reprlib.repr(value)
+        raise ValueError(f"{what} cannot be {shown}")
 
 
 def _is_of(value: Any, kind: Any) -> bool:

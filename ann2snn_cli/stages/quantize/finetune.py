@@ -156,7 +156,7 @@ class _Training:
                 for key, leaf in self.leaves.items():
                     leaf.copy_(state["leaves"][key])
             self.optimizer.load_state_dict(state["optimizer"])
-            return range(self.recipe.epochs + 1)[state["epochs_done"]]
+            return range(self.recipe.epochs + 1).index(state["epochs_done"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise BadFile(f"the saved finetuning is damaged: {error}", remedy=remedy) from error
 

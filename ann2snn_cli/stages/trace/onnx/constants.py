@@ -66,7 +66,7 @@ def _refuse_large(node: NodeProto, inputs: Mapping[str, Array], opset: int) -> N
         graph, opset_imports=[helper.make_opsetid(node.domain, opset)], ir_version=IR_VERSION
     )
     try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True).graph.output
+        inferred = shape_inference.infer_shapes(model).graph.output
     except Exception:  # its own errors, for what evaluating it then refuses in words
         return
     most = max(MOST_FOLDED, sum(array.size for array in inputs.values()))
