@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli import lookup, trees
+from ann2snn_cli.claims import LARGE, MOST_COMPRESSED, refuse_zip_bomb
 from ann2snn_cli.data.collect import from_loader
 from ann2snn_cli.data.samples import Data, from_tensors, split_indices, split_note
-from ann2snn_cli.errors import BadData, MissingData
+from ann2snn_cli.errors import BadData, BadFile, MissingData
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch, Inputs
 
 FOUR = ("x_train", "y_train", "x_test", "y_test")
 LOADER = "def loader(): return x_train, y_train, x_test, y_test"
+MOST_CLASSES = 2**20
 ASKED = (
     "save x and y, or x_train, y_train, x_test and y_test: x uint8 (0 to 255) or floats, [samples, channels, "
     "height, width] or [samples, height, width]; y whole numbers from 0. Of several inputs save each by its "
@@ -37,7 +41,7 @@ def load_npz(path: Path, name: str) -> Data:
     """
     where = str(path)
     arrays = {key: _tensor(key, value, where) for key, value in _read(path).items()}
-    classes = int(arrays.pop("classes").max()) if "classes" in arrays else 0
+    classes = _classes(arrays.pop("classes"), where) if "classes" in arrays else 0
     notes: tuple[str, ...] = ()
     if {"y_train", "y_test"} <= set(arrays):
         train, test = (_split(arrays, ending, where) for ending in ("_train", "_test"))
@@ -67,6 +71,16 @@ def load_own(reference: Reference, name: str) -> Data:
     return from_tensors(name, train, test, where=reference.shown)
 
 
+def _classes(given: Tensor, where: str) -> int:
+    """How many classes the file says there are."""
+    if given.numel() != 1 or given.is_floating_point() or given.is_complex():
+        raise BadData("classes is not one whole number", where=where, remedy=ASKED)
+    if not 0 <= int(given) <= MOST_CLASSES:
+        what = f"it claims {int(given):,} classes, more than {MOST_CLASSES:,} or fewer than 0"
+        raise BadData(what, where=where, remedy=ASKED)
+    return int(given)
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -75,17 +89,45 @@ def _read(path: Path) -> Mapping[str, Any]:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
                 raise zipfile.BadZipFile
+            _refuse_claims(path)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return dict(archive)
+    except BadFile as error:
+        raise BadData(error.what, where=error.where, remedy=error.remedy) from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadData(f"cannot read it: {reason}", where=str(path), remedy="correct the path") from None
-    except (ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         what = (
             "it holds pickled objects" if "allow_pickle" in str(error) else "it is damaged, or no .npz file"
         )
         raise BadData(what, where=str(path), remedy=f"write it with numpy.savez; {ASKED}") from None
+
+
+_DAMAGE = (
+    ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+
+
+def _refuse_claims(path: Path) -> None:
+    """Raise where arrays are larger than what is stored of them, or what is stored is nearly nothing."""
+    refuse_zip_bomb(path, MOST_COMPRESSED, at_least=LARGE)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as array:
+                version = np.lib.format.read_magic(array)
+                read_header = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, kind = read_header(array)
+            if kind.hasobject:
+                raise ValueError("allow_pickle is False")
+            if any(size < 0 for size in shape) or prod(shape) * kind.itemsize > member.file_size:
+                what = f"{member.filename} claims {'x'.join(map(str, shape))} numbers and holds fewer"
+                raise BadFile(what, where=str(path), remedy=f"write it with numpy.savez; {ASKED}")
 
 
 def _tensor(key: str, value: Any, where: str) -> Tensor:

@@ -19,6 +19,7 @@ from ann2snn_cli.data.samples import Data, split_indices, split_note
 from ann2snn_cli.errors import BadData, MissingData
 from ann2snn_cli.types import Batch
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # PIL's errors for files that are cut short
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 LAYOUT = "lay the images out as PATH/CLASS/image.png, or PATH/train/CLASS/... and PATH/test/CLASS/..."
 
@@ -127,7 +128,7 @@ def _pixels(path: Path, form: Form) -> Tensor:
     try:
         with _opened(path) as image:
             converted = image.convert(form.mode).resize((form.width, form.height), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError) as error:  # PIL's errors for files that are cut short
+    except UNREADABLE as error:
         raise BadData(
             f"cannot read the image: {error}", where=str(path), remedy="replace or remove it"
         ) from None
@@ -138,7 +139,7 @@ def _pixels(path: Path, form: Form) -> Tensor:
 def _opened(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise BadData(
             f"cannot read the image: {error}", where=str(path), remedy="replace or remove it"
         ) from None
