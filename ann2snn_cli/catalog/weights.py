@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ann2snn_cli.claims import torch_content
 from ann2snn_cli.errors import BadFile, BadWeights
 
 if TYPE_CHECKING:
@@ -26,9 +27,20 @@ SHOWN = 10  # lines of each kind of disagreement
 class Weights:
     """Where weights came from."""
 
-    file: str  # its name; "" where there is no file
+    path: str  # "" where there is no file
     sha256: str
     provenance: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint tells of itself
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return Path(self.path).name
+
+    @property
+    def dataset(self) -> str:
+        """What they were trained on; "" where the checkpoint does not say."""
+        name = self.provenance.get("dataset", "")
+        return name if isinstance(name, str) else ""
 
     def to_plain(self) -> dict[str, Any]:
         """Give plain Python: what the checkpoint tells, its file and its hash."""
@@ -45,16 +57,16 @@ def load_weights(module: nn.Module, path: Path | str) -> Weights:
     module.load_state_dict(given, strict=False)  # strict is done above, with shapes, in words of our own
     provenance = content.get("provenance", {})
     recorded = dict(provenance) if isinstance(provenance, Mapping) else {}
-    return Weights(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), recorded)
+    return Weights(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), recorded)
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """The mapping a checkpoint file holds; no code in it is run."""
-    import torch
-
     remedy = f"give a file written by {SAVE}"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch_content(path)
+    except BadFile:
+        raise
     except OSError as error:
         raise BadFile(f"cannot read it: {error.strerror or error}", where=str(path), remedy=remedy) from None
     except Exception as error:  # torch raises pickle's, zip's, its own and built-in errors for damaged files
@@ -119,6 +131,18 @@ def _refuse_mismatch(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]
 def _refuse_not_finite(given: Mapping[str, Tensor], path: Path) -> None:
     import torch
 
+    from ann2snn_cli.ir.allowed import refusal_of_tensor
+
+    without = {
+        key: refusal_of_tensor(tensor) or "it is complex" * tensor.is_complex()
+        for key, tensor in given.items()
+    }
+    if unusable := [f"{key} ({why})" for key, why in without.items() if why]:
+        raise BadWeights(
+            "\n  ".join(["the weights cannot be used", *_listed("in", unusable)]),
+            where=str(path),
+            remedy=f"give a file written by {SAVE}, of a network on the CPU",
+        )
     bad = [key for key, tensor in given.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise BadWeights(

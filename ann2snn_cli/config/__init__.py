@@ -14,7 +14,9 @@ from ann2snn_cli.config.hardware import OPS, Hardware, load_hardware
 from ann2snn_cli.config.provenance import Provenance
 from ann2snn_cli.config.schedule import Schedule, chosen_delay, delay_name
 from ann2snn_cli.config.settings import (
+    AUTO_WEIGHT,
     KEYS,
+    NO_WEIGHT,
     SECTIONS,
     Calibrate,
     Check,
@@ -35,7 +37,9 @@ from ann2snn_cli.config.settings import (
 from ann2snn_cli.config.sources import resolve
 
 __all__ = [
+    "AUTO_WEIGHT",
     "KEYS",
+    "NO_WEIGHT",
     "OPS",
     "SECTIONS",
     "Calibrate",

@@ -19,9 +19,12 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+MOST = 2**31 - 1  # what torch counts with in 32 bits; nothing here is ever so large
+
+
 def at_least(low: int) -> Rule:
-    """A whole number, `low` or more."""
-    return Rule(f"a whole number, {low} or more", lambda value: value >= low)
+    """A whole number, `low` or more, and no larger than makes sense."""
+    return Rule(f"a whole number, {low} or more, at most {MOST}", lambda value: low <= value <= MOST)
 
 
 def between(low: int, high: int) -> Rule:
@@ -160,6 +163,10 @@ def refuse(mistakes: Iterable[Mistake]) -> None:
     )
 
 
+MOST_SHOWN = 100  # letters of a wrong value
+
+
 def _shown(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
     return text if text and " " not in text and text.isprintable() else repr(text)

@@ -1,4 +1,4 @@
-"""CONTRIBUTING's recipes carried out: a network, a chip, a hardware rule, a dataset, by one file and one line.
+"""CONTRIBUTING's recipes by one file and one line: a network, a chip, a hardware rule, a dataset.
 
 Those of an op, an engine, an activation, an exporter, a twin and a task have tests beside what they add to.
 """
