@@ -15,7 +15,7 @@ from torch import Tensor
 from ann2snn_cli import lookup, trees
 from ann2snn_cli.data.collect import from_loader
 from ann2snn_cli.data.samples import Data, from_tensors, split_indices, split_note
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.errors import BadData, MissingData
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch, Inputs
 
@@ -68,6 +68,9 @@ def load_own(reference: Reference, name: str) -> Data:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise MissingData(f"the .npz file {what}", where=str(path), remedy="correct the path")
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):

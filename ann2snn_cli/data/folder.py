@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ann2snn_cli.data.samples import Data, split_indices, split_note
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.errors import BadData, MissingData
 from ann2snn_cli.types import Batch
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -65,7 +65,8 @@ class ImageSplit:
 def load(root: Path, name: str) -> Data:
     """The images under `root`; without train/ and test/, 80 % are to train on, always the same."""
     if not root.is_dir():
-        raise BadData("the folder does not exist", where=str(root), remedy=f"correct the path; {LAYOUT}")
+        what = "it is a file, and no folder of images" if root.exists() else "the folder does not exist"
+        raise MissingData(what, where=str(root), remedy=f"correct the path; {LAYOUT}")
     parts = (root / "train", root / "test")
     notes: tuple[str, ...] = ()
     if all(part.is_dir() for part in parts):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ann2snn_cli.errors import BadFile, InvalidGraph, Setting, UnsupportedNetwork, UsageError
+from ann2snn_cli.errors import BadFile, InvalidGraph, MissingFile, Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -65,9 +65,8 @@ def _of_another_version(version: int, path: Path) -> BadFile:
 def read(path: Path) -> dict[str, Any]:
     """The plain dict in a `.pth`, read safely."""
     if not path.is_file():
-        raise BadFile(
-            "there is no such file", where=str(path), remedy="check the path (ann2snn convert writes one)"
-        )
+        what = "it is a folder, and no file" if path.is_dir() else "there is no such file"
+        raise MissingFile(what, where=str(path), remedy="check the path (ann2snn convert writes one)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of damaged files torch raises pickle's, zip's, its own and built-in errors
