@@ -167,7 +167,7 @@ def test_npy_file(tmp_path):
 
 def test_missing_npz(path):
     """A file that is not there is said to be not there."""
-    with pytest.raises(BadData, match="No such file"):
+    with pytest.raises(BadData, match=r"the \.npz file does not exist"):
         load(path)
 
 
