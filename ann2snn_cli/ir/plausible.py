@@ -25,7 +25,7 @@ MOST_CREATED = 2**26  # by an operator of torch that reads nothing
 MOST_FRACTION_BITS = 32
 MOST_BITS = 32
 
-_NUMBERS = (torch.int64, torch.float32, torch.float64)
+_NUMBERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64)
 
 
 def refuse_implausible(graph: Graph) -> Graph:
