@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ann2snn ")]
 # Its pieces of Python: a network, one with two inputs, a rule for an activation, a conversion.
-MY_NET, PAIR_NET, LEAKY, FROM_PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+MY_NET, PAIR_NET, STRAIGHT, FROM_PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 # What the commands after the first need, in a shorter form than the README gives it.
@@ -54,7 +54,7 @@ def earlier(tmp_path_factory):
     (folder / "networks").mkdir()
     (folder / "networks" / "my_net.py").write_text(MY_NET)
     (folder / "networks" / "pair_net.py").write_text(PAIR_NET)
-    (folder / "leaky.py").write_text(LEAKY)
+    (folder / "straight.py").write_text(STRAIGHT)
     save_pairs(folder / "pairs.npz")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -91,7 +91,7 @@ def test_there_are_commands_in_the_readme():
 def test_the_files_of_the_table_are_written(earlier):
     """The table of files names what the main command writes, and nothing else is written."""
     named = set(re.findall(r"^\| `(example_net_snn[^`]*)`", README, re.MULTILINE))
-    others = {"networks/", "checkpoints/", "leaky.py", "pairs.npz", "v1.yaml"}
+    others = {"networks/", "checkpoints/", "straight.py", "pairs.npz", "v1.yaml"}
 
     written = {path.name + "/" * path.is_dir() for path in earlier.iterdir()}
 

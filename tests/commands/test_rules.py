@@ -1,6 +1,6 @@
 """`--rules FILE`: an activation of a user's own, from the command line to the report."""
 
-LEAKY_NET = '''"""A linear layer, LeakyReLU and another: small enough to convert in a moment."""
+NETWORK = '''"""A linear layer, a sigmoid and another: small enough to convert in a moment."""
 
 from torch import nn
 
@@ -8,33 +8,32 @@ DATASET = "npz:tiny.npz"
 
 
 def build(input_shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.LeakyReLU(0.1), nn.Linear(8, classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Sigmoid(), nn.Linear(8, classes))
 '''
 
-RULES = """from ann2snn_cli.ir.ops import Add, Relu
+RULES = """from ann2snn_cli.ir.ops import Relu
 
 
-def leaky(call):
-    positive = call.add(Relu(), call.input)
-    negative = call.add(Relu(), call.scale(call.input, -1.0))
-    return call.add(Add(), positive, call.scale(negative, -call["negative_slope"]))
+def straight(call):
+    return call.add(Relu(limit=1.0), call.scale(call.input, 0.25, 0.5))
 
 
-RULES = {"aten.leaky_relu.default": leaky}
+RULES = {"aten.sigmoid.default": straight}
 """
 
 
 def test_a_file_of_rules_is_used_and_named(tiny, ann2snn):
-    """Two populations instead of an opaque layer; the notes say which file the rule came from."""
-    (tiny / "leaky.py").write_text(LEAKY_NET)
+    """A population instead of an opaque layer; the notes say which file the rule came from."""
+    (tiny / "sigmoid.py").write_text(NETWORK)
     (tiny / "my_rules.py").write_text(RULES)
-    words = ("convert", "./leaky.py", "--ann_weight", "none", "--finetune_epochs", "0", "--json")
+    words = ("convert", "./sigmoid.py", "--ann_weight", "none", "--finetune_epochs", "0", "--json")
+    assert ann2snn(*words).document["firing_rate"] == {}  # one opaque layer, and no neurons
 
     done = ann2snn(*words, "--rules", "my_rules.py")
 
     assert done.code == 0, done.err
-    assert len(done.document["firing_rate"]) == 2
-    assert "rule for aten.leaky_relu.default from my_rules.py" in done.document["notes"]
+    assert len(done.document["firing_rate"]) == 1
+    assert "rule for aten.sigmoid.default from my_rules.py" in done.document["notes"]
     assert done.document["settings"]["rules"] == "my_rules.py"
 
 
