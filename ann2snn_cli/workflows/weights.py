@@ -102,7 +102,8 @@ def _refuse_other_dataset(weights: Weights, settings: Settings) -> None:
 
 def _training(settings: Settings) -> str:
     """The command that trains this network on these data."""
-    return shlex.join(["ann2snn", "train", settings.network, "--dataset", settings.data.dataset])
+    dataset = Setting("dataset", shlex.quote(settings.data.dataset))
+    return f"{shlex.join(['ann2snn', 'train', settings.network])} {dataset}"
 
 
 def _state_hash(network: nn.Module) -> str:
