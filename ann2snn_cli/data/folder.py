@@ -18,7 +18,12 @@ from torch import Tensor
 from ann2snn_cli.data.samples import Data, split_indices
 from ann2snn_cli.errors import BadData
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # PIL's errors for files that are cut short
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)  # PIL's errors for files that are cut short
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 LAYOUT = "lay the images out as PATH/CLASS/image.png, or PATH/train/CLASS/... and PATH/test/CLASS/..."
 
