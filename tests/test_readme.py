@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from few_digits import few_digits
 
 import ann2snn_cli
 from ann2snn_cli.__main__ import main
@@ -18,23 +20,42 @@ from ann2snn_cli.commands import EXIT_CODES
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ann2snn ")]
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+# Its pieces of Python: a network, one with two inputs, a rule for an activation, a conversion.
+MY_NET, PAIR_NET, LEAKY, FROM_PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 # What the commands after the first need, in a shorter form than the README gives it.
 EARLIER = (
     "ann2snn convert example_net --finetune_epochs 0 --vectors 2",
     "ann2snn train my_net --epochs 1",
+    "ann2snn train pair_net --epochs 1",
     "ann2snn cp v1 .",
 )
 
 
-@pytest.fixture(scope="session")
+def save_pairs(path):
+    """Images and vectors at random, in three classes."""
+    random = np.random.default_rng(0)
+    image, vector = random.random((60, 1, 8, 8), np.float32), random.random((60, 5), np.float32) - 0.5
+    np.savez(path, image=image, vector=vector, y=np.arange(60) % 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_digits():
+    """Commands are to run; what they score on all digits, the tests of `convert` hold."""
+    with few_digits():
+        yield
+
+
+@pytest.fixture(scope="module")
 def earlier(tmp_path_factory):
     """A folder like a new user's, with the network of the README's recipe, and what EARLIER left in it."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "networks").mkdir()
-    (folder / "networks" / "my_net.py").write_text(PYTHON[0])
+    (folder / "networks" / "my_net.py").write_text(MY_NET)
+    (folder / "networks" / "pair_net.py").write_text(PAIR_NET)
+    (folder / "leaky.py").write_text(LEAKY)
+    save_pairs(folder / "pairs.npz")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for command in EARLIER:
@@ -67,16 +88,16 @@ def test_there_are_commands_in_the_readme():
     assert len(COMMANDS) >= 10
 
 
-def test_the_files_of_the_table_are_written(tmp_path, monkeypatch, capfd):
+def test_the_files_of_the_table_are_written(earlier):
     """The table of files names what the main command writes, and nothing else is written."""
-    monkeypatch.chdir(tmp_path)
     named = set(re.findall(r"^\| `(example_net_snn[^`]*)`", README, re.MULTILINE))
-    assert main(["convert", "example_net", "--finetune_epochs", "0"]) == 0
+    others = {"networks/", "checkpoints/", "leaky.py", "pairs.npz", "v1.yaml"}
 
-    written = {path.name + "/" * path.is_dir() for path in tmp_path.iterdir()}
+    written = {path.name + "/" * path.is_dir() for path in earlier.iterdir()}
 
     assert len(named) == 4
-    assert named == written
+    assert named == written - others
+    assert others < written
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
@@ -88,7 +109,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     )
     names = {"network": network, "x": torch.rand(16, 1, 8, 8)}
 
-    exec(compile(PYTHON[1], "README.md", "exec"), names)
+    exec(compile(FROM_PYTHON, "README.md", "exec"), names)
 
     assert names["outputs"].shape == (16, 3)
     assert torch.equal(names["snn"](names["x"]), names["outputs"])

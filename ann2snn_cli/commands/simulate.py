@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("snn", type=click.Path(path_type=Path))
-@settings_options("data", "run")
+@settings_options(
+    "data.dataset", "data.data_dir", "data.num_workers", "data.test_batch_size", "run.device", "run.engine"
+)
 @delay_options
 @json_option
 def command(
@@ -47,4 +49,5 @@ def _text(report: SimulateReport) -> str:
         ["step", evaluation.headline],
         [[step, shown(evaluation.headline, value)] for step, value in enumerate(evaluation.by_step, start=1)],
     )
-    return "\n\n".join([title, score_table(evaluation, latency), steps, firing_table(evaluation)])
+    notes = "\n".join(f"note: {line}" for line in report.notes)
+    return "\n\n".join([title, score_table(evaluation, latency), notes, steps, firing_table(evaluation)])

@@ -14,12 +14,18 @@ from ann2snn_cli.config.kinds import KINDS
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
 from ann2snn_cli.ir.contract import Pooling, Reset, Rounding
 
+LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
 WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
-ABOVE_ZERO = Rule("a number above 0", lambda value: value > 0)
-NOT_NEGATIVE = Rule("a number, 0 or more", lambda value: value >= 0)
+ABOVE_ZERO = Rule(f"a number above 0, at most {LARGEST_RATE:g}", lambda value: 0 < value <= LARGEST_RATE)
+NOT_NEGATIVE = Rule(
+    f"a number, 0 or more, at most {LARGEST_RATE:g}", lambda value: 0 <= value <= LARGEST_RATE
+)
 DELAY = Rule("a whole number, 0 or more, or none", lambda delay: delay is None or delay >= 0)
 BELOW_ONE = Rule("a number from 0 up to, but not, 1", lambda value: 0 <= value < 1)
 DEVICE = Rule("auto, cpu, cuda or cuda:N", lambda name: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", name)))
+
+AUTO_WEIGHT = "auto"  # as ann_weight: the checkpoint of this network and dataset
+NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever they are
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ def _is_mode(text: str) -> bool:
 
 MODE = Rule("a percentile such as 99.9%, max, mse, or a factor of the maximum, above 0 and up to 1", _is_mode)
 ENGINE = Rule("auto, or the name of an engine such as reference", bool)
+WEIGHT = Rule("auto, none, or the name or path of a checkpoint", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
 
 
@@ -88,6 +95,9 @@ class Quantize(Section):
 
     weight_bitwidth: int = setting(4, "signed bits a weight: 1 to 8, or 32 for floats", WEIGHT_BITWIDTH)
     channel_wise: bool = setting(False, "one scale for each output channel instead of one a layer")
+    bias_correction: bool = setting(
+        True, "correct biases for the delay that is used, by mean errors on calibration samples"
+    )
 
 
 @dataclass(frozen=True)
@@ -181,8 +191,12 @@ class Settings(Checked):
 
     network: str = setting("", "network by name or path (`ann2snn ls`)")
     ann_weight: str = setting(
-        "", "checkpoint of the trained network (default: NETWORK_ann.pth in checkpoints/)"
+        AUTO_WEIGHT,
+        "checkpoint of the trained network (auto: NETWORK-DATASET.pth in checkpoints/; none: the weights "
+        "that build() gives)",
+        WEIGHT,
     )
+    allow_other_dataset: bool = setting(False, "take a checkpoint that was trained on other data, too")
     rules: str = setting("", "file of rules for activations: path.py or module")
     data: Data = field(default_factory=Data)
     fold: Fold = field(default_factory=Fold)

@@ -25,7 +25,8 @@ MOST_CREATED = 2**26  # by an operator of torch that reads nothing
 MOST_FRACTION_BITS = 32
 MOST_BITS = 32
 
-_NUMBERS = (torch.int64, torch.float32, torch.float64)
+_NUMBERS = (torch.int64, torch.float32, torch.float64)  # sums of narrower integers would wrap
+_WEIGHTS = (*_NUMBERS, torch.int8, torch.int16, torch.int32)  # these are cast before they are computed with
 
 
 def refuse_implausible(graph: Graph) -> Graph:
@@ -51,8 +52,7 @@ def _complaints(node: Node) -> Iterator[str]:
     if node.unit is not None:
         yield from _of_unit(node.unit, node.shape)
     for name, tensor in _tensors(op):
-        narrow = isinstance(op, Synapse) and name == "weight"  # it is cast before it is computed with
-        taken = (*_NUMBERS, torch.int8) if narrow else kinds
+        taken = _WEIGHTS if isinstance(op, Synapse) and name == "weight" else kinds
         yield from (f"its {name} {why}" for why in _of_numbers(tensor, taken))
     if isinstance(op, Input) and not (op.unit is not None and op.unit > 0 and op.low <= op.high):
         yield f"its samples lie between {op.low} and {op.high}, by units of {op.unit}"

@@ -54,6 +54,7 @@ class PackReport:
     samples: int
     absent: tuple[Absent, ...]  # samples that it should hold, and why there are none
     left_out: str  # to keep it small; "" where nothing was
+    notes: tuple[str, ...] = ()  # files that lay in its folder and were removed, or kept
 
 
 def write_pack(
@@ -68,12 +69,14 @@ def write_pack(
 ) -> PackReport:
     """Choose samples of the labelled `batches`, record them one by one, and write the pack."""
     pack.refuse(graph)
-    request.extent.chosen(graph)  # an unknown layer is refused before anything is simulated
+    request.extent.chosen(graph)  # what cannot be recorded is refused before anything is simulated
+    request.extent.steps_of(graph)
     samples, absent = choose_samples(
         graph, batches, task, request.samples, corners=request.corners, engine=request.engine
     )
     samples, extent, left_out = limit(graph, samples, request.extent, request.most_bytes)
     tell(f"record {len(samples)} samples, about {len(samples) * sample_bytes(graph, extent) / 1e6:,.0f} MB")
+    notes: list[str] = []
     write_samples(
         graph,
         samples,
@@ -85,8 +88,9 @@ def write_pack(
         languages=request.languages,
         engine=request.engine,
         overwrite=overwrite,
+        tell=notes.append,
     )
-    return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out)
+    return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out, tuple(notes))
 
 
 def write_samples(
@@ -101,6 +105,7 @@ def write_samples(
     languages: Iterable[str] = (),
     engine: str = AUTO,
     overwrite: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Record these samples one by one, and write the pack, with programs that replay it."""
 
@@ -118,6 +123,7 @@ def write_samples(
         origin=origin,
         programs={language: PROGRAMS[language] for language in languages},
         overwrite=overwrite,
+        tell=tell,
     )
 
 

@@ -69,15 +69,15 @@ def layers(name):
         for role in ("threshold", "bias", "initial")
     }
     neurons["initial"] |= {"shape": [5], "words": 5, "per": "neuron"}
-    ends = {"lowest": -16, "highest": 15}
+    ends, bits = {"lowest": -16, "highest": 15}, {"lowest": 0, "highest": 1}
     return [
-        {"file_name": "in", "passes": {"lowest": 0, "highest": 1},
-         "name": "x", "kind": "input", "inputs": [], "shape": [1], "bits": 1, "encoding": "unsigned",
-         "source": "", "parameters": {}},
-        {"file_name": "w", "passes": ends, "name": "w", "kind": "linear", "inputs": ["x"], "shape": [5], "source": "",
-         "parameters": {"weight": weight}},
-        {"file_name": "n", "passes": {"lowest": 0, "highest": 1}, "name": name, "kind": "integrate_fire", "inputs": ["w"], "shape": [5], "fraction_bits": 0,
-         "source": "", "potential": {"bits": 5, "bound": ends}, "parameters": neurons},
+        {"name": "x", "file_name": "in", "kind": "input", "inputs": [], "shape": [1], "passes": bits, "bits": 1,
+         "encoding": "unsigned", "source": "", "parameters": {}},
+        {"name": "w", "file_name": "w", "kind": "linear", "inputs": ["x"], "shape": [5], "passes": ends,
+         "source": "", "parameters": {"weight": weight}},
+        {"name": name, "file_name": "n", "kind": "integrate_fire", "inputs": ["w"], "shape": [5],
+         "passes": bits, "fraction_bits": 0, "source": "", "potential": {"bits": 5, "bound": ends},
+         "parameters": neurons},
     ]  # fmt: skip
 
 

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.claims import torch_content
-from ann2snn_cli.errors import Ann2SnnError, BadFile, InvalidGraph, Setting, UnsupportedNetwork, UsageError
+from ann2snn_cli.errors import (
+    Ann2SnnError,
+    BadFile,
+    InvalidGraph,
+    MissingFile,
+    Setting,
+    UnsupportedNetwork,
+    UsageError,
+)
 from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -99,9 +107,8 @@ def _of_another_version(version: Any, path: Path) -> BadFile:
 def read(path: Path) -> dict[str, Any]:
     """The plain dict in a `.pth`, read safely."""
     if not path.is_file():
-        raise BadFile(
-            "there is no such file", where=str(path), remedy="check the path (ann2snn convert writes one)"
-        )
+        what = "it is a folder, and no file" if path.is_dir() else "there is no such file"
+        raise MissingFile(what, where=str(path), remedy="check the path (ann2snn convert writes one)")
     try:
         content = torch_content(path)
     except BadFile:
