@@ -71,8 +71,8 @@ def layers(name):
     neurons["initial"] |= {"shape": [5], "words": 5, "per": "neuron"}
     ends, bits = {"lowest": -16, "highest": 15}, {"lowest": 0, "highest": 1}
     return [
-        {"name": "x", "file_name": "in", "kind": "input", "inputs": [], "shape": [1], "passes": bits, "bits": 1,
-         "encoding": "unsigned", "source": "", "parameters": {}},
+        {"name": "x", "file_name": "in", "kind": "input", "inputs": [], "shape": [1], "passes": bits,
+         "bits": 1, "encoding": "unsigned", "source": "", "parameters": {}},
         {"name": "w", "file_name": "w", "kind": "linear", "inputs": ["x"], "shape": [5], "passes": ends,
          "source": "", "parameters": {"weight": weight}},
         {"name": name, "file_name": "n", "kind": "integrate_fire", "inputs": ["w"], "shape": [5],
