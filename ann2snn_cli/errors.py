@@ -9,6 +9,7 @@ Ann2SnnError                 exit code 1
 │   └── MissingData            exit code 2: no file or folder of that name
 ├── InvalidGraph               a graph that breaks the rules of its level (our own fault)
 ├── UsageError                 exit code 2: a wrong name, value or setting
+│   └── WrongKind                a value of a kind that is not taken; a TypeError, too
 ├── HardwareViolations         exit code 3: a limit of the chip is broken
 └── VerificationMismatch       exit code 4: two twins disagree
 
@@ -116,6 +117,10 @@ class UsageError(Ann2SnnError):
     """A wrong name, value or setting."""
 
     exit_code = 2
+
+
+class WrongKind(UsageError, TypeError):
+    """A value of a kind that is not taken; the remedy names those that are."""
 
 
 class HardwareViolations(Ann2SnnError):

@@ -77,6 +77,8 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     files.refuse_unwritable(path.parent)
     _refuse_numbers(request)
     task = task_named(prepared.data.task)
+    for line in prepared.notes:
+        progress.line(line)
     last = _trained(prepared, request, task, progress)
     settings = prepared.settings
     batches = prepared.data.test_batches(settings.data.test_batch_size, settings.data.num_workers)
