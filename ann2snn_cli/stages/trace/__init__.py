@@ -1,8 +1,8 @@
 """Trace: any nn.Module -> Graph FLOAT, by torch.export; or an ONNX file, by its nodes.
 
 The exported program (`program.py`) is a flat list of ATen calls with the user's module names attached.
-`reader.py` walks it; a rule (`ir/rules.py`) says what a call becomes. The built-in rules are the tables in
-`layers.py`, `sums.py` and `moves.py`; a user's own take their place for a run. What no rule makes an op of
+`reader.py` walks it; a rule (`ir/rules.py`) says what a call becomes. The built-in rules are the tables that
+`built_in.py` joins; a user's own take their place for a run. What no rule makes an op of
 becomes `Opaque` (`opaque.py`) and is still run exactly, if its operator is allowed (`ir/allowed.py`).
 `onnx/` reads ONNX files with tables of its own; what both share is in `common.py` and `draft.py`.
 """
@@ -18,9 +18,10 @@ from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.user_rules import UserRule, user_rules
 from ann2snn_cli.ir.validate import validate
+from ann2snn_cli.stages.trace.built_in import BUILT_IN
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program
-from ann2snn_cli.stages.trace.reader import BUILT_IN, Reader
+from ann2snn_cli.stages.trace.reader import Reader
 from ann2snn_cli.types import Shape
 
 __all__ = ["BUILT_IN", "OnnxNetwork", "load_onnx", "trace"]
