@@ -21,6 +21,7 @@ from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.ir.validate import theorem_holds
 from ann2snn_cli.stages import simulate as engines
+from ann2snn_cli.stages.trace import to_eval
 from ann2snn_cli.tasks import Task
 from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs
 
@@ -80,7 +81,7 @@ def evaluate(
     tick: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Run SPIKING `graph`, the integer quantized network and, where given, the ANN on labelled samples."""
-    tally = _Tally(graph.to(device), task, engine, network.eval() if network is not None else None)
+    tally = _Tally(graph.to(device), task, engine, to_eval(network) if network is not None else None)
     for x, labels in batches:
         tally.add(trees.to(x, device), labels)
         tick()

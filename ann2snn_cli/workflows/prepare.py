@@ -18,7 +18,7 @@ from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.check import rule_names
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
-from ann2snn_cli.stages.trace import OnnxNetwork
+from ann2snn_cli.stages.trace import OnnxNetwork, to_eval, unwrapped
 from ann2snn_cli.types import InputShapes, Loss
 
 NO_WEIGHTS = "none"  # as ann_weight: the weights that build() gives, whatever they are
@@ -156,7 +156,7 @@ def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
 def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: int) -> nn.Module:
     torch.manual_seed(settings.run.seed)
     shape = shapes[0] if isinstance(shapes, tuple) and len(shapes) == 1 else shapes
-    return spec.build(shape, classes).eval()
+    return to_eval(unwrapped(spec.build(shape, classes)))
 
 
 def _refuse_weights(settings: Settings, spec: NetworkSpec, trained: bool) -> None:
@@ -198,7 +198,7 @@ def _state_hash(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -246,6 +246,7 @@ def from_objects(
     place = torch.device(device) if device is not None else devices.pick(settings.run.device)
     if not isinstance(rules, Mapping):
         rules = catalog.load_rules(rules or settings.rules)
+    network = unwrapped(network)
     name = type(network).__name__
     return Prepared(settings, name, network, samples, hardware, place, loss=loss, rules=rules)
 

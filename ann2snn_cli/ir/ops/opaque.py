@@ -102,6 +102,10 @@ def _filling_in(xs: list[Tensor]) -> Callable[[Any], Any]:
             return [resolve(item) for item in value]
         if isinstance(value, Tensor) and value.is_floating_point():
             return value.to(xs[0].dtype)
+        if (
+            isinstance(value, torch.dtype) and value.is_floating_point
+        ):  # zeros that recurrent layers start from
+            return xs[0].dtype
         return value
 
     return resolve
