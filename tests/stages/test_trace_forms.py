@@ -299,7 +299,6 @@ READ = {
     "observers": (calibrated, IMAGE),
     "LSTM": (lambda: recurrent(nn.LSTM), SEQUENCE),
     "GRU": (lambda: recurrent(nn.GRU), SEQUENCE),
-    "half LSTM": (lambda: recurrent(nn.LSTM).half(), SEQUENCE),
 }  # fmt: skip
 
 REFUSED = {
@@ -430,7 +429,7 @@ def test_what_is_no_network_is_refused(given):
         convert(given, torch.rand(4, 3))
 
 
-CONVERTED = ["half", "double", "siamese, difference", "compiled DataParallel", "exported", "LSTM", "autocast"]
+CONVERTED = ["half", "double", "siamese, difference", "compiled DataParallel", "exported", "LSTM"]
 
 
 @pytest.mark.parametrize("form", CONVERTED)

@@ -214,7 +214,7 @@ class _FakeQuantized(nn.Module):
             axes[self.axis] = -1
         scale, zero = self.scale.reshape(axes), self.zero.reshape(axes).to(weight.dtype)
         whole: Tensor = torch.clamp(torch.round(weight * (1 / scale)) + zero, self.low, self.high)
-        return (whole - zero) * scale
+        return whole.sub(zero).mul(scale)
 
 
 @dataclass(eq=False)
