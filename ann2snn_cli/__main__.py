@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import io
 import os
 import sys
 import traceback
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. The only place where errors become output."""
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
+    _prepare_streams()
     stdout = sys.stdout
     # A --json document shares its stream with nothing, whatever a library or a user's network prints.
     aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
@@ -61,9 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         failure = explain(raised)
         _tell(failure)
-        if as_json:
-            click.echo(to_json(_document(failure)), file=stdout)
+        try:
+            if as_json:
+                click.echo(to_json(_document(failure)), file=stdout)
+            stdout.flush()
+        except OSError:  # the disk of stdout is full, or nobody reads it any more
+            _close_quietly()
         return failure.exit_code
+
+
+def _prepare_streams() -> None:
+    """Letters that a terminal lacks are shown by their numbers; what is said to a closed stream is lost."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def explain(raised: BaseException) -> Failure:

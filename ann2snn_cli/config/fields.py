@@ -19,9 +19,12 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+MOST = 2**31 - 1  # what torch counts with in 32 bits; nothing here is ever so large
+
+
 def at_least(low: int) -> Rule:
-    """A whole number, `low` or more."""
-    return Rule(f"a whole number, {low} or more", lambda value: value >= low)
+    """A whole number, `low` or more, and no larger than makes sense."""
+    return Rule(f"a whole number, {low} or more, at most {MOST}", lambda value: low <= value <= MOST)
 
 
 def between(low: int, high: int) -> Rule:
@@ -54,7 +57,7 @@ class Key:
 
     @property
     def dotted(self) -> str:
-        """The name that `--set` and messages use."""
+        """The name that words (`section.name=value`) and messages use."""
         return f"{self.section}.{self.name}" if self.section else self.name
 
     @property

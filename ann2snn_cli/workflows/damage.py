@@ -27,9 +27,11 @@ def measured(prepared: Prepared, conversion: Conversion) -> Damage:
         settings.run.seed,
         settings.data.num_workers,
     )
-    floats, spiking = (graph.to(prepared.device) for graph in (conversion.folded, conversion.graph))
+    graphs = (conversion.folded, conversion.graph, conversion.quantized)
+    floats, spiking, quantized = (graph.to(prepared.device) for graph in graphs)
     samples = (trees.map_leaves(Tensor.double, trees.to(x, prepared.device)) for x, _ in batches)
-    return damage(floats, spiking, samples, partial(engines.run, engine=settings.run.engine))
+    engine = partial(engines.run, engine=settings.run.engine)
+    return damage(floats, spiking, samples, engine, quantized)
 
 
 def facts(found: Damage) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class PackReport:
     samples: int
     absent: tuple[Absent, ...]  # samples that it should hold, and why there are none
     left_out: str  # to keep it small; "" where nothing was
+    notes: tuple[str, ...] = ()  # files that lay in its folder and were removed, or kept
 
 
 def write_pack(
@@ -74,6 +75,7 @@ def write_pack(
     )
     samples, extent, left_out = limit(graph, samples, request.extent, request.most_bytes)
     tell(f"record {len(samples)} samples, about {len(samples) * sample_bytes(graph, extent) / 1e6:,.0f} MB")
+    notes: list[str] = []
     write_samples(
         graph,
         samples,
@@ -85,8 +87,9 @@ def write_pack(
         languages=request.languages,
         engine=request.engine,
         overwrite=overwrite,
+        tell=notes.append,
     )
-    return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out)
+    return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out, tuple(notes))
 
 
 def write_samples(
@@ -101,6 +104,7 @@ def write_samples(
     languages: Iterable[str] = (),
     engine: str = AUTO,
     overwrite: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Record these samples one by one, and write the pack, with programs that replay it."""
 
@@ -118,6 +122,7 @@ def write_samples(
         origin=origin,
         programs={language: PROGRAMS[language] for language in languages},
         overwrite=overwrite,
+        tell=tell,
     )
 
 

@@ -13,7 +13,7 @@ from torch.ao import quantization
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
-from ann2snn_cli import UnsupportedNetwork, UsageError, convert
+from ann2snn_cli import BadData, UnsupportedNetwork, UsageError, convert
 from ann2snn_cli.ir.ops import Opaque, Relu
 from ann2snn_cli.ir.run import run
 from ann2snn_cli.stages.trace import trace
@@ -247,6 +247,14 @@ def on_meta():
         return cnn()
 
 
+def of_tokens():
+    """An embedding of numbers that forward() makes whole."""
+    return Calls(
+        lambda m, x: m.head(torch.relu(m.words(x.abs().long()).flatten(1))),
+        words=nn.Embedding(9, 4), head=nn.Linear(28, 3),
+    )  # fmt: skip
+
+
 READ = {
     "as it is": (cnn, IMAGE),
     "half": (lambda: cnn().half(), IMAGE),
@@ -298,6 +306,7 @@ READ = {
     "no weights": (lambda: nn.Sequential(nn.Flatten(), nn.ReLU()), IMAGE),
     "observers": (calibrated, IMAGE),
     "LSTM": (lambda: recurrent(nn.LSTM), SEQUENCE),
+    "tokens made whole": (of_tokens, VECTOR),
     "GRU": (lambda: recurrent(nn.GRU), SEQUENCE),
 }  # fmt: skip
 
@@ -482,6 +491,20 @@ def test_batches_that_are_joined_are_refused():
     with pytest.raises(UnsupportedNetwork, match="joined") as caught:
         trace(network, [IMAGE, IMAGE])
     assert "torch.cat([f(a), f(b)], 1)" in caught.value.remedy
+
+
+def test_an_embedding_is_exact_in_front_of_an_snn():
+    """Tokens that forward() makes whole reach it as they are; those of more than 8 bits are refused."""
+    network = Calls(
+        lambda m, x: m.head(torch.relu(m.words(x.long()).flatten(1))),
+        words=nn.Embedding(500, 4), head=nn.Linear(12, 3),
+    )  # fmt: skip
+    tokens = torch.randint(0, 256, (40, 3), generator=torch.Generator().manual_seed(1)).float()
+    snn = convert(network, tokens, timesteps=128, mode="max", weight_bitwidth=8)
+    expected = network(tokens).detach()
+    assert float((snn(tokens) - expected).abs().max()) < 0.05 * float(expected.abs().max())
+    with pytest.raises(BadData, match="0 to 255"):
+        convert(network, tokens + 200)
 
 
 def test_fake_quantized_weights_are_kept_and_activations_are_left_out():
