@@ -169,7 +169,7 @@ def _takes_whole_numbers(network: nn.Module, samples: Inputs, error: Exception) 
     return UnsupportedNetwork(
         "the network takes whole numbers, such as tokens of an embedding: an SNN is given real ones",
         where=_user_line(error, network),
-        remedy="tokens up to 255: write embedding(x.long()) in forward(), and give them as floats; else split "
+        remedy="tokens up to 255: write embedding(x.long()) in forward(), and give them as floats; or split "
         "it behind the embedding: convert the rest, and give it embedding(x) as its samples",
     )
 
