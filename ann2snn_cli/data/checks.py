@@ -13,6 +13,7 @@ from ann2snn_cli.errors import BadData
 from ann2snn_cli.types import Inputs, InputShapes, Labels, Shape
 
 _TYPES = "give uint8 (0 to 255) or floats; of tokens what the network's embedding makes of them"
+CHANNELS_FIRST = "give x.transpose(0, 3, 1, 2); of a tensor x.permute(0, 3, 1, 2)"
 
 
 def check_samples(x: Inputs, part: str, where: str) -> int:
@@ -86,7 +87,7 @@ def _check_form(x: Tensor, name: str) -> None:
         remedy = "the first axis counts samples: [samples, ...]"
         raise BadData(f"{name} has the shape {shape}", remedy=remedy)
     if x.dim() == 4 and x.shape[3] == 3 and x.shape[1] == x.shape[2]:
-        raise BadData(f"{name} has its channels last: {shape}", remedy="give x.transpose(0, 3, 1, 2)")
+        raise BadData(f"{name} has its channels last: {shape}", remedy=CHANNELS_FIRST)
 
 
 def _check_values(x: Tensor, name: str) -> None:

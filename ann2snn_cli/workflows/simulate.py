@@ -64,6 +64,8 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     refuse_unknown_names(settings)
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
     samples = snn.samples(settings)
+    for line in samples.notes:
+        progress.line(line)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
     progress.begin("simulate", -(-samples.test_size // size))
     evaluation = evaluate(
