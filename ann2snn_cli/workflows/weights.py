@@ -6,6 +6,7 @@ import hashlib
 import shlex
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ann2snn_cli import catalog
@@ -110,5 +111,5 @@ def _state_hash(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
