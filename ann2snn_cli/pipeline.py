@@ -22,6 +22,7 @@ from ann2snn_cli.config import Hardware, Settings
 from ann2snn_cli.errors import HardwareViolations, Setting
 from ann2snn_cli.ir.contract import Contract, Pooling
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.ops import Integrate, Relu
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.validate import validate_exact
@@ -69,7 +70,7 @@ class Samples(Protocol):
 class Listener:
     """Who is told how a conversion goes; every part may be left out."""
 
-    stage: Callable[[str], None] = lambda line: None
+    stage: Callable[[str, int | None], None] = lambda label, steps: None  # steps: ticks to come, if known
     epoch: Callable[[EpochReport], None] = lambda report: None
     tick: Callable[[], None] = lambda: None
     save: Callable[[dict[str, Any]], None] | None = None  # is handed the state of finetuning after each epoch
@@ -157,7 +158,7 @@ def convert(
     What finetuning makes small is the loss of the task that the data name, unless another is given.
     """
     tell = listener or Listener()
-    tell.stage("trace and fold")
+    tell.stage("trace and fold", None)
     pooling, of_rules = pooling_of(settings, hardware), list[str]()
     folded = prepare(network, data.input_shapes, settings, pooling, rules=rules, note=of_rules.append)
     verdicts: list[Verdict] = []
@@ -165,14 +166,13 @@ def convert(
         verdicts += check(folded, hardware, settings.quantize.weight_bitwidth)
         refuse_violations(verdicts, hardware, settings.check.allow)
 
-    tell.stage("calibrate")
-    graph = _calibrated(folded.to(device), data, settings, device)
-    tell.stage("quantize")
+    graph = _calibrated(folded.to(device), data, settings, device, tell)
+    tell.stage("quantize", None)
     weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
     contract = contract_of(settings)
     graph = quantize(graph, contract, weight_bitwidth=weight_bitwidth, channel_wise=channel_wise)
     graph, notes = _improved(graph, data, settings, device, loss, tell)
-    tell.stage("threshold")
+    tell.stage("threshold", None)
     spiking = validate_exact(threshold(graph)).to("cpu")
     if hardware is not None:
         registers = check_registers(spiking, hardware)
@@ -181,17 +181,27 @@ def convert(
     return Conversion(spiking, folded, tuple(verdicts), (*notes_of(network), *of_rules, *notes))
 
 
-def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.device | str) -> Graph:
-    batches = (
-        trees.to(x, device)
-        for x, _ in data.calibration_batches(
-            settings.data.calibration_samples,
-            settings.data.batch_size,
-            settings.run.seed,
-            settings.data.num_workers,
-        )
-    )
-    return calibrate(graph, batches, mode=settings.calibrate.mode, timesteps=settings.timing.timesteps)
+def _calibrated(
+    graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
+) -> Graph:
+    samples, size = settings.data.calibration_samples, settings.data.batch_size
+    tell.stage("calibrate", _batches(min(samples, _train_size(data) or samples), size))
+
+    def batches() -> Iterator[Inputs]:
+        for x, _ in data.calibration_batches(samples, size, settings.run.seed, settings.data.num_workers):
+            yield trees.to(x, device)
+            tell.tick()
+
+    return calibrate(graph, batches(), mode=settings.calibrate.mode, timesteps=settings.timing.timesteps)
+
+
+def _train_size(data: Samples) -> int | None:
+    """The size of the training split, where the dataset knows it."""
+    return getattr(data, "train_size", None)
+
+
+def _batches(samples: int, batch_size: int) -> int:
+    return -(-samples // batch_size)
 
 
 def _improved(
@@ -203,17 +213,19 @@ def _improved(
     tell: Listener,
 ) -> tuple[Graph, list[str]]:
     """Bias correction, finetuning, and after that a correction of timing where it pays (SPEC 8)."""
-    keep = _Correction(settings, trees.to(_some_samples(data, settings), device))
+    keep = _Correction(settings, trees.to(_some_samples(data, settings), device), tell.tick)
     recipe = Finetuning(
         settings.finetune.epochs, settings.finetune.lr, settings.finetune.momentum, settings.finetune.wd
     )
     timesteps, delay = graph.timing.timesteps, graph.timing.delay
+    tell.stage("correct biases", keep.steps(graph))
     if recipe.epochs == 0:
-        tell.stage("correct biases")
         graph, note = keep.better(graph, delay, trained=False)
         return graph, [note]
     graph, _ = keep.better(graph, timesteps, trained=False)  # what is trained is the closed form
-    tell.stage(f"finetune, {recipe.epochs} epochs")
+    trained_on = _train_size(data)
+    steps = None if trained_on is None else recipe.epochs * _batches(trained_on, settings.data.batch_size)
+    tell.stage(f"finetune, {recipe.epochs} epochs", steps)
 
     def batches(epoch: int) -> Iterable[Batch]:
         seed, size, workers = settings.run.seed, settings.data.batch_size, settings.data.num_workers
@@ -234,7 +246,7 @@ def _improved(
     )
     if delay == timesteps:
         return graph, []
-    tell.stage(f"correct biases for a delay of {delay}")
+    tell.stage(f"correct biases for a delay of {delay}", keep.steps(graph))
     graph, note = keep.better(graph, delay, trained=True)
     return graph, [note]
 
@@ -245,11 +257,16 @@ class _Correction:
 
     settings: Settings
     x: Inputs
+    tick: Callable[[], None]
+
+    def steps(self, graph: Graph) -> int:
+        """How many ticks there will be: one for each layer that is corrected, and for each comparison."""
+        return len(graph.of(Relu, Integrate)) + 2
 
     def better(self, graph: Graph, delay: int, *, trained: bool) -> tuple[Graph, str]:
         """The corrected graph if its outputs are nearer to those it stands for, and what was decided."""
         engine = partial(engines.run, engine=self.settings.run.engine)
-        corrected = correct_biases(graph, self.x, engine, delay=delay, trained=trained)
+        corrected = correct_biases(graph, self.x, engine, delay=delay, trained=trained, tick=self.tick)
         with torch.no_grad():
             x = trees.map_leaves(Tensor.double, self.x)
             wanted = run_counts(threshold(graph), x) if trained else run(graph, x)
@@ -263,6 +280,7 @@ class _Correction:
     def _distance(self, graph: Graph, wanted: Outputs, delay: int) -> float:
         """The mean error of an output, summed over the outputs."""
         found = engines.simulate(threshold(graph), self.x, delay=delay, engine=self.settings.run.engine)
+        self.tick()
         return sum(float((a - b).abs().mean()) for a, b in zip(found.outputs, wanted, strict=True))
 
 

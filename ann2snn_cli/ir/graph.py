@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -116,6 +117,11 @@ class Graph:
             if node.op.gives_reals or (reads_reals and not node.op.fires):
                 found.add(node.name)
         return frozenset(found)
+
+    @cached_property
+    def widest(self) -> int:
+        """The most values that a node has, of one sample."""
+        return max(math.prod(node.shape) for node in self.nodes)
 
     @cached_property
     def has_float_weights(self) -> bool:

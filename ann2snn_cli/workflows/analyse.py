@@ -15,6 +15,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.pipeline import Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
 from ann2snn_cli.stages.export import files
@@ -88,6 +89,7 @@ def ladder(timesteps: int) -> list[int]:
 
 def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseReport:
     """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
+    progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     folder = request.save_dir or Path(f"{prepared.name}_analysis")
     files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
@@ -106,12 +108,12 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
     timesteps = prepared.settings.timing.timesteps
     rows: list[Mapping[str, Any]] = []
     for steps in ladder(timesteps):
-        graph, score = _converted(prepared, steps)
+        graph, score = _converted(prepared, steps, progress)
         rows.append({"timesteps": steps} | {k: v for k, v in score.headlines.items() if k != ANN})
         own = delay_name(graph.timing.delay, steps)
         progress.line(f"T = {steps}: {own} {_shown(score.headline, score.headlines[own])}")
-    progress.line("errors by layer")
-    layers, count = _layers(prepared, graph)
+    progress.begin("errors by layer", LAYER_SAMPLES, "samples")
+    layers, count = _layers(prepared, graph, progress)
     return AnalyseReport(
         prepared.name,
         prepared.dataset,
@@ -127,7 +129,7 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
     )
 
 
-def _converted(prepared: Named, steps: int) -> tuple[Graph, Evaluation]:
+def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Graph, Evaluation]:
     """The conversion for so many timesteps, and what it scores; a delay is kept as far as there are steps."""
     timing = prepared.settings.timing
     delay = None if timing.delay is None else min(timing.delay, steps)
@@ -135,7 +137,13 @@ def _converted(prepared: Named, steps: int) -> tuple[Graph, Evaluation]:
     asked = replace(
         prepared.settings, timing=replace(timing, timesteps=steps, delay=delay, schedule=schedule)
     )
-    graph = convert.pipelined(replace(prepared, settings=asked)).graph
+
+    def begin(label: str, ticks: int | None) -> None:
+        progress.begin(f"T = {steps}: {label}", ticks)
+
+    listener = Listener(begin, tick=progress.advance)
+    graph = convert.pipelined(replace(prepared, settings=asked), listener).graph
+    progress.begin(f"T = {steps}: evaluate", prepared.data.test_size, "samples")
     evaluation = evaluate(
         graph,
         prepared.data.test_batches(asked.data.test_batch_size, asked.data.num_workers),
@@ -143,6 +151,7 @@ def _converted(prepared: Named, steps: int) -> tuple[Graph, Evaluation]:
         network=prepared.network,
         device=prepared.device,
         engine=asked.run.engine,
+        tick=progress.advance,
     )
     refuse_mismatch(graph, evaluation)
     return graph, evaluation
@@ -158,7 +167,7 @@ def _filled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [{name: row.get(name) for name in columns} for row in rows]
 
 
-def _layers(prepared: Named, graph: Graph) -> tuple[list[LayerError], int]:
+def _layers(prepared: Named, graph: Graph, progress: Progress) -> tuple[list[LayerError], int]:
     """The errors by layer on some test samples, and how many samples these were."""
     settings, device = prepared.settings, prepared.device
     x = trees.to(next(iter(prepared.data.test_batches(LAYER_SAMPLES)))[0], device)
@@ -167,7 +176,9 @@ def _layers(prepared: Named, graph: Graph) -> tuple[list[LayerError], int]:
     parts = [trees.index(x, slice(start, start + size)) for start in range(0, count, size)]
 
     def counts_of(part: Inputs) -> dict[str, Tensor]:
-        return dict(simulate(there, part, counts=True, engine=settings.run.engine).counts or {})
+        found = simulate(there, part, counts=True, engine=settings.run.engine).counts or {}
+        progress.advance(trees.sample_count(part))
+        return dict(found)
 
     return layer_errors(floats, there, parts, counts_of), count
 

@@ -92,6 +92,7 @@ class ConvertReport(Report):
 
 def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertReport:
     """Convert the network that the settings name, score it on the test set, and write its files."""
+    progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     outputs = Outputs.of(prepared.settings, prepared.name)
     outputs.refuse_foreign(request.overwrite)
@@ -109,7 +110,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
         scores=evaluation.facts()["scores"],
         test_samples=evaluation.samples,
     )
-    report = _written(report, provenance, prepared, outputs, request)
+    report = _written(report, provenance, prepared, outputs, request, progress)
     state.path.unlink(missing_ok=True)
     return report
 
@@ -118,8 +119,8 @@ def converted(prepared: Prepared, listener: Listener | None = None) -> tuple[Con
     """The conversion itself and the damage it does: of what was found by name, or of objects in Python."""
     tell = listener or Listener()
     conversion = pipelined(prepared, tell)
-    tell.stage("measure the damage")
-    return conversion, measuring.measured(prepared, conversion)
+    tell.stage("measure the damage", measuring.batches(prepared))
+    return conversion, measuring.measured(prepared, conversion, tell.tick)
 
 
 def pipelined(prepared: Prepared, listener: Listener | None = None) -> Conversion:
@@ -153,19 +154,17 @@ def provenance_of(
 
 
 def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progress) -> Listener:
-    epochs, size = prepared.settings.finetune.epochs, prepared.settings.data.batch_size
-    progress.begin("finetune", epochs * -(-prepared.data.train_size // size))
 
     def epoch(report: EpochReport) -> None:
         progress.line(epoch_line(report))
 
     saved = state.saved() if resume else None
-    return Listener(progress.line, epoch, progress.advance, state.save, saved)
+    return Listener(progress.begin, epoch, progress.advance, state.save, saved)
 
 
 def _evaluated(prepared: Named, graph: Graph, progress: Progress) -> Evaluation:
     size, workers = prepared.settings.data.test_batch_size, prepared.settings.data.num_workers
-    progress.begin("evaluate", -(-prepared.data.test_size // size))
+    progress.begin("evaluate", prepared.data.test_size, "samples")
     evaluation = evaluate(
         graph,
         prepared.data.test_batches(size, workers),
@@ -209,10 +208,11 @@ def _written(
     prepared: Named,
     outputs: Outputs,
     request: ConvertRequest,
+    progress: Progress,
 ) -> ConvertReport:
     """Everything on disk, and entered into the report."""
     pth.save(report.graph, provenance.to_plain(), outputs.pth, overwrite=request.overwrite)
-    with_pack, note = _pack(report, prepared, outputs, provenance, request.overwrite)
+    with_pack, note = _pack(report, prepared, outputs, provenance, request.overwrite, progress)
     report = replace(report, notes=(*report.notes, note) if note else report.notes)
     outputs.write_settings(to_yaml(report.settings), request.overwrite)
     report = replace(report, files=outputs.entries(with_pack))
@@ -221,7 +221,12 @@ def _written(
 
 
 def _pack(
-    report: ConvertReport, prepared: Named, outputs: Outputs, provenance: Provenance, overwrite: bool
+    report: ConvertReport,
+    prepared: Named,
+    outputs: Outputs,
+    provenance: Provenance,
+    overwrite: bool,
+    progress: Progress,
 ) -> tuple[bool, str]:
     """Write the vector pack, unless none is wanted or possible. Is there one, and what to say of it?"""
     wanted, refusal = report.settings.save.vectors, pack.refusal(report.graph)
@@ -233,5 +238,5 @@ def _pack(
     asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts, engine=engine)
     batches = prepared.data.test_batches(report.settings.data.test_batch_size)
     task = task_named(prepared.data.task)
-    made = pack.write_pack(report.graph, batches, task, outputs.pack, asked, overwrite=overwrite)
+    made = pack.write_pack(report.graph, batches, task, outputs.pack, asked, progress, overwrite=overwrite)
     return True, made.left_out

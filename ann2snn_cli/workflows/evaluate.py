@@ -5,7 +5,7 @@ The SNN is run at D = 0, at D = T, and at its own delay. The task knows which nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ from ann2snn_cli.tasks import Task
 from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs
 
 ANN, QUANTIZED = "ann", "quantized"
+
+PORTION_ELEMENTS = 1 << 26  # of the widest train, all steps: as many samples are evaluated at once
 
 Scores = Mapping[str, float | None]  # a metric's numbers by name, the headline first
 
@@ -77,14 +79,26 @@ def evaluate(
     network: nn.Module | None = None,
     device: torch.device | str = "cpu",
     engine: str = engines.AUTO,
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[int], None] = lambda samples: None,
 ) -> Evaluation:
-    """Run SPIKING `graph`, the integer quantized network and, where given, the ANN on labelled samples."""
+    """Run SPIKING `graph`, the integer quantized network and, where given, the ANN on labelled samples.
+
+    A few samples at a time, however large the batches and however many the steps; `tick` is told how many.
+    """
     tally = _Tally(graph.to(device), task, engine, network.eval() if network is not None else None)
-    for x, labels in batches:
-        tally.add(trees.to(x, device), labels)
-        tick()
+    for batch in batches:
+        for x, labels in portions(batch, PORTION_ELEMENTS // (graph.widest * graph.timing.timesteps)):
+            tally.add(trees.to(x, device), labels)
+            tick(trees.sample_count(x))
     return tally.result()
+
+
+def portions(batch: Batch, size: int) -> Iterator[Batch]:
+    """A batch in parts of so many samples, at least one."""
+    x, labels = batch
+    for start in range(0, trees.sample_count(x), max(1, size)):
+        part = slice(start, start + max(1, size))
+        yield trees.index(x, part), trees.index(labels, part)
 
 
 @dataclass(eq=False)

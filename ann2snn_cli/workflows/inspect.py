@@ -75,6 +75,7 @@ def inspect(request: InspectRequest, progress: Progress = SILENT) -> InspectRepo
     """The graph that a name or a `.pth` stands for."""
     if request.settings.network.endswith(".pth"):
         return _snn(Path(request.settings.network))
+    progress.begin("trace and fold")
     outline = prepare.outline(request.settings)
     for note in outline.notes:
         progress.line(f"note: {note}")

@@ -58,10 +58,11 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     """Run a saved SNN on the dataset it was converted with, or on another one of the same shape."""
     settings = request.settings
     refuse_unknown_names(settings)
+    progress.begin("load the SNN and the data")
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
     samples = snn.samples(settings)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
-    progress.begin("simulate", -(-samples.test_size // size))
+    progress.begin("simulate", samples.test_size, "samples")
     evaluation = evaluate(
         snn.graph,
         samples.test_batches(size, workers),

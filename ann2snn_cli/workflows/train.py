@@ -66,6 +66,7 @@ class TrainReport(Report):
 
 def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     """Train the network that the settings name, test it, and write its checkpoint."""
+    progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings, trained=False)
     path = named_pth(request.save_file or Path("checkpoints") / f"{prepared.name}_ann.pth")
     files.refuse_foreign(path, is_ours=_is_ours, overwrite=request.overwrite)
@@ -73,6 +74,7 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     task = task_named(prepared.data.task)
     last = _trained(prepared, request, task, progress)
     settings = prepared.settings
+    progress.begin("test")
     batches = prepared.data.test_batches(settings.data.test_batch_size, settings.data.num_workers)
     scores = stage.measure(prepared.network, batches, task.metric(), prepared.device)
     provenance = {

@@ -341,10 +341,46 @@ def test_json_numbers_stay_json():
 
 
 def test_progress_is_lines_where_there_is_no_terminal(capsys):
-    """A log gets one line an epoch and no bar; stdout gets nothing."""
+    """A log gets a line a part and what it is told, and no bar; stdout gets nothing."""
     with ProgressBar() as progress:
         progress.begin("finetune", steps=2)
         progress.advance()
         progress.line("epoch 1/1  loss 0.5")
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "epoch 1/1  loss 0.5\n")
+    assert (out, err) == ("", "finetune\nepoch 1/1  loss 0.5\n")
+
+
+def wait_for(text: str, capsys, seconds: float = 5.0) -> str:
+    """What stderr says until the text is in it."""
+    said, end = "", time.monotonic() + seconds
+    while text not in said:
+        assert time.monotonic() < end, f"{text!r} is not in {said!r}"
+        time.sleep(0.01)
+        said += capsys.readouterr().err
+    return said
+
+
+def test_a_log_is_told_the_time_while_nothing_else_is_said(capsys):
+    """Where a step takes longer than the interval, lines say how far it is, and the time gone and left."""
+    with ProgressBar(seconds=0.05) as progress:
+        progress.begin("evaluate", 40, "samples")
+        said = wait_for("evaluate: 0 of 40 samples, 00:00 elapsed\n", capsys)
+        assert "left" not in said, "nobody knows before the first step"
+        progress.advance(10)
+        wait_for("evaluate: 10 of 40 samples, 00:00 elapsed, about 00:0", capsys)
+        progress.begin("write ONNX")
+        wait_for("write ONNX: 00:00 elapsed\n", capsys)
+    capsys.readouterr()
+    time.sleep(0.15)
+    assert capsys.readouterr().err == "", "nothing is said when the work is over"
+
+
+def test_the_time_is_told_within_15_seconds_and_not_after_a_line_that_was_said(capsys):
+    """A log that speaks anyway needs no clock."""
+    assert ProgressBar()._seconds <= 15
+    with ProgressBar(seconds=0.2) as progress:
+        progress.begin("finetune", 1000)
+        for epoch in range(10):
+            time.sleep(0.03)
+            progress.line(f"epoch {epoch}")
+    assert "elapsed" not in capsys.readouterr().err

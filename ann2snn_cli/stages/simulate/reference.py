@@ -105,8 +105,7 @@ def _running_means(graph: Graph, name: str, sums: Tensor) -> Tensor:
 
 
 def _portions(graph: Graph, given: dict[str, Tensor], whole: bool) -> Iterator[dict[str, Tensor]]:
-    widest = max(torch.Size(node.shape).numel() for node in graph.nodes)
     samples = len(next(iter(given.values())))
-    size = max(1, samples if whole else TRAIN_ELEMENTS // (widest * graph.timing.timesteps))
+    size = max(1, samples if whole else TRAIN_ELEMENTS // (graph.widest * graph.timing.timesteps))
     for start in range(0, max(1, samples), size):  # no samples are one portion too
         yield {name: x[start : start + size] for name, x in given.items()}
