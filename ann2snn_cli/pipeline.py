@@ -185,7 +185,8 @@ def _calibrated(
     graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
 ) -> Graph:
     samples, size = settings.data.calibration_samples, settings.data.batch_size
-    tell.stage("calibrate", _batches(min(samples, _train_size(data) or samples), size))
+    known = _train_size(data)
+    tell.stage("calibrate", None if known is None else _batches(min(samples, known), size))
 
     def batches() -> Iterator[Inputs]:
         for x, _ in data.calibration_batches(samples, size, settings.run.seed, settings.data.num_workers):
