@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import click
 from ann2snn_cli.commands import cli
 from ann2snn_cli.commands.flags import in_flags
 from ann2snn_cli.commands.render import note, to_json
-from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, violation_line
+from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, Stopped, violation_line
 
 OS_REMEDIES = {
     errno.ENOENT: "check the path",
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A --json document shares its stream with nothing, whatever a library or a user's network prints.
     aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     try:
-        with aside:
+        with aside, _ended_by_signals():
             code = cli.main(words or ["--help"], prog_name="ann2snn", standalone_mode=False, obj=stdout)
         stdout.flush()
         return code if isinstance(code, int) else 0
@@ -66,6 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return failure.exit_code
 
 
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: half-written files are removed, programs beside it ended."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped("terminated", exit_code=128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def explain(raised: BaseException) -> Failure:
     """The failure behind an exception of any kind."""
     if isinstance(raised, Ann2SnnError):
@@ -77,6 +96,10 @@ def explain(raised: BaseException) -> Failure:
     # Click makes Abort of Ctrl-C, but also of any EOFError, such as a reader's of a cut file.
     if isinstance(raised, click.Abort) and isinstance(raised.__cause__, EOFError):
         return _fault(raised.__cause__)
+    if isinstance(raised, click.Abort) and isinstance(raised.__cause__, Stopped):
+        raised = raised.__cause__
+    if isinstance(raised, Stopped):
+        return Failure(raised.what, remedy=in_flags(raised.remedy), exit_code=raised.exit_code)
     if isinstance(raised, click.Abort | KeyboardInterrupt):
         return Failure("interrupted", exit_code=130)
     if type(raised).__name__ in ("MemoryError", "OutOfMemoryError"):  # torch has its own; not imported here

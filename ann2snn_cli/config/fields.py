@@ -10,6 +10,8 @@ from typing import Any, get_type_hints
 from ann2snn_cli.config.kinds import KINDS
 from ann2snn_cli.errors import UsageError
 
+LARGEST = 2**31 - 1  # of the whole numbers that have no limit of their own
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -20,8 +22,9 @@ class Rule:
 
 
 def at_least(low: int) -> Rule:
-    """A whole number, `low` or more."""
-    return Rule(f"a whole number, {low} or more", lambda value: value >= low)
+    """A whole number, `low` or more, that libraries can count with."""
+    words = f"a whole number, {low} or more (at most {LARGEST})"
+    return Rule(words, lambda value: low <= value <= LARGEST)
 
 
 def between(low: int, high: int) -> Rule:

@@ -9,6 +9,9 @@ from typing import Any
 
 from ann2snn_cli.errors import UsageError
 
+# A count of so many steps has 16 bits. An input has 8 and a weight at most 8: more steps tell nothing more.
+MOST_TIMESTEPS = 1 << 16
+
 
 class Choice(str, Enum):
     """Base of the settings that are one of a few words; text shows the word itself."""
@@ -53,7 +56,7 @@ class Contract:
     rounding: Rounding = Rounding.POTENTIAL
 
     def __post_init__(self) -> None:
-        _refuse_other_than_whole("timesteps", self.timesteps, 1, None)
+        _refuse_other_than_whole("timesteps", self.timesteps, 1, MOST_TIMESTEPS)
         _refuse_other_than_whole("the delay", self.delay, 0, self.timesteps)
         for name, kind in (("reset_mode", Reset), ("rounding", Rounding)):
             value = getattr(self, name)
@@ -77,8 +80,7 @@ class Contract:
         return cls(plain["timesteps"], reset_mode, plain["delay"], rounding)
 
 
-def _refuse_other_than_whole(name: str, value: Any, low: int, high: int | None) -> None:
+def _refuse_other_than_whole(name: str, value: Any, low: int, high: int) -> None:
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not (is_whole and low <= value and (high is None or value <= high)):
-        limits = f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
-        raise UsageError(f"{name} is {value!r}", remedy=f"give {limits}")
+    if not (is_whole and low <= value <= high):
+        raise UsageError(f"{name} is {value!r}", remedy=f"give a whole number from {low} to {high}")

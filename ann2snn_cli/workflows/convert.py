@@ -102,8 +102,9 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
-    conversion, damage = converted(prepared, _listener(prepared, state, request.resume, progress))
-    evaluation = _evaluated(prepared, conversion.graph, progress)
+    with state.resumable():
+        conversion, damage = converted(prepared, _listener(prepared, state, request.resume, progress))
+        evaluation = _evaluated(prepared, conversion.graph, progress)
     report = _report(prepared, conversion, damage, evaluation)
     provenance = replace(
         provenance_of(prepared, conversion, damage, request.spell),

@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -322,6 +323,18 @@ def test_a_reader_that_goes_away_is_no_error():
     )
     os.close(writer)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("json_flag", [(), ("--json",)])
+def test_sigterm_ends_a_command_as_ctrl_c_does(json_flag, plant, capsys):
+    """Exit code 143, one line, no traceback; one document with --json; afterwards the signal is as it was."""
+    before = signal.getsignal(signal.SIGTERM)
+    plant(lambda settings, as_json: signal.raise_signal(signal.SIGTERM))
+    assert main(["convert", *json_flag]) == 143
+    out, err = capsys.readouterr()
+    assert err.strip() == "error: terminated"
+    assert not json_flag or json.loads(out)["error"]["what"] == "terminated"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_tables_are_aligned():
