@@ -22,6 +22,7 @@ from ann2snn_cli.config import Hardware, Settings
 from ann2snn_cli.errors import HardwareViolations, Setting
 from ann2snn_cli.ir.contract import Contract, Pooling
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.memory import refuse_too_long
 from ann2snn_cli.ir.ops import Integrate, Relu
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.run import run, run_counts
@@ -73,6 +74,7 @@ class Listener:
     stage: Callable[[str, int | None], None] = lambda label, steps: None  # steps: ticks to come, if known
     epoch: Callable[[EpochReport], None] = lambda report: None
     tick: Callable[[], None] = lambda: None
+    folded: Callable[[Graph], None] = lambda graph: None  # is shown what will be computed, before it is
     save: Callable[[dict[str, Any]], None] | None = None  # is handed the state of finetuning after each epoch
     resume: dict[str, Any] | None = None  # such a state, to go on from
 
@@ -166,6 +168,8 @@ def convert(
         verdicts += check(folded, hardware, settings.quantize.weight_bitwidth)
         refuse_violations(verdicts, hardware, settings.check.allow)
 
+    refuse_too_long(folded, device, settings.timing.timesteps)
+    tell.folded(folded)
     graph = _calibrated(folded.to(device), data, settings, device, tell)
     tell.stage("quantize", None)
     weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise

@@ -117,7 +117,7 @@ def test_convert_with_finetuning_reports_every_epoch_and_saves_its_state(network
     def tick():
         ticks[list(told)[-1]] += 1
 
-    listener = pipeline.Listener(stage, reports.append, tick, states.append)
+    listener = pipeline.Listener(stage, reports.append, tick, save=states.append)
     whole = pipeline.convert(network, data, wanted, listener=listener).graph
     assert [(report.epoch, report.epochs) for report in reports] == [(1, 2), (2, 2)]
     assert all(report.loss > 0 and 0 <= report.results["accuracy"] <= 1 for report in reports)

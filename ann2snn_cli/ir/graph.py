@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 
@@ -190,15 +191,16 @@ class Graph:
         return tuple(self.by_name[name] for name in node.inputs)
 
 
-def sweep(
-    graph: Graph, compute: Callable[[Node, list[torch.Tensor]], torch.Tensor]
-) -> dict[str, torch.Tensor]:
+Value = TypeVar("Value")
+
+
+def sweep(graph: Graph, compute: Callable[[Node, list[Value]], Value]) -> dict[str, Value]:
     """Visit the nodes in order, handing each the values of its inputs, and return the outputs' values.
 
     A value is dropped after its last use, so memory follows the width of the network, not its depth.
     """
-    values: dict[str, torch.Tensor] = {}
-    kept: dict[str, torch.Tensor] = {}
+    values: dict[str, Value] = {}
+    kept: dict[str, Value] = {}
     for node in graph.nodes:
         values[node.name] = compute(node, [values[name] for name in node.inputs])
         if node.name in graph.outputs:

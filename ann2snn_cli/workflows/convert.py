@@ -17,8 +17,8 @@ from ann2snn_cli.stages.export import pth
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
+from ann2snn_cli.workflows import cost, pack, prepare
 from ann2snn_cli.workflows import damage as measuring
-from ann2snn_cli.workflows import pack, prepare
 from ann2snn_cli.workflows.evaluate import Evaluation, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.files import Interrupted, Outputs
 from ann2snn_cli.workflows.hardware import HardwareReport, judged
@@ -159,8 +159,14 @@ def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progr
     def epoch(report: EpochReport) -> None:
         progress.line(epoch_line(report))
 
-    saved = state.saved() if resume else None
-    return Listener(progress.begin, epoch, progress.advance, state.save, saved)
+    def folded(graph: Graph) -> None:
+        timing = prepared.settings.timing
+        runs = len({0, timing.timesteps, timing.firing_delay})
+        progress.line(cost.line(graph, timing.timesteps, prepared.data.test_size, runs))
+
+    return Listener(
+        progress.begin, epoch, progress.advance, folded, state.save, state.saved() if resume else None
+    )
 
 
 def _evaluated(prepared: Named, graph: Graph, progress: Progress) -> Evaluation:

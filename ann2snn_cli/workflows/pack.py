@@ -265,12 +265,12 @@ def record(graph: Graph, sample: Sample, task: Task = CLASSIFICATION, engine: st
 
     def watch(node: Node, activity: Activity) -> None:
         assert activity.potentials is not None
-        train = activity.train[:, 0].long()
+        train = activity.train[:, 0]
         potentials[node.name] = activity.potentials[:, 0].long().numpy()
         if isinstance(node.op, IntegrateFire):
-            spikes[node.name] = train.numpy()
+            spikes[node.name] = train.to(torch.uint8).numpy()
         if node.name in graph.outputs:
-            sums[node.name] = train.sum(0).numpy()
+            sums[node.name] = train.sum(0).long().numpy()
 
     units = {node.name: node.known_unit.cpu().double() for node in graph.inputs}
     x = {name: values[None].double() * units[name] for name, values in sample.stimulus.items()}

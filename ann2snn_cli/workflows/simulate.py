@@ -9,7 +9,7 @@ from typing import Any
 from ann2snn_cli import devices
 from ann2snn_cli.config import Schedule, Settings, delay_name
 from ann2snn_cli.tasks import task_named
-from ann2snn_cli.workflows import saved
+from ann2snn_cli.workflows import cost, saved
 from ann2snn_cli.workflows.evaluate import Evaluation, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.latency import Latency, latency
 from ann2snn_cli.workflows.prepare import refuse_unknown_names
@@ -62,6 +62,8 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
     samples = snn.samples(settings)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
+    timesteps, runs = snn.graph.timing.timesteps, len(delays_of(snn.graph))
+    progress.line(cost.line(snn.graph, timesteps, samples.test_size, runs))
     progress.begin("simulate", samples.test_size, "samples")
     evaluation = evaluate(
         snn.graph,

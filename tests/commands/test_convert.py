@@ -331,6 +331,25 @@ def test_a_run_with_other_settings_cannot_be_resumed(tiny, ann2snn):
     assert "other settings or weights" in done.err
 
 
+def test_what_the_steps_will_take_is_said_before_they_are_taken(tiny, ann2snn, monkeypatch):
+    """Samples, steps, time and memory; what does not fit the memory is refused with what does."""
+    done = ann2snn(*TINY, "-e", "0", "-T", "6", "--delay", "2")
+    said = done.err.splitlines()
+    place = next(
+        i for i, line in enumerate(said) if line.startswith("30 samples of 6 steps, 3 times: about ")
+    )
+    assert said[place].endswith(" GB of memory")
+    assert said.index("trace and fold") < place < said.index("calibrate")
+
+    monkeypatch.setattr("ann2snn_cli.ir.memory.free_bytes", lambda device: 1_000_000)
+    refused = ann2snn(*TINY, "-e", "0", "-T", "1000", "--save_file", "long.pth")
+    assert refused.code == 2
+    assert "1,000 steps of one sample need about" in refused.err
+    assert "use --timesteps " in refused.err
+    assert "calibrate" not in refused.err
+    assert not (tiny / "long.pth").exists()
+
+
 # Options -------------------------------------------------------------------------------------------
 
 
