@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. The only place where errors become output."""
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
+    _open_closed_streams()
     stdout = sys.stdout
     # A --json document shares its stream with nothing, whatever a library or a user's network prints.
     aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
@@ -63,9 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         failure = explain(raised)
         _tell(failure)
-        if as_json:
-            click.echo(to_json(_document(failure)), file=stdout)
+        try:
+            if as_json:
+                click.echo(to_json(_document(failure)), file=stdout)
+            stdout.flush()
+        except OSError:  # full, or nobody reads it
+            _close_quietly()
         return failure.exit_code
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller closed (`>&-`) swallows what it is given; no file of ours gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 @contextlib.contextmanager
@@ -140,8 +152,7 @@ def _tell(failure: Failure) -> None:
     lines = [f"error: {failure.what}", *(f"  - {violation_line(each)}" for each in failure.violations)]
     lines += [f"  where: {failure.where}"] if failure.where else []
     lines += [f"  remedy: {failure.remedy}"] if failure.remedy else []
-    with contextlib.suppress(OSError):  # stderr may be gone too
-        note("\n".join(lines))
+    note("\n".join(lines))
 
 
 def _document(failure: Failure) -> dict[str, Any]:

@@ -72,8 +72,9 @@ def percent(fraction: float | None) -> str:
 
 
 def note(line: str) -> None:
-    """One line of progress, on stderr."""
-    click.echo(in_flags(line), err=True, color=_color())
+    """One line of progress, on stderr. Where that is full, or nobody reads it, the work goes on."""
+    with contextlib.suppress(OSError):
+        click.echo(in_flags(line), err=True, color=_color())
 
 
 @dataclass
@@ -157,7 +158,7 @@ class ProgressBar:
         """A step may take minutes: the time is told beside the work, not by it."""
         while not self._ended.wait(min(1.0, self._seconds)):
             part, bar = self._part, self._bar
-            with contextlib.suppress(OSError, ValueError):  # stderr may be gone
+            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
                 if bar is not None and not bar.disable:
                     bar.refresh()
                 elif part is not None and time.monotonic() - self._last_line >= self._seconds:

@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -323,6 +324,36 @@ def test_a_reader_that_goes_away_is_no_error():
     )
     os.close(writer)
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+@pytest.mark.parametrize("to", [">&-", ">/dev/full", "2>&-", "2>/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize("words", ["ls --json", "ls", "ls nonsense --json"])
+def test_streams_that_are_closed_or_full_are_no_fault(to, words):
+    """No traceback; a result that cannot be written is an error, progress that cannot be is none."""
+    command = f'"$PYTHON" -m ann2snn_cli {words} {to}'
+    shell = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=shell)
+    assert "Traceback" not in done.stderr
+    assert "fault" not in done.stderr
+    lost = words != "ls nonsense --json" and to == ">/dev/full"
+    assert done.returncode == (2 if "nonsense" in words else 1 if lost else 0), done.stderr
+    if "1" not in to and not to.startswith(">"):
+        assert done.stdout.startswith("networks" if words == "ls" else "{")
+
+
+def test_work_goes_on_where_nobody_can_be_told_of_its_progress(monkeypatch):
+    """A log on a full disk, or a reader that went away, ends no conversion."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    with ProgressBar() as progress:
+        progress.begin("calibrate", 2)
+        progress.advance()
+        progress.line("note")
 
 
 @pytest.mark.parametrize("json_flag", [(), ("--json",)])
