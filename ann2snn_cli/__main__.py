@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import io
 import os
 import signal
 import sys
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. The only place where errors become output."""
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
-    _open_closed_streams()
+    _prepare_streams()
     stdout = sys.stdout
     # A --json document shares its stream with nothing, whatever a library or a user's network prints.
     aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
@@ -68,16 +69,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             if as_json:
                 click.echo(to_json(_document(failure)), file=stdout)
             stdout.flush()
-        except OSError:  # full, or nobody reads it
+        except OSError:  # the disk of stdout is full, or nobody reads it any more
             _close_quietly()
         return failure.exit_code
 
 
-def _open_closed_streams() -> None:
-    """A stream that the caller closed (`>&-`) swallows what it is given; no file of ours gets its number."""
+def _prepare_streams() -> None:
+    """Letters that a terminal lacks are shown by their numbers; what is said to a closed stream is lost.
+
+    A closed stream (`>&-`) is opened again, to nothing, so that no file of ours gets its number.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

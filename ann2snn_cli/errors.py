@@ -45,6 +45,11 @@ def as_argument(setting: Setting) -> str:
     return setting.name if value is None else f"{setting.name}={value!r}"
 
 
+def as_words(setting: Setting) -> str:
+    """The setting in words that neither side owns, for files that both write: `weight_bitwidth 4`."""
+    return setting.name if setting.value is None else f"{setting.name} {setting.value}"
+
+
 def spelled(text: str, spell: Callable[[Setting], str] = as_argument) -> str:
     """The text with every setting in it written out."""
 

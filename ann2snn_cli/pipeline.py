@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ann2snn_cli import trees
 from ann2snn_cli.config import Hardware, Settings
 from ann2snn_cli.errors import HardwareViolations, Setting
-from ann2snn_cli.ir.contract import Contract, Pooling
+from ann2snn_cli.ir.contract import Contract, Pooling, Reset
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.memory import refuse_too_long
 from ann2snn_cli.ir.ops import Integrate, Relu
@@ -119,6 +119,12 @@ def contract_of(settings: Settings) -> Contract:
     return Contract(timing.timesteps, neurons.reset_mode, timing.firing_delay, neurons.rounding)
 
 
+def checked(folded: Graph, hardware: Hardware, settings: Settings) -> list[Verdict]:
+    """All that shapes and settings decide: what `ann2snn check` says is what `convert` refuses or not."""
+    quantize = settings.quantize
+    return check(folded, hardware, quantize.weight_bitwidth, channel_wise=quantize.channel_wise)
+
+
 def refuse_violations(verdicts: Sequence[Verdict], hardware: Hardware, allow: Sequence[str]) -> None:
     """Raise if a limit is broken that may not be: all of them at once."""
     broken = violations(verdicts, allow)
@@ -134,14 +140,41 @@ def refuse_violations(verdicts: Sequence[Verdict], hardware: Hardware, allow: Se
 # Conversion ----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Correction:
+    """Whether biases that were corrected for a delay were kept, and why: the mean error of an output."""
+
+    delay: int
+    kept: bool
+    error_before: float
+    error_after: float
+    samples: int  # of the calibration set
+
+    @property
+    def note(self) -> str:
+        """In words."""
+        return (
+            f"bias correction for a delay of {self.delay} {'kept' if self.kept else 'not kept'}: mean output "
+            f"error {self.error_before:.4g} -> {self.error_after:.4g} on {self.samples} calibration samples"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Conversion:
-    """A converted network and what the hardware says of it."""
+    """A converted network and what the hardware says of it. All its graphs but `folded` are SPIKING."""
 
-    graph: Graph  # SPIKING
+    graph: Graph  # biases corrected for its own delay
     folded: Graph  # what it was made of
+    quantized: Graph  # before any correction of timing: in closed form, the quantized network
+    by_delay: Mapping[int, Graph]  # the same network with biases corrected for other delays, and for its own
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()  # what was decided on the way
+    corrections: Mapping[int, Correction] = field(default_factory=dict)  # by delay
+
+    @property
+    def correction(self) -> Correction | None:
+        """Of the biases of `graph`; None where none was tried."""
+        return self.corrections.get(self.graph.timing.delay)
 
 
 def convert(
@@ -154,18 +187,19 @@ def convert(
     loss: Loss | None = None,
     rules: Rules | None = None,
     listener: Listener | None = None,
+    delays: Iterable[int] = (),
 ) -> Conversion:
     """The trained network as an integer SNN. Limits of the hardware are checked first, registers last.
 
     What finetuning makes small is the loss of the task that the data name, unless another is given.
+    Biases are corrected for the delay of the settings, and in graphs of their own for those in `delays`.
     """
     tell = listener or Listener()
     tell.stage("trace and fold", None)
     pooling, of_rules = pooling_of(settings, hardware), list[str]()
     folded = prepare(network, data.input_shapes, settings, pooling, rules=rules, note=of_rules.append)
-    verdicts: list[Verdict] = []
+    verdicts = checked(folded, hardware, settings) if hardware is not None else []
     if hardware is not None:
-        verdicts += check(folded, hardware, settings.quantize.weight_bitwidth)
         refuse_violations(verdicts, hardware, settings.check.allow)
 
     refuse_too_long(folded, device, settings.timing.timesteps)
@@ -175,14 +209,27 @@ def convert(
     weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
     contract = contract_of(settings)
     graph = quantize(graph, contract, weight_bitwidth=weight_bitwidth, channel_wise=channel_wise)
-    graph, notes = _improved(graph, data, settings, device, loss, tell)
+    biases = _Biases(graph, settings, trees.to(_some_samples(data, settings), device), tell)
+    if settings.finetune.epochs > 0:
+        biases = biases.trained(_finetuned(biases.for_rounding(), data, settings, device, loss, tell))
+    wanted = {delay: biases.for_delay(delay) for delay in dict.fromkeys((contract.delay, *delays))}
+    closed_form = biases.for_rounding()
     tell.stage("threshold", None)
-    spiking = validate_exact(threshold(graph)).to("cpu")
+    quantized = _spiking(closed_form)
+    by_delay = {delay: _spiking(each) for delay, each in wanted.items()}
+    spiking = by_delay[contract.delay]
     if hardware is not None:
         registers = check_registers(spiking, hardware)
         refuse_violations(registers, hardware, settings.check.allow)
-        verdicts += registers
-    return Conversion(spiking, folded, tuple(verdicts), (*notes_of(network), *of_rules, *notes))
+        known = {(verdict.rule, verdict.layer) for verdict in registers}  # now with their numbers
+        verdicts = [each for each in verdicts if (each.rule, each.layer) not in known] + registers
+    own = biases.corrections.get(contract.delay)
+    notes = (*notes_of(network), *of_rules, *([own.note] if own else []))
+    return Conversion(spiking, folded, quantized, by_delay, tuple(verdicts), notes, biases.corrections)
+
+
+def _spiking(graph: Graph) -> Graph:
+    return validate_exact(threshold(graph)).to("cpu")
 
 
 def _calibrated(
@@ -209,27 +256,19 @@ def _batches(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
-def _improved(
+def _finetuned(
     graph: Graph,
     data: Samples,
     settings: Settings,
     device: torch.device | str,
     loss: Loss | None,
     tell: Listener,
-) -> tuple[Graph, list[str]]:
-    """Bias correction, finetuning, and after that a correction of timing where it pays (SPEC 8)."""
-    keep = _Correction(settings, trees.to(_some_samples(data, settings), device), tell.tick)
+) -> Graph:
     recipe = Finetuning(
         settings.finetune.epochs, settings.finetune.lr, settings.finetune.momentum, settings.finetune.wd
     )
-    timesteps, delay = graph.timing.timesteps, graph.timing.delay
-    tell.stage("correct biases", keep.steps(graph))
-    if recipe.epochs == 0:
-        graph, note = keep.better(graph, delay, trained=False)
-        return graph, [note]
-    graph, _ = keep.better(graph, timesteps, trained=False)  # what is trained is the closed form
-    trained_on = _train_size(data)
-    steps = None if trained_on is None else recipe.epochs * _batches(trained_on, settings.data.batch_size)
+    known = _train_size(data)
+    steps = None if known is None else recipe.epochs * _batches(known, settings.data.batch_size)
     tell.stage(f"finetune, {recipe.epochs} epochs", steps)
 
     def batches(epoch: int) -> Iterable[Batch]:
@@ -238,7 +277,7 @@ def _improved(
             yield trees.to(samples, device), trees.to(target, device)
 
     task = task_named(data.task)
-    graph = finetune(
+    return finetune(
         graph,
         batches,
         recipe,
@@ -249,43 +288,79 @@ def _improved(
         save=tell.save,
         resume=tell.resume,
     )
-    if delay == timesteps:
-        return graph, []
-    tell.stage(f"correct biases for a delay of {delay}", keep.steps(graph))
-    graph, note = keep.better(graph, delay, trained=True)
-    return graph, [note]
 
 
-@dataclass(frozen=True, eq=False)
-class _Correction:
-    """Corrects biases on some samples, and keeps that only if it brings the outputs nearer."""
+# Biases --------------------------------------------------------------------------------------------
 
+
+@dataclass(eq=False)
+class _Biases:
+    """Corrects biases for a delay on some samples (SPEC 8), and keeps that only if outputs come nearer.
+
+    Without training they undo rounding and timing at once; after it, timing alone.
+    """
+
+    graph: Graph  # QUANTIZED
     settings: Settings
     x: Inputs
-    tick: Callable[[], None]
+    tell: Listener
+    is_trained: bool = False
+    corrections: dict[int, Correction] = field(default_factory=dict)
+    _rounding: tuple[Graph, Correction] | None = None
 
-    def steps(self, graph: Graph) -> int:
-        """How many ticks there will be: one for each layer that is corrected, and for each comparison."""
-        return len(graph.of(Relu, Integrate)) + 2
+    def _steps(self) -> int:
+        """How many ticks a correction has: one for each layer that is corrected, and for each comparison."""
+        return len(self.graph.of(Relu, Integrate)) + 2
 
-    def better(self, graph: Graph, delay: int, *, trained: bool) -> tuple[Graph, str]:
+    def trained(self, graph: Graph) -> _Biases:
+        """The same of the graph after training."""
+        return _Biases(graph, self.settings, self.x, self.tell, is_trained=True)
+
+    def for_rounding(self) -> Graph:
+        """The graph whose closed form, the quantized network, is nearest: what finetuning begins with."""
+        if self.is_trained or not self.settings.quantize.bias_correction:
+            return self.graph
+        return self._for_closed_form()[0]
+
+    def for_delay(self, delay: int) -> Graph:
+        """The graph with biases for this delay. One that was trained is right for the delay T as it is."""
+        contract = self.graph.timing.with_delay(delay)
+        graph, is_lossless = replace(self.graph, contract=contract), delay == contract.timesteps
+        if not self.settings.quantize.bias_correction or (self.is_trained and is_lossless):
+            return graph
+        if is_lossless and contract.reset_mode is Reset.SUBTRACTION:
+            graph, self.corrections[delay] = self._for_closed_form()
+            return replace(graph, contract=contract)
+        self.tell.stage(f"correct biases for a delay of {delay}", self._steps())
+        graph, self.corrections[delay] = self._better(graph)
+        return graph
+
+    def _for_closed_form(self) -> tuple[Graph, Correction]:
+        """Corrected for the delay T and reset by subtraction, whatever the contract."""
+        if self._rounding is None:
+            own = self.graph.timing
+            self.tell.stage(f"correct biases for a delay of {own.timesteps}", self._steps())
+            closed_form = replace(own, reset_mode=Reset.SUBTRACTION, delay=own.timesteps)
+            graph, correction = self._better(replace(self.graph, contract=closed_form))
+            self._rounding = replace(graph, contract=own), correction
+        return self._rounding
+
+    def _better(self, graph: Graph) -> tuple[Graph, Correction]:
         """The corrected graph if its outputs are nearer to those it stands for, and what was decided."""
         engine = partial(engines.run, engine=self.settings.run.engine)
-        corrected = correct_biases(graph, self.x, engine, delay=delay, trained=trained, tick=self.tick)
+        corrected = correct_biases(graph, self.x, engine, trained=self.is_trained, tick=self.tell.tick)
         with torch.no_grad():
             x = trees.map_leaves(Tensor.double, self.x)
-            wanted = run_counts(threshold(graph), x) if trained else run(graph, x)
-            before, after = (self._distance(each, wanted, delay) for each in (graph, corrected))
-        note = (
-            f"bias correction {'kept' if after < before else 'not kept'}: mean output error "
-            f"{before:.4g} -> {after:.4g} on {trees.sample_count(self.x)} calibration samples"
-        )
-        return (corrected if after < before else graph), note
+            wanted = run_counts(threshold(graph), x) if self.is_trained else run(graph, x)
+            before, after = (self._distance(each, wanted) for each in (graph, corrected))
+        kept = after < before
+        delay, samples = graph.timing.delay, trees.sample_count(self.x)
+        return (corrected if kept else graph), Correction(delay, kept, before, after, samples)
 
-    def _distance(self, graph: Graph, wanted: Outputs, delay: int) -> float:
+    def _distance(self, graph: Graph, wanted: Outputs) -> float:
         """The mean error of an output, summed over the outputs."""
-        found = engines.simulate(threshold(graph), self.x, delay=delay, engine=self.settings.run.engine)
-        self.tick()
+        found = engines.simulate(threshold(graph), self.x, engine=self.settings.run.engine)
+        self.tell.tick()
         return sum(float((a - b).abs().mean()) for a, b in zip(found.outputs, wanted, strict=True))
 
 

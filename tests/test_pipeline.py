@@ -12,7 +12,7 @@ from ann2snn_cli.config import load_hardware
 from ann2snn_cli.errors import HardwareViolations
 from ann2snn_cli.ir.contract import Contract, Pooling, Reset, Rounding
 from ann2snn_cli.ir.graph import Level
-from ann2snn_cli.ir.ops import Conv, IntegrateFire, Relu
+from ann2snn_cli.ir.ops import Conv, Integrate, IntegrateFire, Relu
 
 V1 = load_hardware(Path(__file__).parents[1] / "configs/hardware/v1.yaml")
 
@@ -90,10 +90,62 @@ def test_convert_gives_integers_with_the_contract_that_was_asked_for(network, da
     assert conversion.graph.timing == Contract(5, Reset.SUBTRACTION, 3, Rounding.BIAS)
     assert all(not node.op.threshold.is_floating_point() for node in conversion.graph.of(IntegrateFire))
     assert conversion.verdicts == ()
-    assert stages == ["trace and fold", "calibrate", "quantize", "correct biases", "threshold"]
+    assert stages == [
+        "trace and fold", "calibrate", "quantize", "correct biases for a delay of 3",
+        "correct biases for a delay of 5", "threshold",
+    ]  # fmt: skip
     (note,) = conversion.notes
-    assert note.startswith("bias correction ")
+    assert note.startswith("bias correction for a delay of 3 ")
     assert "calibration samples" in note
+
+
+def biases(graph):
+    """Of every population and read-out, as it is in a chip."""
+    return {node.name: (node.op.bias, node.op.initial) for node in graph.of(IntegrateFire, Integrate)}
+
+
+def are_equal(one, other):
+    """The same bits in both."""
+    return all(torch.equal(a, b) for name in one for a, b in zip(one[name], other[name], strict=True))
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_each_delay_has_the_biases_that_a_conversion_for_it_would_have(epochs, network, data, settings):
+    """So the rows of one table are those of as many conversions; the quantized network is in all the same."""
+
+    def converted(delay, delays=()):
+        asked = settings(timing={"timesteps": 5, "delay": delay}, finetune={"epochs": epochs})
+        return pipeline.convert(network, data, asked, delays=delays)
+
+    together = converted(2, delays=(0, 5))
+    assert list(together.by_delay) == [2, 0, 5]
+    assert together.by_delay[2] is together.graph
+    for delay, graph in together.by_delay.items():
+        alone = converted(delay)
+        assert graph.timing.delay == delay
+        assert are_equal(biases(graph), biases(alone.graph))
+        assert are_equal(biases(together.quantized), biases(alone.quantized))
+        assert together.corrections.get(delay) == alone.correction
+    assert not are_equal(biases(together.by_delay[0]), biases(together.by_delay[5]))
+    assert are_equal(biases(together.quantized), biases(together.by_delay[5]))
+
+
+def test_without_bias_correction_no_bias_is_corrected(network, data, settings):
+    """All delays are one network, and nothing is said of a correction."""
+    asked = settings(quantize={"bias_correction": False})
+    conversion = pipeline.convert(network, data, asked, delays=(0, 5))
+    assert (conversion.notes, dict(conversion.corrections)) == ((), {})
+    for graph in (*conversion.by_delay.values(), conversion.quantized):
+        assert are_equal(biases(graph), biases(conversion.graph))
+    corrected = pipeline.convert(network, data, settings())
+    assert not are_equal(biases(corrected.graph), biases(conversion.graph))
+
+
+def test_the_quantized_network_does_not_depend_on_the_reset(network, data, settings):
+    """Its closed form is that of subtraction: zero reset may not corrupt its biases."""
+    zero = pipeline.convert(network, data, settings(neurons={"reset_mode": "zero"}))
+    subtraction = pipeline.convert(network, data, settings())
+    assert are_equal(biases(zero.quantized), biases(subtraction.quantized))
 
 
 def test_convert_does_not_touch_the_network(network, data, settings):
@@ -125,7 +177,7 @@ def test_convert_with_finetuning_reports_every_epoch_and_saves_its_state(network
     assert {label: ticks[label] for label, steps in told.items() if steps} == {
         label: steps for label, steps in told.items() if steps
     }, "every stage ticks as often as it said"
-    assert {label for label, steps in told.items() if steps} >= {"correct biases"}
+    assert {label for label, steps in told.items() if steps} >= {"correct biases for a delay of 5"}
     resumed = pipeline.convert(network, data, wanted, listener=pipeline.Listener(resume=states[0])).graph
     for node in whole.of(Conv):
         assert torch.equal(node.op.weight, resumed[node.name].op.weight)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,15 +19,24 @@ from ann2snn_cli.commands import EXIT_CODES
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ann2snn ")]
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+# Its pieces of Python: a network, one with two inputs, a rule for an activation, a conversion.
+MY_NET, PAIR_NET, LEAKY, FROM_PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 # What the commands after the first need, in a shorter form than the README gives it.
 EARLIER = (
     "ann2snn convert example_net --finetune_epochs 0 --vectors 2",
     "ann2snn train my_net --epochs 1",
+    "ann2snn train pair_net --epochs 1",
     "ann2snn cp v1 .",
 )
+
+
+def save_pairs(path):
+    """Images and vectors at random, in three classes."""
+    random = np.random.default_rng(0)
+    image, vector = random.random((60, 1, 8, 8), np.float32), random.random((60, 5), np.float32) - 0.5
+    np.savez(path, image=image, vector=vector, y=np.arange(60) % 3)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +44,10 @@ def earlier(tmp_path_factory):
     """A folder like a new user's, with the network of the README's recipe, and what EARLIER left in it."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "networks").mkdir()
-    (folder / "networks" / "my_net.py").write_text(PYTHON[0])
+    (folder / "networks" / "my_net.py").write_text(MY_NET)
+    (folder / "networks" / "pair_net.py").write_text(PAIR_NET)
+    (folder / "leaky.py").write_text(LEAKY)
+    save_pairs(folder / "pairs.npz")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for command in EARLIER:
@@ -88,7 +101,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     )
     names = {"network": network, "x": torch.rand(16, 1, 8, 8)}
 
-    exec(compile(PYTHON[1], "README.md", "exec"), names)
+    exec(compile(FROM_PYTHON, "README.md", "exec"), names)
 
     assert names["outputs"].shape == (16, 3)
     assert torch.equal(names["snn"](names["x"]), names["outputs"])

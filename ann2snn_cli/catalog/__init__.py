@@ -22,7 +22,13 @@ from ann2snn_cli.catalog.files import (
     list_hardware,
     list_networks,
 )
-from ann2snn_cli.catalog.networks import NetworkSpec, default_checkpoint, network
+from ann2snn_cli.catalog.networks import (
+    NetworkSpec,
+    checkpoint_name,
+    default_checkpoint,
+    network,
+    other_checkpoints,
+)
 from ann2snn_cli.catalog.rules import load_rules
 from ann2snn_cli.catalog.weights import Weights, load_weights
 
@@ -32,6 +38,7 @@ __all__ = [
     "Weights",
     "bundled",
     "checkpoint_file",
+    "checkpoint_name",
     "config_file",
     "copy",
     "default_checkpoint",
@@ -43,4 +50,5 @@ __all__ = [
     "load_rules",
     "load_weights",
     "network",
+    "other_checkpoints",
 ]

@@ -181,7 +181,9 @@ def _describe_yaml(path: Path) -> str:
 
 def _describe_checkpoint(path: Path) -> str:
     size_kb = (path.stat().st_size + 1023) // 1024
-    return f"weights of {path.stem.removesuffix('_ann')}, {size_kb} kB"
+    network, _, dataset = path.stem.rpartition("-")
+    words = f"weights of {network}, trained on {dataset}" if network else "weights"
+    return f"{words}, {size_kb} kB"
 
 
 DESCRIBERS: dict[str, Callable[[Path], str]] = {

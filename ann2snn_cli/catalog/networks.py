@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ann2snn_cli import lookup
-from ann2snn_cli.catalog.files import CHECKPOINT, NETWORK, find, known
-from ann2snn_cli.errors import BadFile, UnsupportedNetwork, UsageError
+from ann2snn_cli.catalog.files import CHECKPOINT, NETWORK, Entry, find, known
+from ann2snn_cli.errors import BadFile, Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.lookup import Reference
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ def network(name: str) -> NetworkSpec:
     """The network `NAME`, `path.py`, `path.py:builder`, `package.module:builder` or `path.onnx`."""
     if name.lower().endswith(ONNX):
         return _network_of_onnx(Path(name).expanduser())
+    if name.lower().endswith(CHECKPOINT.suffix):
+        raise UsageError(
+            "a .pth holds numbers, and no network's code",
+            where=name,
+            remedy=f"name the network, and give trained weights with {Setting('ann_weight', name)}; of an "
+            "SNN `ann2snn simulate`, `inspect`, `verify` and `export` take the .pth",
+        )
     source, builder = lookup.split_reference(name)
     in_module = lookup.is_dotted_name(source) and not source.endswith(".py")
     if builder and in_module and source not in known(NETWORK):
@@ -82,15 +90,28 @@ def network(name: str) -> NetworkSpec:
     return _spec(shown_name, str(entry.path), builder or "build", constants, entry.origin)
 
 
-def default_checkpoint(spec: NetworkSpec) -> Path | None:
-    """`NAME_ann.pth` in ./checkpoints, or the bundled one for a bundled network; None where there is none.
+def checkpoint_name(network: str, dataset: str) -> str:
+    """`mnist_cnn-digits`; of data in a file or folder its name stands for them: `my_net-flowers`."""
+    kind, _, rest = dataset.partition(":")
+    own = Path(rest).stem if kind in ("npz", "folder") else Path(dataset).name.replace(".py:", "_")
+    return f"{network}-{re.sub(r'[^A-Za-z0-9_]', '_', own)}"
 
-    A user's own network is never given bundled weights by itself, even if its file has the same name.
-    """
-    entry = None if spec.trained else known(CHECKPOINT).get(f"{spec.name}_ann")
-    if entry is None or (entry.origin == "bundled" and spec.origin != "bundled"):
-        return None
-    return entry.path
+
+def default_checkpoint(spec: NetworkSpec, dataset: str) -> Path | None:
+    """`NAME-DATASET.pth` in ./checkpoints, or the bundled one for a bundled network; else None."""
+    name = checkpoint_name(spec.name, dataset)
+    return next((entry.path for entry in _checkpoints(spec) if entry.name == name), None)
+
+
+def other_checkpoints(spec: NetworkSpec) -> list[Entry]:
+    """Checkpoints of the network, whatever they were trained on."""
+    return [entry for entry in _checkpoints(spec) if entry.name.rpartition("-")[0] == spec.name]
+
+
+def _checkpoints(spec: NetworkSpec) -> list[Entry]:
+    """Those that may be taken unasked: a user's own network is given no bundled one, whatever its name."""
+    there = [] if spec.trained else known(CHECKPOINT).values()
+    return [entry for entry in there if entry.origin != "bundled" or spec.origin == "bundled"]
 
 
 def _network_of_onnx(path: Path) -> NetworkSpec:

@@ -26,9 +26,20 @@ SHOWN = 10  # lines of each kind of disagreement
 class Weights:
     """Where weights came from."""
 
-    file: str  # its name; "" where there is no file
+    path: str  # "" where there is no file
     sha256: str
     provenance: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint tells of itself
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return Path(self.path).name
+
+    @property
+    def dataset(self) -> str:
+        """What they were trained on; "" where the checkpoint does not say."""
+        name = self.provenance.get("dataset", "")
+        return name if isinstance(name, str) else ""
 
     def to_plain(self) -> dict[str, Any]:
         """Give plain Python: what the checkpoint tells, its file and its hash."""
@@ -45,7 +56,7 @@ def load_weights(module: nn.Module, path: Path | str) -> Weights:
     module.load_state_dict(given, strict=False)  # strict is done above, with shapes, in words of our own
     provenance = content.get("provenance", {})
     recorded = dict(provenance) if isinstance(provenance, Mapping) else {}
-    return Weights(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), recorded)
+    return Weights(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), recorded)
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import click
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
 from ann2snn_cli.commands.render import ProgressBar, percent, show, table
-from ann2snn_cli.commands.scores import shown
+from ann2snn_cli.commands.scores import shown, whose_biases
 from ann2snn_cli.config import Settings
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ DEFAULT_NETWORK = "example_net"
 
 @click.command()
 @settings_options(
-    "network", "ann_weight", "rules", "data", "fold", "calibrate", "quantize", "finetune", "timing",
-    "neurons", "check", "run", default_network=DEFAULT_NETWORK,
+    "network", "ann_weight", "allow_other_dataset", "rules", "data", "fold", "calibrate", "quantize",
+    "finetune", "timing", "neurons", "check", "run", default_network=DEFAULT_NETWORK,
 )  # fmt: skip
 @click.option("--save_dir", type=click.Path(path_type=Path), help="Default: NETWORK_analysis.")
 @overwrite_option
@@ -46,10 +46,14 @@ def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json:
 
 
 def _text(report: AnalyseReport) -> str:
+    from ann2snn_cli.workflows.weights import described
+
     title = f"{report.network} on {report.dataset}: ANN {shown(report.headline, report.ann)}"
+    title = f"{title}\n{described(report.weights)}" if report.weights else title
     about = f"mean error by layer, of the mean float activation ({report.layer_samples} test samples)"
     files = "\n".join(str(path) for path in report.files)
-    return "\n\n".join([title, _over_time(report), about, _layers(report), files])
+    over_time = f"{_over_time(report)}\n{whose_biases(report.settings)}"
+    return "\n\n".join([title, over_time, about, _layers(report), files])
 
 
 def _over_time(report: AnalyseReport) -> str:

@@ -8,7 +8,7 @@ import click
 
 from ann2snn_cli.commands.options import json_option, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show
-from ann2snn_cli.commands.verdicts import verdict_table, violation_list
+from ann2snn_cli.commands.verdicts import verdict_line, verdict_table, violation_list
 from ann2snn_cli.config import Settings
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def command(settings: Settings, as_json: bool) -> int:
     """List every limit of a chip that a network breaks.
 
-    Each comes with its remedies; the exit code is 3 if there is any. Shapes decide: nothing is trained, no
-    weights are needed. The hardware is the network's own, else v1.
+    Each comes with its remedies; the exit code is 3 if there is any. Shapes and settings decide: nothing is
+    trained, no weights are needed. The hardware is the network's own, else v1.
 
     \b
     ann2snn check example_net
@@ -45,6 +45,6 @@ def _text(report: CheckReport) -> str:
         f"{report.network} ({report.shown_shape}, {report.weight_bitwidth}-bit weights) "
         f"on hardware {hardware.name}: "
     )
-    title += "fits" if hardware.ok else f"{len(broken)} violation{'s' * (len(broken) > 1)}"
+    title += verdict_line(hardware)
     parts = [title, verdict_table(hardware)]
     return "\n\n".join([*parts, violation_list(broken)] if broken else parts)

@@ -9,16 +9,16 @@ import click
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
 from ann2snn_cli.commands.render import ProgressBar, files_table, show
-from ann2snn_cli.commands.scores import firing_table, score_table, theorem
-from ann2snn_cli.commands.verdicts import verdict_table
+from ann2snn_cli.commands.scores import firing_table, score_table, theorem, whose_biases
+from ann2snn_cli.commands.verdicts import verdict_line, verdict_table
 from ann2snn_cli.config import Settings
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.convert import ConvertReport
 
 SECTIONS = (
-    "network", "ann_weight", "rules", "data", "fold", "calibrate", "quantize", "finetune", "timing",
-    "neurons", "check", "run", "save",
+    "network", "ann_weight", "allow_other_dataset", "rules", "data", "fold", "calibrate", "quantize",
+    "finetune", "timing", "neurons", "check", "run", "save",
 )  # fmt: skip
 
 
@@ -46,6 +46,8 @@ def command(settings: Settings, strict: bool, resume: bool, overwrite: bool, as_
 
 
 def _text(report: ConvertReport) -> str:
+    from ann2snn_cli.workflows.weights import described
+
     bits = report.settings.quantize.weight_bitwidth
     title = (
         f"{report.network} on {report.dataset}: {report.evaluation.samples} test samples, "
@@ -53,16 +55,24 @@ def _text(report: ConvertReport) -> str:
     )
     notes = [f"note: {line}" for line in report.notes]
     parts = [
-        title,
+        f"{title}\n{described(report.weights)}" if report.weights else title,
         score_table(report.evaluation, report.latency),
+        _written(report),
         theorem(report.evaluation),
         _damage(report),
         _hardware(report),
         firing_table(report.evaluation),
         "\n".join(notes),
+        "\n".join(f"warning: {line}" for line in report.warnings),
         files_table(report.files),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _written(report: ConvertReport) -> str:
+    """Which row of the table is in the files, and whose biases it has."""
+    row = f"written: SNN {report.written.replace('_', ' ')}, D = {report.delay}"
+    return f"{row}; {whose_biases(report.settings)}"
 
 
 def _damage(report: ConvertReport) -> str:
@@ -78,5 +88,4 @@ def _hardware(report: ConvertReport) -> str:
     hardware = report.hardware
     if hardware.name == "none":
         return "hardware: none, so no limits were checked (--hardware v1 checks those of hardware v1.0)"
-    verdict = "fits" if hardware.ok else "does NOT fit (allowed by --allow)"
-    return f"hardware {hardware.name}: {verdict}\n\n{verdict_table(hardware)}"
+    return f"hardware {hardware.name}: {verdict_line(hardware)}\n\n{verdict_table(hardware)}"

@@ -38,7 +38,7 @@ def _next_command(target: Path) -> str:
     if target.suffix == ".py":
         return f"ann2snn train {path}"
     if target.suffix == ".pth":
-        return f"ann2snn convert {target.stem.removesuffix('_ann')} --ann_weight {path}"
+        return f"ann2snn convert {target.stem.rpartition('-')[0] or 'NETWORK'} --ann_weight {path}"
     is_hardware = any(line.startswith("in_channels:") for line in target.read_text("utf-8").splitlines())
     return (
         f"ann2snn check example_net --hardware {path}" if is_hardware else f"ann2snn convert --config {path}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.options import json_option
-from ann2snn_cli.commands.render import show
+from ann2snn_cli.commands.render import ProgressBar, show
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.diff import DiffReport
@@ -31,7 +31,8 @@ def command(one: Path, other: Path, as_json: bool) -> int:
     """
     from ann2snn_cli.workflows.diff import DiffRequest, diff
 
-    report = diff(DiffRequest(one, other))
+    with ProgressBar() as progress:
+        report = diff(DiffRequest(one, other), progress)
     show(report, as_json, lambda: _text(report))
     return 0 if report.comparison.same else 4
 

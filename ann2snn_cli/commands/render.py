@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -42,7 +43,13 @@ def emit(document: dict[str, Any], as_json: bool, text: Callable[[], str]) -> No
 
 def to_json(document: dict[str, Any]) -> str:
     """One JSON document. JSON knows no NaN and no infinity: they become null."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    plain = _finite(document)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a path of bytes that are no text, or a terminal without these letters
+        text = json.dumps(plain, indent=2, allow_nan=False, default=str)
+    return text
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ann2snn_cli.commands.render import percent, table
-from ann2snn_cli.config import delay_name
+from ann2snn_cli.config import Settings, delay_name
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.evaluate import Evaluation
@@ -35,12 +35,23 @@ def shown(headline: str, value: float | None) -> str:
     return percent(value) if is_share else f"{value:.4g}"
 
 
+def whose_biases(settings: Settings) -> str:
+    """What was done to the biases of the rows of a table, each of which is an SNN of its own."""
+    if not settings.quantize.bias_correction:
+        return "no biases were corrected, so all rows are of the same network"
+    return "the biases of each SNN are corrected for its own D, those of the quantized ANN for no timing"
+
+
 def theorem(evaluation: Evaluation) -> str:
     """Whether the SNN at D = T is the quantized network, on every sample."""
     differing, samples = evaluation.differing_outputs, evaluation.samples
     if differing == 0:
         return f"layerwise SNN = quantized ANN: the same output on all {samples} test samples"
-    return f"layerwise SNN and quantized ANN differ on {differing} of {samples} test samples"
+    line = f"layerwise SNN and quantized ANN differ on {differing} of {samples} test samples"
+    if not evaluation.theorem_exception:
+        return line
+    size = f"by up to {evaluation.largest_difference:.2g} of the largest output"
+    return f"{line}, {size}; as may be: {evaluation.theorem_exception}"
 
 
 def firing_table(evaluation: Evaluation) -> str:

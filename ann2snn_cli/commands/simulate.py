@@ -47,4 +47,5 @@ def _text(report: SimulateReport) -> str:
         ["step", evaluation.headline],
         [[step, shown(evaluation.headline, value)] for step, value in enumerate(evaluation.by_step, start=1)],
     )
-    return "\n\n".join([title, score_table(evaluation, latency), steps, firing_table(evaluation)])
+    notes = "\n".join(f"note: {line}" for line in report.notes)
+    return "\n\n".join([title, score_table(evaluation, latency), notes, steps, firing_table(evaluation)])

@@ -12,6 +12,7 @@ from ann2snn_cli.commands.options import json_option, overwrite_option, settings
 from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.commands.scores import shown
 from ann2snn_cli.config import Settings
+from ann2snn_cli.config.fields import MOST
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.train import TrainReport
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @settings_options("network", "data", "run.seed", "run.device")
-@click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Epochs of training.")
+@click.option(
+    "--epochs", type=click.IntRange(1, MOST), default=60, show_default=True, help="Epochs of training."
+)
 @click.option(
     "--lr", type=click.FloatRange(0, min_open=True), default=0.003, show_default=True, help="Learning rate."
 )
 @click.option("--wd", type=click.FloatRange(0), default=0.01, show_default=True, help="Weight decay.")
-@click.option("--save_file", type=click.Path(path_type=Path), help="Default: checkpoints/NETWORK_ann.pth.")
+@click.option(
+    "--save_file", type=click.Path(path_type=Path), help="Default: checkpoints/NETWORK-DATASET.pth."
+)
 @overwrite_option
 @json_option
 def command(
@@ -38,7 +43,7 @@ def command(
 ) -> None:
     """Train a network and write its checkpoint.
 
-    It goes to checkpoints/NETWORK_ann.pth, where `convert` finds it by the network's name.
+    It goes to checkpoints/NETWORK-DATASET.pth, where `convert` finds it by the names of both.
 
     \b
     ann2snn train example_net

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.hardware import HardwareReport
 
 
+def verdict_line(hardware: HardwareReport) -> str:
+    """Whether the network fits, and except for what."""
+    if not hardware.ok:
+        broken = len(hardware.violations)
+        return f"{broken} violation{'s' * (broken > 1)}"
+    if not hardware.allowed:
+        return "fits"
+    layers: dict[str, dict[str, None]] = {}
+    for verdict in hardware.allowed:
+        layers.setdefault(verdict.rule, {})[verdict.layer] = None
+    words = [f"{rule} ({', '.join(names)})" for rule, names in layers.items()]
+    return f"fits except for {', '.join(words)}, which --allow lets pass"
+
+
 def verdict_table(hardware: HardwareReport) -> str:
     """A line a layer, a column a rule: actual/limit; `!` marks a broken limit, `*` one that is derived."""
     rules = list(dict.fromkeys(verdict.rule for verdict in hardware.verdicts))

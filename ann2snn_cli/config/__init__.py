@@ -1,7 +1,7 @@
 """What a run can be told: `Settings`, where they come from, and `Hardware`.
 
 settings.py   one frozen dataclass a section, and the rules of their values
-sources.py    `resolve`: defaults < config file < --set < flags, every mistake at once
+sources.py    `resolve`: defaults < config file < words < flags, every mistake at once
 hardware.py   a chip's limits and `load_hardware`
 fields.py     what a setting is: default, rule, help, flag; flags and help are made from it
 kinds.py      how a value of each declared type is read: the words for a mode become its enum here
@@ -14,7 +14,9 @@ from ann2snn_cli.config.hardware import OPS, Hardware, load_hardware
 from ann2snn_cli.config.provenance import Provenance
 from ann2snn_cli.config.schedule import Schedule, chosen_delay, delay_name
 from ann2snn_cli.config.settings import (
+    AUTO_WEIGHT,
     KEYS,
+    NO_WEIGHT,
     SECTIONS,
     Calibrate,
     Check,
@@ -35,7 +37,9 @@ from ann2snn_cli.config.settings import (
 from ann2snn_cli.config.sources import resolve
 
 __all__ = [
+    "AUTO_WEIGHT",
     "KEYS",
+    "NO_WEIGHT",
     "OPS",
     "SECTIONS",
     "Calibrate",

@@ -10,8 +10,6 @@ from typing import Any, get_type_hints
 from ann2snn_cli.config.kinds import KINDS
 from ann2snn_cli.errors import UsageError
 
-LARGEST = 2**31 - 1  # of the whole numbers that have no limit of their own
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -21,10 +19,12 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+MOST = 2**31 - 1  # what torch counts with in 32 bits; nothing here is ever so large
+
+
 def at_least(low: int) -> Rule:
-    """A whole number, `low` or more, that libraries can count with."""
-    words = f"a whole number, {low} or more (at most {LARGEST})"
-    return Rule(words, lambda value: low <= value <= LARGEST)
+    """A whole number, `low` or more, and no larger than makes sense."""
+    return Rule(f"a whole number, {low} or more, at most {MOST}", lambda value: low <= value <= MOST)
 
 
 def between(low: int, high: int) -> Rule:
@@ -57,7 +57,7 @@ class Key:
 
     @property
     def dotted(self) -> str:
-        """The name that `--set` and messages use."""
+        """The name that words (`section.name=value`) and messages use."""
         return f"{self.section}.{self.name}" if self.section else self.name
 
     @property

@@ -1,4 +1,4 @@
-"""How a value of each declared type is read: text from files, `--set` and flags; Python values."""
+"""How a value of each declared type is read: text from files, words and flags; Python values."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _read_str(value: object) -> str:
 
 
 def _read_words(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):  # a comma list: --set check.allow=a,b
+    if isinstance(value, str):  # a comma list: check.allow=a,b
         value = [word.strip() for word in value.split(",") if word.strip()]
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) and word for word in value):
         raise ValueError

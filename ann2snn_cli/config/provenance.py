@@ -21,6 +21,7 @@ class Provenance:
     damage: Mapping[str, Any] = field(default_factory=dict)  # relative errors against the float network
     notes: tuple[str, ...] = ()
     tool: str = ""
+    bias_correction: Mapping[str, Any] = field(default_factory=dict)  # for which delay, and whether kept
 
     def to_plain(self) -> dict[str, Any]:
         """Plain Python, fit for a `.pth` and for JSON; what is unknown is left out."""

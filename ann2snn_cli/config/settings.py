@@ -25,6 +25,9 @@ DELAY = Rule("a whole number, 0 or more, or none", lambda delay: delay is None o
 BELOW_ONE = Rule("a number from 0 up to, but not, 1", lambda value: 0 <= value < 1)
 DEVICE = Rule("auto, cpu, cuda or cuda:N", lambda name: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", name)))
 
+AUTO_WEIGHT = "auto"  # as ann_weight: the checkpoint of this network and dataset
+NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever they are
+
 
 @dataclass(frozen=True)
 class Mode:
@@ -57,6 +60,7 @@ def _is_mode(text: str) -> bool:
 
 MODE = Rule("a percentile such as 99.9%, max, mse, or a factor of the maximum, above 0 and up to 1", _is_mode)
 ENGINE = Rule("auto, or the name of an engine such as reference", bool)
+WEIGHT = Rule("auto, none, or the name or path of a checkpoint", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
 
 
@@ -92,6 +96,9 @@ class Quantize(Section):
 
     weight_bitwidth: int = setting(4, "signed bits a weight: 1 to 8, or 32 for floats", WEIGHT_BITWIDTH)
     channel_wise: bool = setting(False, "one scale for each output channel instead of one a layer")
+    bias_correction: bool = setting(
+        True, "correct biases for the delay that is used, by mean errors on calibration samples"
+    )
 
 
 @dataclass(frozen=True)
@@ -185,8 +192,12 @@ class Settings(Checked):
 
     network: str = setting("", "network by name or path (`ann2snn ls`)")
     ann_weight: str = setting(
-        "", "checkpoint of the trained network (default: NETWORK_ann.pth in checkpoints/)"
+        AUTO_WEIGHT,
+        "checkpoint of the trained network (auto: NETWORK-DATASET.pth in checkpoints/; none: the weights "
+        "that build() gives)",
+        WEIGHT,
     )
+    allow_other_dataset: bool = setting(False, "take a checkpoint that was trained on other data, too")
     rules: str = setting("", "file of rules for activations: path.py or module")
     data: Data = field(default_factory=Data)
     fold: Fold = field(default_factory=Fold)

@@ -1,4 +1,4 @@
-"""Where settings come from: a YAML file, `--set` words, flags; and what is said when they are wrong.
+"""Where settings come from: a YAML file, words, flags; and what is said when they are wrong.
 
 YAML is read as its author wrote it: the loader's own guesses (PyYAML takes `1e-4` for text, `no` for False,
 `010` for 8 and `12:30` for 750) are left out, and each field's declared type decides instead.
@@ -33,9 +33,9 @@ class Given:
 def resolve(
     config_file: Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
 ) -> Settings:
-    """The settings of a run: defaults < config file < `--set` < flags. Every mistake comes in one UsageError.
+    """The settings of a run: defaults < config file < words < flags. Every mistake comes in one UsageError.
 
-    `overrides` are "section.name=value"; `flags` go by dotted name and hold only what was given.
+    `overrides` are words, "section.name=value"; `flags` go by dotted name and hold only what was given.
     """
     given, mistakes = from_file(config_file, SECTIONS) if config_file else ([], [])
     for stronger in (
@@ -137,7 +137,9 @@ def _plain(node: yaml.Node | None, depth: int = 3) -> Any:
 
 def _from_word(word: str) -> Given:
     dotted, equals, value = word.partition("=")
-    return Given(dotted.strip().replace("-", "_"), value.strip() if equals else None, f"--set {word}")
+    return Given(
+        dotted.strip().replace("-", "_"), value.strip() if equals else None, str(Setting("set", word))
+    )
 
 
 def _from_flag(dotted: str, value: Any) -> Given:

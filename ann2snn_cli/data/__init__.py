@@ -42,7 +42,9 @@ SHAPES = {  # (a sample, classes), so that a network can be checked where the da
     "debug1": ((1, 8, 8), 1),
     "debug2": ((1, 1, 1), 1),
 }
-OTHERWISE = "; or give folder:PATH (images in class folders), npz:PATH (x, y), or path.py:loader"
+OTHERWISE = (
+    "; or give folder:PATH (images in class folders), npz:PATH (samples and labels), or path.py:loader"
+)
 
 
 def load(name: str, data_dir: str = "") -> Data:
@@ -68,6 +70,20 @@ def shapes_of(name: str, data_dir: str = "") -> tuple[InputShapes, int]:
         return (shape,), classes
     samples = load(name, data_dir)
     return samples.input_shapes, samples.classes
+
+
+def same_dataset(one: str, other: str) -> bool:
+    """Whether two names mean the same data: `npz:my.npz` is `npz:./my.npz`."""
+    return one == other or _located(one) == _located(other)
+
+
+def _located(name: str) -> tuple[str, str]:
+    """A name with its path, if it has one, made absolute."""
+    kind, colon, path = name.partition(":")
+    if colon and kind in ("folder", "npz"):
+        return kind, str(Path(path).expanduser().resolve())
+    source, function = lookup.split_reference(name)
+    return (function, str(Path(source).expanduser().resolve())) if source.endswith(".py") else ("", name)
 
 
 def _named(name: str, root: Path) -> Data:

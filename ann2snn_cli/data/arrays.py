@@ -11,35 +11,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ann2snn_cli import lookup
+from ann2snn_cli import lookup, trees
 from ann2snn_cli.data.samples import Data, from_tensors, split_indices
 from ann2snn_cli.errors import BadData
 from ann2snn_cli.lookup import Reference
-from ann2snn_cli.types import Batch
+from ann2snn_cli.types import Batch, Inputs
 
-Pair = tuple[Tensor, Tensor]  # x and y
 FOUR = ("x_train", "y_train", "x_test", "y_test")
 LOADER = "def loader(): return x_train, y_train, x_test, y_test"
 ASKED = (
     "save x and y, or x_train, y_train, x_test and y_test: x uint8 (0 to 255) or floats, [samples, channels, "
-    "height, width] or [samples, height, width]; y whole numbers from 0"
+    "height, width] or [samples, height, width]; y whole numbers from 0. Of several inputs save each by its "
+    "name in the network instead of x"
 )
 
 
 def load_npz(path: Path, name: str) -> Data:
-    """Arrays of a .npz file: x and y (80 % to train on, the rest to test), or the two splits apart.
+    """Arrays of a .npz file: samples and labels (80 % to train on, the rest to test), or two splits of them.
 
-    `classes`, if it is there, says how many there are; else the highest label does.
+    Labels are `y`, all other arrays samples: of one input whatever its name, of several by the names of the
+    network's inputs. Splits end in `_train` and `_test`. `classes`, if it is there, says how many there are;
+    else the highest label does.
     """
-    arrays = {key: _tensor(key, value, str(path)) for key, value in _read(path).items()}
+    where = str(path)
+    arrays = {key: _tensor(key, value, where) for key, value in _read(path).items()}
     classes = int(arrays.pop("classes").max()) if "classes" in arrays else 0
-    if set(FOUR) <= set(arrays):
-        train, test = (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
-    elif {"x", "y"} <= set(arrays):
-        train, test = _halves(arrays["x"], arrays["y"], str(path))
+    if {"y_train", "y_test"} <= set(arrays):
+        train, test = (_split(arrays, ending, where) for ending in ("_train", "_test"))
     else:
-        raise BadData(f"it holds {', '.join(arrays) or 'nothing'}", where=str(path), remedy=ASKED)
-    return from_tensors(name, _images(train), _images(test), where=str(path), classes=classes)
+        train, test = _halves(*_labelled(arrays, arrays, where), where)
+    return from_tensors(name, _images(train), _images(test), where=where, classes=classes)
 
 
 def load_own(reference: Reference, name: str) -> Data:
@@ -95,12 +96,32 @@ def _tensors(key: str, value: Any, where: str) -> Any:
     return _tensor(key, value, where)
 
 
-def _halves(x: Tensor, y: Tensor, where: str) -> tuple[Pair, Pair]:
-    if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
-        what = f"x and y differ in length: {tuple(x.shape)} and {tuple(y.shape)}"
-        raise BadData(what, where=where, remedy="give one label a sample")
-    train, test = split_indices(len(x), where)
-    return (x[train], y[train]), (x[test], y[test])
+def _split(arrays: Mapping[str, Tensor], ending: str, where: str) -> Batch:
+    """The arrays of one split, without its ending; refused where the other split lacks one."""
+    names = {key.removesuffix(end): key for end in ("_train", "_test") for key in arrays if key.endswith(end)}
+    for name, key in names.items():
+        if missing := {f"{name}_train", f"{name}_test"} - set(arrays):
+            what = f"it holds {key} without {missing.pop()}"
+            raise BadData(what, where=where, remedy="save every array for both splits")
+    return _labelled({name: arrays[f"{name}{ending}"] for name in names}, arrays, where)
+
+
+def _labelled(found: Mapping[str, Tensor], arrays: Mapping[str, Tensor], where: str) -> Batch:
+    """Samples of one input, or of several by name, and their labels."""
+    inputs = {name: values for name, values in found.items() if name != "y"}
+    if "y" not in found or not inputs:
+        raise BadData(f"it holds {', '.join(arrays) or 'nothing'}", where=where, remedy=ASKED)
+    return inputs if len(inputs) > 1 else next(iter(inputs.values())), found["y"]
+
+
+def _halves(x: Inputs, y: Tensor, where: str) -> tuple[Batch, Batch]:
+    for name, values in trees.named_leaves(x, "x"):
+        if values.dim() == 0 or y.dim() == 0 or len(values) != len(y):
+            what = f"{name} and y differ in length: {tuple(values.shape)} and {tuple(y.shape)}"
+            remedy = "give one label a sample; every array but y and classes is an input of the network"
+            raise BadData(what, where=where, remedy=remedy)
+    train, test = split_indices(len(y), where)
+    return (trees.index(x, train), y[train]), (trees.index(x, test), y[test])
 
 
 def _images(split: Batch) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 
 import torch
@@ -14,16 +15,22 @@ EXACT_FLOAT64 = 2**53  # integers below this are exact in float64
 EXACT_FLOAT32 = 2**22  # in float32 2^24; two bits are kept for convolution algorithms that are not plain sums
 
 
-def exact_dtypes(graph: Graph, delay: int | None = None) -> dict[str, torch.dtype]:
-    """Needs SPIKING; gives for every node the type that carries its trains exactly, float64 of reals."""
+def exact_dtypes(
+    graph: Graph, delay: int | None = None, summed: Collection[str] = ()
+) -> dict[str, torch.dtype]:
+    """Needs SPIKING; gives for every node the type that carries its trains exactly, float64 of reals.
+
+    Of the nodes in `summed` it carries the sum over all steps.
+    """
     found = bounds(graph, delay)
-    return {node.name: _dtype(graph, node, found[node.name]) for node in graph.nodes}
+    return {node.name: _dtype(graph, node, found[node.name], node.name in summed) for node in graph.nodes}
 
 
-def _dtype(graph: Graph, node: Node, bound: Bound) -> torch.dtype:
+def _dtype(graph: Graph, node: Node, bound: Bound, summed: bool) -> torch.dtype:
     """A linear op works on one step at a time; neurons and max pooling add steps up."""
     is_real = graph.has_float_weights or bool(graph.real.intersection((node.name, *node.inputs)))
-    largest = bound.passed_on.reach if isinstance(node.op, LinearOp) else bound.largest
+    one_step = isinstance(node.op, LinearOp) and not summed
+    largest = bound.passed_on.reach if one_step else bound.largest
     return torch.float32 if not is_real and largest < EXACT_FLOAT32 else torch.float64
 
 

@@ -69,6 +69,9 @@ class Call:
     output: int | None = None  # which one is asked for, of an operator that gives several results
     source: str = ""  # the layer, in the user's words
     added: list[Added] = field(default_factory=list)
+    makers: Mapping[Value, Call] = field(
+        default_factory=dict, repr=False
+    )  # of values read so far, their calls
 
     def __getitem__(self, name: str) -> Any:
         """An argument by its name in torch's schema."""
@@ -100,6 +103,10 @@ class Call:
     def keeps_batch(self) -> bool:
         """Is the first axis of the result the batch, and no other axis touched by it?"""
         return self.result.keeps_batch
+
+    def maker(self, value: Any) -> Call | None:
+        """The call that gave a value; None for the sample, and for what a rule added on the way."""
+        return self.makers.get(value) if isinstance(value, Value) else None
 
     def add(self, op: Op, *inputs: Value, shape: Shape | None = None) -> Value:
         """Add a node that reads `inputs`; `shape` is needed where the op does not tell it (`Reshape`)."""

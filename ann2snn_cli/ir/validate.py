@@ -164,5 +164,18 @@ def validate_exact(graph: Graph) -> Graph:
 
 def theorem_holds(graph: Graph) -> bool:
     """Is the SNN of delay T the quantized network exactly? Not with zero reset, floats or opaque nodes."""
-    integer = not graph.has_float_weights and not graph.real
-    return integer and graph.timing.reset_mode is Reset.SUBTRACTION
+    return not theorem_exception(graph)
+
+
+def theorem_exception(graph: Graph) -> str:
+    """Why the SNN of delay T need not be the quantized network exactly; empty where it must be."""
+    if graph.timing.reset_mode is not Reset.SUBTRACTION:
+        return (
+            "the quantized network is that of a reset by subtraction; a reset to zero throws away what "
+            "exceeds the threshold, so layerwise a neuron fires once or not at all"
+        )
+    inexact = "the two add up real numbers in another order, so their last digits differ"
+    if graph.has_float_weights:
+        return f"weights are floats ({Setting('weight_bitwidth', FLOAT_BITS)}): {inexact}"
+    opaque = dict.fromkeys(node.source or node.name for node in graph.nodes if node.op.gives_reals)
+    return f"there are real numbers behind {', '.join(opaque)}: {inexact}" if graph.real else ""

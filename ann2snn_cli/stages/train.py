@@ -88,10 +88,17 @@ def _epoch(
         state = state.after(value.item(), trees.sample_count(x))
         yield state
         if not math.isfinite(state.loss):
-            what = f"training diverged: the loss is {state.loss} in epoch {state.epoch}"
-            remedy = f"train with a lower learning rate than {state.lr:g}"
-            raise UsageError(what, where=str(Setting("lr")), remedy=remedy)
+            raise _diverged(f"the loss is {state.loss}", state)
+    if not all(bool(values.isfinite().all()) for values in network.state_dict().values()):
+        raise _diverged("a weight is no finite number", state)
     yield state.ended(metric)
+
+
+def _diverged(what: str, state: EpochReport) -> UsageError:
+    remedy = f"train with a lower learning rate than {state.lr:g}"
+    return UsageError(
+        f"training diverged: {what} in epoch {state.epoch}", where=str(Setting("lr")), remedy=remedy
+    )
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from typing import Any
 from torch import Tensor
 
 from ann2snn_cli import trees
+from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
-from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.pipeline import Listener
+from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
-from ann2snn_cli.stages.export import files
+from ann2snn_cli.stages.export import files, replacement
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import Inputs
@@ -53,11 +53,13 @@ class AnalyseReport(Report):
     samples: int
     headline: str
     ann: float | None
+    weights: Weights | None
     by_timesteps: tuple[Mapping[str, Any], ...]  # timesteps, and the headline of every variant
     layers: tuple[LayerError, ...]
     layer_samples: int
     settings: Settings
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()  # files that lay in the folder and were removed, or kept
 
     @property
     def has_scores(self) -> bool:
@@ -74,10 +76,12 @@ class AnalyseReport(Report):
             "test_samples": self.samples,
             "metric": self.headline,
             "ann": self.ann,
+            "weights": self.weights.to_plain() if self.weights else {},
             self.headline: [dict(row) for row in self.by_timesteps],
             "layers": [asdict(error) for error in self.layers],
             "layer_samples": self.layer_samples,
             "files": list(self.files),
+            "notes": list(self.notes),
             "settings": as_dict(self.settings),
         }
 
@@ -92,36 +96,46 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     folder = request.save_dir or Path(f"{prepared.name}_analysis")
+    replacement.clear(folder.parent, folder.name, progress.line)
     files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
-    files.refuse_unwritable(folder.parent, "save_dir")
+    files.refuse_unwritable(folder if folder.is_dir() else folder.parent, "save_dir")
+    progress.line(prepared.weights_line)
     report = _measured(prepared, progress)
     names = ["accuracy.png", "accuracy.csv", "layers.png", "layers.csv"]
     if not report.has_scores:
         names.remove("accuracy.png")
         progress.line(f"no {report.headline} picture: the outputs are no class scores")
-    report = replace(report, files=tuple(folder / name for name in names))
-    files.write_folder(folder, lambda place: _fill(place, report, request.spell), overwrite=request.overwrite)
-    return report
+    report, notes = replace(report, files=tuple(folder / name for name in names)), list[str]()
+    replacement.write_folder(
+        folder,
+        lambda place: _fill(place, report, request.spell),
+        overwrite=request.overwrite,
+        tell=notes.append,
+    )
+    for line in notes:
+        progress.line(line)
+    return replace(report, notes=tuple(notes))
 
 
 def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
     timesteps = prepared.settings.timing.timesteps
     rows: list[Mapping[str, Any]] = []
     for steps in ladder(timesteps):
-        graph, score = _converted(prepared, steps, progress)
+        conversion, score = _converted(prepared, steps, progress)
         rows.append({"timesteps": steps} | {k: v for k, v in score.headlines.items() if k != ANN})
-        own = delay_name(graph.timing.delay, steps)
+        own = delay_name(conversion.graph.timing.delay, steps)
         progress.line(f"T = {steps}: {own} {_shown(score.headline, score.headlines[own])}")
     progress.begin("errors by layer", LAYER_SAMPLES, "samples")
-    layers, count = _layers(prepared, graph, progress)
+    layers, count = _layers(prepared, conversion, progress)
     return AnalyseReport(
         prepared.name,
         prepared.dataset,
-        graph.timing.delay,
+        conversion.graph.timing.delay,
         timesteps,
         score.samples,
         score.headline,
         score.headlines[ANN],
+        prepared.weights,
         tuple(_filled(rows)),
         tuple(layers),
         count,
@@ -129,7 +143,7 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
     )
 
 
-def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Graph, Evaluation]:
+def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Conversion, Evaluation]:
     """The conversion for so many timesteps, and what it scores; a delay is kept as far as there are steps."""
     timing = prepared.settings.timing
     delay = None if timing.delay is None else min(timing.delay, steps)
@@ -142,19 +156,21 @@ def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Graph, 
         progress.begin(f"T = {steps}: {label}", ticks)
 
     listener = Listener(begin, tick=progress.advance)
-    graph = convert.pipelined(replace(prepared, settings=asked), listener).graph
+    conversion = convert.pipelined(replace(prepared, settings=asked), listener, delays=(0, steps))
     progress.begin(f"T = {steps}: evaluate", prepared.data.test_size, "samples")
     evaluation = evaluate(
-        graph,
+        conversion.graph,
         prepared.data.test_batches(asked.data.test_batch_size, asked.data.num_workers),
         task_named(prepared.data.task),
         network=prepared.network,
+        quantized=conversion.quantized,
+        by_delay=conversion.by_delay,
         device=prepared.device,
         engine=asked.run.engine,
         tick=progress.advance,
     )
-    refuse_mismatch(graph, evaluation)
-    return graph, evaluation
+    refuse_mismatch(conversion.graph, evaluation)
+    return conversion, evaluation
 
 
 def _shown(headline: str, score: float | None) -> str:
@@ -167,12 +183,13 @@ def _filled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [{name: row.get(name) for name in columns} for row in rows]
 
 
-def _layers(prepared: Named, graph: Graph, progress: Progress) -> tuple[list[LayerError], int]:
+def _layers(prepared: Named, conversion: Conversion, progress: Progress) -> tuple[list[LayerError], int]:
     """The errors by layer on some test samples, and how many samples these were."""
     settings, device = prepared.settings, prepared.device
     x = trees.to(next(iter(prepared.data.test_batches(LAYER_SAMPLES)))[0], device)
     floats = prepared.folded().to(device)
-    there, count, size = graph.to(device), trees.sample_count(x), settings.data.test_batch_size
+    there, quantized = conversion.graph.to(device), conversion.quantized.to(device)
+    count, size = trees.sample_count(x), settings.data.test_batch_size
     parts = [trees.index(x, slice(start, start + size)) for start in range(0, count, size)]
 
     def counts_of(part: Inputs) -> dict[str, Tensor]:
@@ -180,7 +197,7 @@ def _layers(prepared: Named, graph: Graph, progress: Progress) -> tuple[list[Lay
         progress.advance(trees.sample_count(part))
         return dict(found)
 
-    return layer_errors(floats, there, parts, counts_of), count
+    return layer_errors(floats, there, parts, counts_of, quantized), count
 
 
 # Files ---------------------------------------------------------------------------------------------

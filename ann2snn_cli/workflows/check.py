@@ -1,13 +1,13 @@
-"""Check: every limit of a chip that a network breaks. Shapes decide; nothing is computed."""
+"""Check: every limit of a chip that a network breaks. Shapes and settings decide; nothing is computed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from ann2snn_cli import pipeline
 from ann2snn_cli.config import Settings
 from ann2snn_cli.errors import Setting, UsageError
-from ann2snn_cli.stages import check as rules
 from ann2snn_cli.types import InputShapes
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.hardware import HardwareReport, judged
@@ -64,7 +64,7 @@ def check(request: CheckRequest, progress: Progress = SILENT) -> CheckReport:
         )
     graph = outline.folded()
     bits = settings.quantize.weight_bitwidth
-    verdicts = rules.check(graph, hardware, bits)
+    verdicts = pipeline.checked(graph, hardware, settings)
     return CheckReport(
         outline.name, outline.input_shapes, bits, judged(hardware, verdicts, settings.check.allow)
     )

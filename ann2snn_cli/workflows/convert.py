@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ann2snn_cli import pipeline
+from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yaml
-from ann2snn_cli.errors import as_argument
+from ann2snn_cli.errors import Setting, as_argument
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.pipeline import Conversion, Listener
+from ann2snn_cli.pipeline import Conversion, Correction, Listener
 from ann2snn_cli.stages.analyse.damage import Damage
-from ann2snn_cli.stages.export import pth
+from ann2snn_cli.stages.export import files, pth
+from ann2snn_cli.stages.export.replacement import Change
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
 from ann2snn_cli.workflows import cost, pack, prepare
 from ann2snn_cli.workflows import damage as measuring
-from ann2snn_cli.workflows.evaluate import Evaluation, delays_of, evaluate, refuse_mismatch
+from ann2snn_cli.workflows.evaluate import QUANTIZED, Evaluation, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.files import Interrupted, Outputs
 from ann2snn_cli.workflows.hardware import HardwareReport, judged
 from ann2snn_cli.workflows.latency import Latency, latency
 from ann2snn_cli.workflows.pack import PackRequest
 from ann2snn_cli.workflows.prepare import Named, Prepared
-from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report, Spell, epoch_line, plain
+from ann2snn_cli.workflows.report import (
+    SILENT,
+    FileEntry,
+    Progress,
+    Report,
+    Spell,
+    epoch_line,
+    plain,
+    shown_number,
+)
 from ann2snn_cli.workflows.saved import origin
 
 PACK_BYTES = 256_000_000  # of a pack that nobody asked for by size
-
-ZERO_RESET = (
-    "reset to zero throws away what exceeds the threshold: layerwise a neuron then fires at most once, so "
-    "only the stepwise scores are meaningful"
-)
 
 
 @dataclass(frozen=True)
@@ -56,18 +63,25 @@ class ConvertReport(Report):
     dataset: str
     graph: Graph  # SPIKING
     settings: Settings  # with every default filled in
-    weights: Mapping[str, Any]
+    weights: Weights | None
     evaluation: Evaluation
     latency: Latency
     damage: Damage
     hardware: HardwareReport
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    corrections: Mapping[int, Correction] = field(default_factory=dict)  # of biases, by delay
     files: tuple[FileEntry, ...] = ()
 
     @property
     def delay(self) -> int:
         """The firing delay of the SNN that is written."""
         return self.graph.timing.delay
+
+    @property
+    def written(self) -> str:
+        """The row of the table that is written."""
+        return delay_name(self.delay, self.latency.timesteps)
 
     def facts(self) -> dict[str, Any]:
         """The document: what it scored, what the hardware says, and how to repeat it."""
@@ -78,13 +92,19 @@ class ConvertReport(Report):
             "largest_output_error": self.evaluation.largest_error,
             "timesteps": self.latency.timesteps,
             "delay": self.delay,
-            "schedule": delay_name(self.delay, self.latency.timesteps),
+            "schedule": self.written,
+            "written": self.written,
+            "bias_correction": {
+                delay_name(delay, self.latency.timesteps): asdict(correction)
+                for delay, correction in self.corrections.items()
+            },
             "latency_steps": self.latency.steps(self.delay),
             "latency": self.latency.facts(delays_of(self.graph)),
             "damage": measuring.facts(self.damage),
             "hardware": self.hardware.facts(),
             "notes": list(self.notes),
-            "weights": dict(self.weights),
+            "warnings": list(self.warnings),
+            "weights": self.weights.to_plain() if self.weights else {},
             "settings": as_dict(self.settings),
             "files": [asdict(file) for file in self.files],
         }
@@ -95,19 +115,23 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     outputs = Outputs.of(prepared.settings, prepared.name)
+    outputs.clear(progress)
     outputs.refuse_foreign(request.overwrite)
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
+    progress.line(prepared.weights_line)
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
+    listener = _listener(prepared, state, request.resume, progress)
     with state.resumable():
-        conversion, damage = converted(prepared, _listener(prepared, state, request.resume, progress))
-        evaluation = _evaluated(prepared, conversion.graph, progress)
+        conversion, damage = converted(prepared, listener, delays=(0, prepared.settings.timing.timesteps))
+        evaluation = _evaluated(prepared, conversion, progress)
     report = _report(prepared, conversion, damage, evaluation)
     provenance = replace(
         provenance_of(prepared, conversion, damage, request.spell),
+        notes=tuple(plain([*report.notes, *report.warnings], request.spell)),
         scores=evaluation.facts()["scores"],
         test_samples=evaluation.samples,
     )
@@ -116,16 +140,18 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     return report
 
 
-def converted(prepared: Prepared, listener: Listener | None = None) -> tuple[Conversion, Damage]:
+def converted(
+    prepared: Prepared, listener: Listener | None = None, delays: Iterable[int] = ()
+) -> tuple[Conversion, Damage]:
     """The conversion itself and the damage it does: of what was found by name, or of objects in Python."""
     tell = listener or Listener()
-    conversion = pipelined(prepared, tell)
+    conversion = pipelined(prepared, tell, delays)
     tell.stage("measure the damage", measuring.batches(prepared))
     return conversion, measuring.measured(prepared, conversion, tell.tick)
 
 
-def pipelined(prepared: Prepared, listener: Listener | None = None) -> Conversion:
-    """What the pipeline makes of it."""
+def pipelined(prepared: Prepared, listener: Listener | None = None, delays: Iterable[int] = ()) -> Conversion:
+    """What the pipeline makes of it, with graphs of their own for other delays."""
     return pipeline.convert(
         prepared.network,
         prepared.data,
@@ -135,6 +161,7 @@ def pipelined(prepared: Prepared, listener: Listener | None = None) -> Conversio
         loss=prepared.loss,
         rules=prepared.rules,
         listener=listener,
+        delays=delays,
     )
 
 
@@ -149,7 +176,8 @@ def provenance_of(
         weights=prepared.weights.to_plain() if prepared.weights else {},
         settings=as_dict(prepared.settings),
         damage=plain(measuring.facts(damage), spell),
-        notes=tuple(plain([*conversion.notes, *_cautions(prepared.settings)], spell)),
+        bias_correction=asdict(conversion.correction) if conversion.correction else {},
+        notes=tuple(plain([*conversion.notes, *cautions(prepared.settings, damage)], spell)),
         tool=tool(),
     )
 
@@ -161,27 +189,29 @@ def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progr
 
     def folded(graph: Graph) -> None:
         timing = prepared.settings.timing
-        runs = len({0, timing.timesteps, timing.firing_delay})
-        progress.line(cost.line(graph, timing.timesteps, prepared.data.test_size, runs))
+        delays = (0, timing.firing_delay)
+        progress.line(cost.line(graph, timing.timesteps, prepared.data.test_size, delays))
 
     return Listener(
         progress.begin, epoch, progress.advance, folded, state.save, state.saved() if resume else None
     )
 
 
-def _evaluated(prepared: Named, graph: Graph, progress: Progress) -> Evaluation:
+def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> Evaluation:
     size, workers = prepared.settings.data.test_batch_size, prepared.settings.data.num_workers
     progress.begin("evaluate", prepared.data.test_size, "samples")
     evaluation = evaluate(
-        graph,
+        conversion.graph,
         prepared.data.test_batches(size, workers),
         task_named(prepared.data.task),
         network=prepared.network,
+        quantized=conversion.quantized,
+        by_delay=conversion.by_delay,
         device=prepared.device,
         engine=prepared.settings.run.engine,
         tick=progress.advance,
     )
-    refuse_mismatch(graph, evaluation)
+    refuse_mismatch(conversion.graph, evaluation)
     return evaluation
 
 
@@ -193,17 +223,33 @@ def _report(
         prepared.dataset,
         conversion.graph,
         prepared.settings,
-        prepared.weights.to_plain() if prepared.weights else {},
+        prepared.weights,
         evaluation,
         latency(conversion.graph),
         damage,
-        judged(prepared.hardware, conversion.verdicts),
-        (*conversion.notes, *_cautions(prepared.settings)),
+        judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow),
+        conversion.notes,
+        tuple(cautions(prepared.settings, damage, evaluation)),
+        conversion.corrections,
     )
 
 
-def _cautions(settings: Settings) -> list[str]:
-    return [ZERO_RESET] if settings.neurons.reset_mode is Reset.ZERO else []
+def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None = None) -> list[str]:
+    """What to know before such an SNN is used, with what it scored, or else how far its outputs are off."""
+    if settings.neurons.reset_mode is not Reset.ZERO:
+        return []
+    found = f"the outputs are off by {damage.snn:.0%} of what varies between samples"
+    if evaluation is not None:
+        scores = {
+            name: f"{evaluation.headline} {shown_number(evaluation.headline, value)}"
+            for name, value in evaluation.headlines.items()
+        }
+        own = delay_name(settings.timing.firing_delay, settings.timing.timesteps)
+        found = f"SNN {own}: {scores[own]}, where the quantized network has {scores[QUANTIZED]}"
+    return [
+        "a reset to zero throws away what exceeds the threshold, and thresholds and finetuning do not know "
+        f"that yet: {found}. Where the chip allows it, use {Setting('reset_mode', 'subtraction')}"
+    ]
 
 
 # Files ---------------------------------------------------------------------------------------------
@@ -217,33 +263,39 @@ def _written(
     request: ConvertRequest,
     progress: Progress,
 ) -> ConvertReport:
-    """Everything on disk, and entered into the report."""
-    pth.save(report.graph, provenance.to_plain(), outputs.pth, overwrite=request.overwrite)
-    with_pack, note = _pack(report, prepared, outputs, provenance, request.overwrite, progress)
-    report = replace(report, notes=(*report.notes, note) if note else report.notes)
-    outputs.write_settings(to_yaml(report.settings), request.overwrite)
-    report = replace(report, files=outputs.entries(with_pack))
-    outputs.write_summary(report.to_json(request.spell), request.overwrite)
+    """Everything on disk, and entered into the report: all of it, or nothing is changed."""
+    with outputs.replaced(request.overwrite) as (new, staging):
+        pth.save(report.graph, provenance.to_plain(), new.pth)
+        note = _pack(report, prepared, new, provenance, progress)
+        if not new.pack.exists():
+            staging.absent.append(new.pack.name)  # that of an earlier SNN is none of this one's
+        found = _change_notes(staging.change())
+        report = replace(report, notes=(*report.notes, *([note] if note else []), *found))
+        new.config.write_bytes(outputs.settings_text(to_yaml(report.settings)))
+        report = replace(report, files=outputs.entries(new))
+        new.summary.write_bytes(files.as_json(report.to_json(request.spell)))
+    for line in found:
+        progress.line(line)
     return report
 
 
+def _change_notes(change: Change) -> list[str]:
+    """What became of files that lay there; and how to have programs in the pack again."""
+    removed = {Path(name).parts[1] for name in change.removed}
+    again = " ".join(str(Setting("format", language)) for language in pack.LANGUAGES if language in removed)
+    return change.notes() + ([f"programs for the new SNN: ann2snn export SNN.pth {again}"] if again else [])
+
+
 def _pack(
-    report: ConvertReport,
-    prepared: Named,
-    outputs: Outputs,
-    provenance: Provenance,
-    overwrite: bool,
-    progress: Progress,
-) -> tuple[bool, str]:
-    """Write the vector pack, unless none is wanted or possible. Is there one, and what to say of it?"""
+    report: ConvertReport, prepared: Named, new: Outputs, provenance: Provenance, progress: Progress
+) -> str:
+    """Write the vector pack, unless none is wanted or possible. What is to be said of it?"""
     wanted, refusal = report.settings.save.vectors, pack.refusal(report.graph)
     if wanted == 0 or refusal:
-        outputs.remove_pack()
-        return False, refusal if wanted else ""
+        return refusal if wanted else ""
     facts = origin(provenance, prepared.dataset)
     engine = report.settings.run.engine
     asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts, engine=engine)
     batches = prepared.data.test_batches(report.settings.data.test_batch_size)
     task = task_named(prepared.data.task)
-    made = pack.write_pack(report.graph, batches, task, outputs.pack, asked, progress, overwrite=overwrite)
-    return True, made.left_out
+    return pack.write_pack(report.graph, batches, task, new.pack, asked, progress).left_out

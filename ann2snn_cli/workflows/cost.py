@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import torch
 
 from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.ir.memory import step_bytes
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.stages.simulate.reference import portion_size
+from ann2snn_cli.stages.simulate.folded import portion_size
+
+STEP = 0.5  # of a forward: what a step of a sample takes, measured with the networks that ship
 
 
-def line(graph: Graph, timesteps: int, samples: int, runs: int) -> str:
-    """About what it takes to step so many samples, each so many times, and to score them."""
-    seconds = forward_seconds(graph) * timesteps * samples * runs
+def line(graph: Graph, timesteps: int, samples: int, delays: Iterable[int]) -> str:
+    """About what it takes to score so many samples; the delay T has a closed form, which takes no steps."""
+    runs = len({delay for delay in delays if delay != timesteps})
+    seconds = STEP * forward_seconds(graph) * timesteps * samples * runs
     size = portion_size(graph, timesteps) * timesteps * step_bytes(graph)
     return (
-        f"{samples:,} samples of {timesteps:,} steps, {runs} times: about {_duration(seconds)} "
+        f"{samples:,} samples of {timesteps:,} steps each: about {_duration(seconds)} "
         f"and {size / 1e9:.1f} GB of memory"
     )
 
 
 def forward_seconds(graph: Graph) -> float:
-    """How long one sample takes through the network once: about as long as one step of it."""
+    """How long one sample takes through the network once."""
     forward = run_counts if graph.level is Level.SPIKING else run
     x = {
         node.name: torch.zeros(1, *node.shape, dtype=torch.float64, device=graph.device)

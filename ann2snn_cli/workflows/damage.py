@@ -35,14 +35,16 @@ def measured(prepared: Prepared, conversion: Conversion, tick: Callable[[], None
         settings.run.seed,
         settings.data.num_workers,
     )
-    floats, spiking = (graph.to(prepared.device) for graph in (conversion.folded, conversion.graph))
+    graphs = (conversion.folded, conversion.graph, conversion.quantized)
+    floats, spiking, quantized = (graph.to(prepared.device) for graph in graphs)
 
     def samples() -> Iterator[Inputs]:
         for x, _ in drawn:
             yield trees.map_leaves(Tensor.double, trees.to(x, prepared.device))
             tick()
 
-    return damage(floats, spiking, samples(), partial(engines.run, engine=settings.run.engine))
+    engine = partial(engines.run, engine=settings.run.engine)
+    return damage(floats, spiking, samples(), engine, quantized)
 
 
 def facts(found: Damage) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 from ann2snn_cli.errors import BadFile
 from ann2snn_cli.packs import diff as comparing
 from ann2snn_cli.packs.diff import Comparison
+from ann2snn_cli.stages.export import replacement
 from ann2snn_cli.twins.replay import MANIFEST, Damaged, read
-from ann2snn_cli.workflows.report import Report
+from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,11 @@ class DiffReport(Report):
         }
 
 
-def diff(request: DiffRequest) -> DiffReport:
+def diff(request: DiffRequest, progress: Progress = SILENT) -> DiffReport:
     """Compare a pack with another pack, or with a simulator's log."""
     one, other = request.one, request.other
+    for each in (one, other):
+        replacement.finish(each, progress.line)
     try:
         pack = read(one)
         is_pack = (other / MANIFEST).is_file()

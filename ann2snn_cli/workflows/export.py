@@ -112,6 +112,11 @@ class ExportReport(Report):
 
 
 Write = Callable[[ExportRequest, "Saved", Progress], Exported]
+Refuse = Callable[[ExportRequest, "Saved"], None]
+
+
+def _refuse_nothing(request: ExportRequest, snn: Saved) -> None:
+    """A format that takes every network."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class Exporter:
     name: str
     what: str  # in one line, for the help text
     write: Write
+    refuse: Refuse = _refuse_nothing  # what it cannot write, before anything is simulated or written
     options: tuple[str, ...] = ()  # the fields of a request that mean something to it
 
 
@@ -144,8 +150,10 @@ def export(request: ExportRequest, progress: Progress = SILENT) -> ExportReport:
     _refuse_idle_options(request, formats)
     files.refuse_unwritable(request.save_dir, "save_dir")
     progress.begin("load the SNN")
-    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
+    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
     request = replace(request, formats=tuple(formats))
+    for refuse in dict.fromkeys(EXPORTERS[name].refuse for name in formats):
+        refuse(request, snn)
     writes = dict.fromkeys(EXPORTERS[name].write for name in formats)
     parts = tuple(write(request, snn, progress) for write in writes)
     contract = snn.graph.timing
@@ -184,14 +192,21 @@ def _entry(path: Path, what: str) -> FileEntry:
     return FileEntry(f"{path}/" if path.is_dir() else str(path), size_of(path), what)
 
 
+def _refuse_pack(request: ExportRequest, snn: Saved) -> None:
+    from ann2snn_cli.stages.export import files, pack
+
+    folder = _path(request, "_pack")
+    files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
+    pack.refuse(snn.graph)
+    pack.Extent(request.layers, request.steps, request.potentials).chosen(snn.graph)
+
+
 def _pack(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
-    from ann2snn_cli.stages.export import files
     from ann2snn_cli.stages.export.pack import Extent
     from ann2snn_cli.tasks import task_named
     from ann2snn_cli.workflows import pack, saved
 
     folder = _path(request, "_pack")
-    files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
     data = snn.samples(request.settings)
     asked = pack.PackRequest(
         request.samples,
@@ -205,8 +220,17 @@ def _pack(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
     made = pack.write_pack(
         snn.graph, batches, task_named(data.task), folder, asked, progress, overwrite=request.overwrite
     )
-    notes = tuple(f"no sample {each.name}: {each.reason}" for each in made.absent)
+    for line in made.notes:
+        progress.line(line)
+    notes = (*(f"no sample {each.name}: {each.reason}" for each in made.absent), *made.notes)
     return Exported((_entry(folder, f"the vector pack, {made.samples} samples"),), notes)
+
+
+def _refuse_onnx(request: ExportRequest, snn: Saved) -> None:
+    from ann2snn_cli.stages.export import onnx
+
+    path = _path(request, ".onnx")
+    onnx.drafted(snn.graph, path, potentials=request.potentials, overwrite=request.overwrite)
 
 
 def _onnx(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
@@ -219,6 +243,12 @@ def _onnx(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
     if refused:
         return Exported((entry,), (f"no ONNX graph of one step in floats: {refused}",))
     return Exported((entry, _entry(onnx.step_file(path), "one step of it in floats, proved exact")))
+
+
+def _refuse_nir(request: ExportRequest, snn: Saved) -> None:
+    from ann2snn_cli.stages.export import nir
+
+    nir.drafted(snn.graph, _path(request, ".nir"), flavor=request.flavor, overwrite=request.overwrite)
 
 
 def _nir(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
@@ -263,16 +293,18 @@ def _replayed(request: ExportRequest, snn: Saved, path: Path) -> tuple[list[Agre
 
 
 _OF_PACKS = ("samples", "corners", "layers", "steps", "potentials")
+_PACKS = (_pack, _refuse_pack, _OF_PACKS)
 
 register(
-    Exporter("pack", "a vector pack: parameters, stimuli, expected spikes and potentials", _pack, _OF_PACKS),
-    Exporter("c", "a vector pack with a C99 program that replays it", _pack, _OF_PACKS),
-    Exporter("verilog", "a vector pack with Verilog modules and a bench that replay it", _pack, _OF_PACKS),
+    Exporter("pack", "a vector pack: parameters, stimuli, expected spikes and potentials", *_PACKS),
+    Exporter("c", "a vector pack with a C99 program that replays it", *_PACKS),
+    Exporter("verilog", "a vector pack with Verilog modules and a bench that replay it", *_PACKS),
     Exporter(
         "onnx",
         "ONNX: one integer graph over time, and a float graph of one step where that is exact",
         _onnx,
+        _refuse_onnx,
         ("potentials",),
     ),
-    Exporter("nir", "NIR, and a table of what NIR cannot say", _nir, ("flavor", "replay")),
+    Exporter("nir", "NIR, and a table of what NIR cannot say", _nir, _refuse_nir, ("flavor", "replay")),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,8 +15,9 @@ import torch
 
 from ann2snn_cli.config import Settings, as_dict
 from ann2snn_cli.errors import BadFile, Setting, Stopped, UsageError
-from ann2snn_cli.stages.export import files, pth
-from ann2snn_cli.workflows.report import FileEntry
+from ann2snn_cli.stages.export import files, pth, replacement
+from ann2snn_cli.stages.export.replacement import Staging
+from ann2snn_cli.workflows.report import FileEntry, Progress
 
 STATE_FORMAT = "ann2snn/finetuning"
 
@@ -25,10 +25,11 @@ STATE_FORMAT = "ann2snn/finetuning"
 def named_pth(path: Path) -> Path:
     """The path itself, refused unless it ends in .pth."""
     if path.suffix != ".pth":
+        better = path.with_suffix(".pth") if path.stem.strip(".") else path / "NAME.pth"
         raise UsageError(
             f"the file to write, {str(path)!r}, does not end in .pth",
             where=str(Setting("save_file")),
-            remedy=f"use {Setting('save_file', str(path.with_suffix('.pth')))}",
+            remedy=f"name the file: {Setting('save_file', str(better))}",
         )
     return path
 
@@ -69,6 +70,10 @@ class Outputs:
         """The settings with the file's name filled in."""
         return replace(settings, save=replace(settings.save, save_file=str(self.pth)))
 
+    def clear(self, progress: Progress) -> None:
+        """End what a run that was killed while it saved these had begun."""
+        replacement.clear(self.pth.parent, self.pth.stem, progress.line)
+
     def refuse_foreign(self, overwrite: bool) -> None:
         """Refuse files that are not ours and folders that cannot be written to, before any work is done."""
         for path, is_ours in (
@@ -79,40 +84,36 @@ class Outputs:
         ):
             files.refuse_foreign(path, is_ours=is_ours, overwrite=overwrite)
         files.refuse_unwritable(self.pth.parent)
+        if self.pack.is_dir():
+            files.refuse_unwritable(self.pack)
 
-    def remove_pack(self) -> None:
-        """Remove the pack of an earlier SNN: it is none of this one's."""
-        if files.is_our_folder(self.pack):
-            shutil.rmtree(self.pack)
+    @contextmanager
+    def replaced(self, overwrite: bool) -> Iterator[tuple[Outputs, Staging]]:
+        """Where to write them to instead, so that all of them replace earlier ones as one."""
+        self.refuse_foreign(overwrite)
+        with replacement.replacing(self.pth.parent, self.pth.stem, overwrite=overwrite) as staging:
+            yield Outputs(staging.place / self.pth.name), staging
 
-    def write_settings(self, text: str, overwrite: bool) -> None:
+    def settings_text(self, text: str) -> bytes:
         """The settings, with the command that takes them."""
-        header = (
-            f"{files.SETTINGS_HEADER}: repeat this run with\n#   ann2snn convert --config {self.config}\n"
-        )
-        files.write_file(
-            self.config, (header + text).encode(), is_ours=files.is_our_yaml, overwrite=overwrite
+        command = f"ann2snn convert --config {self.config}"
+        return f"{files.SETTINGS_HEADER}: repeat this run with\n#   {command}\n{text}".encode(
+            "utf-8", files.UNREADABLE
         )
 
-    def write_summary(self, document: dict[str, Any], overwrite: bool) -> None:
-        """The report."""
-        files.write_file(
-            self.summary, files.as_json(document), is_ours=files.is_our_json, overwrite=overwrite
-        )
-
-    def entries(self, with_pack: bool) -> tuple[FileEntry, ...]:
-        """All files, for the report."""
+    def entries(self, written: Outputs) -> tuple[FileEntry, ...]:
+        """All files, for the report; `written` is where they lie."""
         found = [
-            FileEntry(str(self.pth), self.pth.stat().st_size, "the SNN"),
+            FileEntry(str(self.pth), written.pth.stat().st_size, "the SNN"),
             FileEntry(
                 str(self.config),
-                self.config.stat().st_size,
+                written.config.stat().st_size,
                 f"the settings: {Setting('config')} repeats the run",
             ),
         ]
-        if with_pack:
+        if written.pack.is_dir():
             what = "the vector pack: parameters, stimuli, expected spikes and potentials"
-            found.append(FileEntry(f"{self.pack}/", files.size_of(self.pack), what))
+            found.append(FileEntry(f"{self.pack}/", files.size_of(written.pack), what))
         return (*found, FileEntry(str(self.summary), None, "this report as JSON"))
 
 

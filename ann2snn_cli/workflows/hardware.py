@@ -17,6 +17,7 @@ class HardwareReport:
     name: str  # "none" where no limits were checked
     verdicts: tuple[Verdict, ...] = ()
     violations: tuple[Verdict, ...] = ()  # those that count
+    allowed: tuple[Verdict, ...] = ()  # limits that are broken, and may be
     synapse_lines: int | None = None  # what limits are derived from where none is published
 
     @property
@@ -31,6 +32,7 @@ class HardwareReport:
             "ok": self.ok,
             "synapse_lines": self.synapse_lines,
             "violations": [verdict_facts(verdict) for verdict in self.violations],
+            "allowed": [verdict_facts(verdict) for verdict in self.allowed],
             "verdicts": [verdict_facts(verdict) for verdict in self.verdicts],
         }
 
@@ -41,8 +43,10 @@ def judged(
     """The report on these verdicts; rules in `allow` may be broken."""
     if hardware is None:
         return HardwareReport("none")
-    broken = tuple(violations(verdicts, allow))
-    return HardwareReport(hardware.name, tuple(verdicts), broken, hardware.synapse_lines)
+    broken = violations(verdicts)
+    counts = tuple(violations(verdicts, allow))
+    allowed = tuple(verdict for verdict in broken if verdict not in counts)
+    return HardwareReport(hardware.name, tuple(verdicts), counts, allowed, hardware.synapse_lines)
 
 
 def verdict_facts(verdict: Verdict) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ann2snn_cli.config import Settings
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.registers import Register, registers
-from ann2snn_cli.stages.export import pth
+from ann2snn_cli.stages.export import pth, replacement
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
@@ -74,6 +74,7 @@ class InspectReport(Report):
 def inspect(request: InspectRequest, progress: Progress = SILENT) -> InspectReport:
     """The graph that a name or a `.pth` stands for."""
     if request.settings.network.endswith(".pth"):
+        replacement.finish(Path(request.settings.network), progress.line)
         return _snn(Path(request.settings.network))
     progress.begin("trace and fold")
     outline = prepare.outline(request.settings)

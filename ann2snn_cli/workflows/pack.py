@@ -56,6 +56,7 @@ class PackReport:
     samples: int
     absent: tuple[Absent, ...]  # samples that it should hold, and why there are none
     left_out: str  # to keep it small; "" where nothing was
+    notes: tuple[str, ...] = ()  # files that lay in its folder and were removed, or kept
 
 
 def write_pack(
@@ -78,6 +79,7 @@ def write_pack(
     samples, extent, left_out = limit(graph, samples, request.extent, request.most_bytes)
     size = len(samples) * sample_bytes(graph, extent) / 1e6
     progress.begin(f"record {len(samples)} samples, about {size:,.0f} MB", len(samples), "samples")
+    notes: list[str] = []
     write_samples(
         graph,
         samples,
@@ -90,8 +92,9 @@ def write_pack(
         engine=request.engine,
         tick=progress.advance,
         overwrite=overwrite,
+        tell=notes.append,
     )
-    return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out)
+    return PackReport(folder, size_of(folder), len(samples), tuple(absent), left_out, tuple(notes))
 
 
 def write_samples(
@@ -107,6 +110,7 @@ def write_samples(
     engine: str = AUTO,
     tick: Callable[[], None] = lambda: None,
     overwrite: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Record these samples one by one, and write the pack, with programs that replay it."""
 
@@ -125,6 +129,7 @@ def write_samples(
         origin=origin,
         programs={language: PROGRAMS[language] for language in languages},
         overwrite=overwrite,
+        tell=tell,
     )
 
 

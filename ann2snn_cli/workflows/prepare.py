@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,10 +17,8 @@ from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.check import rule_names
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
-from ann2snn_cli.stages.trace import OnnxNetwork
 from ann2snn_cli.types import InputShapes, Loss
-
-NO_WEIGHTS = "none"  # as ann_weight: the weights that build() gives, whatever they are
+from ann2snn_cli.workflows import weights as weighing
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +71,11 @@ class Named(Prepared):
 
     data: Data
 
+    @property
+    def weights_line(self) -> str:
+        """Which weights the network has, for a log and a report."""
+        return weighing.described(self.weights) if self.weights else ""
+
 
 def shown_shape(shapes: InputShapes) -> Any:
     """The shape of the one input; of several a list, or a dict by name."""
@@ -98,14 +100,15 @@ def by_name(settings: Settings, *, trained: bool = True) -> Named:
     """All that the settings name; not `trained`: the network keeps the weights that build() gives it."""
     spec = catalog.network(settings.network)
     if spec.is_onnx:
-        _refuse_weights(settings, spec, trained)
+        weighing.refuse_for_onnx(settings, spec, trained)
     settings, hardware = _completed(settings, spec, "none")
     device = devices.pick(settings.run.device)
     rules = catalog.load_rules(settings.rules)
     samples = data.load(settings.data.dataset, settings.data.data_dir)
     network = _built(settings, spec, samples.input_shapes, samples.classes)
-    weights = _load_weights(settings, spec, network) if trained else None
-    found = (spec.name, network.to(device), samples, hardware, device, samples.name, weights)
+    weights = weighing.load(settings, spec, network) if trained else None
+    dataset = settings.data.dataset  # the name that loads it again; a Data of a user's own may have another
+    found = (spec.name, network.to(device), samples, hardware, device, dataset, weights)
     return Named(settings, *found, rules=rules)
 
 
@@ -159,55 +162,13 @@ def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: 
     return spec.build(shape, classes).eval()
 
 
-def _refuse_weights(settings: Settings, spec: NetworkSpec, trained: bool) -> None:
-    """An ONNX file is a network with its weights: it takes no others, and is trained no further."""
-    if settings.ann_weight:
-        raise UsageError(
-            "an ONNX file holds its own weights",
-            where=str(Setting("ann_weight", settings.ann_weight)),
-            remedy=f"leave {Setting('ann_weight')} out; or export the network again with the other weights",
-        )
-    if not trained:
-        raise UsageError(
-            "an ONNX file is a trained network",
-            where=spec.path_or_module,
-            remedy=f"convert it as it is ({Setting('finetune_epochs')} trains it as an SNN), or train the "
-            "network it came from and export it again",
-        )
-
-
-def _load_weights(settings: Settings, spec: NetworkSpec, network: nn.Module) -> Weights:
-    if isinstance(network, OnnxNetwork):
-        return Weights(network.path.name, network.sha256)
-    if settings.ann_weight == NO_WEIGHTS or (not settings.ann_weight and spec.trained):
-        return Weights("", _state_hash(network))
-    if settings.ann_weight:
-        return catalog.load_weights(network, catalog.checkpoint_file(settings.ann_weight))
-    found = catalog.default_checkpoint(spec)
-    if found is None:
-        raise UsageError(
-            f"there are no trained weights for network {spec.name!r}",
-            where=f"checkpoints/{spec.name}_ann.pth",
-            remedy=f"train it with: ann2snn train {settings.network}   or give a checkpoint: "
-            f"{Setting('ann_weight')} FILE (none: the weights that build() gives)",
-        )
-    return catalog.load_weights(network, found)
-
-
-def _state_hash(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 # Given as objects ----------------------------------------------------------------------------------
 
 # Settings that say what is given anyway, or what a use case on the command line does.
 _OF_THE_COMMAND_LINE = {
     "network": "the network itself is given",
     "ann_weight": "the network is given with its weights",
+    "allow_other_dataset": "the network is given with its weights",
     "data.dataset": "the data themselves are given",
     "data.data_dir": "the data themselves are given",
     "data.test_batch_size": "nothing is tested here",

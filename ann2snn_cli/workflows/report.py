@@ -87,9 +87,12 @@ SILENT = Silent()
 
 def epoch_line(report: EpochReport) -> str:
     """How an epoch of training went, for a log."""
-    numbers = [f"{name} {_number(name, value)}" for name, value in report.results.items() if name != "loss"]
+    numbers = [
+        f"{name} {shown_number(name, value)}" for name, value in report.results.items() if name != "loss"
+    ]
     return "  ".join([f"epoch {report.epoch}/{report.epochs}", f"loss {report.loss:.4f}", *numbers])
 
 
-def _number(name: str, value: float | None) -> str:
+def shown_number(name: str, value: float | None) -> str:
+    """A number of a metric in words: an accuracy as percent."""
     return "-" if value is None else f"{100 * value:.2f} %" if name == "accuracy" else f"{value:.4g}"

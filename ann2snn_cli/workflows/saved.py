@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ann2snn_cli import data
-from ann2snn_cli.config import Provenance, Schedule, Settings, chosen_delay
+from ann2snn_cli.config import Provenance, Schedule, Settings, chosen_delay, delay_name
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import BadData, Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.stages.export import pth
+from ann2snn_cli.stages.export import pth, replacement
 from ann2snn_cli.types import InputShapes
 from ann2snn_cli.version import tool
+from ann2snn_cli.workflows.report import SILENT, Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,20 @@ class Saved:
     path: Path
     graph: Graph
     provenance: Provenance
+    own_delay: int  # that it was converted for
+
+    @property
+    def note(self) -> str:
+        """What to know of its biases where it is run at another delay than its own."""
+        steps = self.graph.timing.timesteps
+        own = f"{self.own_delay} ({delay_name(self.own_delay, steps)})"
+        is_kept = self.provenance.bias_correction.get("kept") is True
+        biases = f"its biases were corrected for {'that' if is_kept else 'no delay'}"
+        return (
+            f"the SNN was converted for a delay of {own}, and {biases}: at other delays it runs with the "
+            "same biases, and so does the quantized network; an SNN that is converted for another delay "
+            f"({Setting('delay')}) may score more there"
+        )
 
     def samples(self, settings: Settings) -> Data:
         """The dataset asked for, else the one it was converted with; refused if its samples do not fit."""
@@ -53,12 +68,20 @@ def _words(shapes: InputShapes) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
-def load(path: Path, *, schedule: Schedule | None = None, delay: int | None = None) -> Saved:
+def load(
+    path: Path,
+    *,
+    schedule: Schedule | None = None,
+    delay: int | None = None,
+    progress: Progress = SILENT,
+) -> Saved:
     """The SNN in a `.pth`, at its own delay unless another is given, by number or by name."""
+    replacement.finish(path, progress.line)
     graph, provenance = pth.load(path)
+    own = graph.timing.delay
     asked = chosen_delay(graph.timing.timesteps, schedule, delay)
     graph = replace(graph, contract=graph.timing.with_delay(asked))
-    return Saved(path, graph, Provenance.from_plain(provenance))
+    return Saved(path, graph, Provenance.from_plain(provenance), own)
 
 
 def origin(provenance: Provenance, dataset: str) -> dict[str, str]:

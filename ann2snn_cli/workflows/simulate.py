@@ -38,6 +38,8 @@ class SimulateReport(Report):
     delays: tuple[int, ...]  # all that were run
     latency: Latency
     evaluation: Evaluation
+    own_delay: int  # that it was converted for
+    notes: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
         """The document."""
@@ -45,12 +47,14 @@ class SimulateReport(Report):
             "snn": self.snn,
             "dataset": self.dataset,
             "delay": self.delay,
+            "own_delay": self.own_delay,
             "schedule": delay_name(self.delay, self.latency.timesteps),
             "timesteps": self.latency.timesteps,
             **self.evaluation.facts(),
             f"{self.evaluation.headline}_by_step": list(self.evaluation.by_step),
             "latency_steps": self.latency.steps(self.delay),
             "latency": self.latency.facts(self.delays),
+            "notes": list(self.notes),
         }
 
 
@@ -59,11 +63,11 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     settings = request.settings
     refuse_unknown_names(settings)
     progress.begin("load the SNN and the data")
-    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay)
+    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
     samples = snn.samples(settings)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
-    timesteps, runs = snn.graph.timing.timesteps, len(delays_of(snn.graph))
-    progress.line(cost.line(snn.graph, timesteps, samples.test_size, runs))
+    steps = snn.graph.timing.timesteps
+    progress.line(cost.line(snn.graph, steps, samples.test_size, delays_of(snn.graph)))
     progress.begin("simulate", samples.test_size, "samples")
     evaluation = evaluate(
         snn.graph,
@@ -76,5 +80,12 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     refuse_mismatch(snn.graph, evaluation)
     delay = snn.graph.timing.delay
     return SimulateReport(
-        request.snn, samples.name, delay, delays_of(snn.graph), latency(snn.graph), evaluation
+        request.snn,
+        samples.name,
+        delay,
+        delays_of(snn.graph),
+        latency(snn.graph),
+        evaluation,
+        snn.own_delay,
+        (snn.note,),
     )

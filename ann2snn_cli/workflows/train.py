@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 import torch
 
+from ann2snn_cli import catalog
 from ann2snn_cli.config import Settings
-from ann2snn_cli.errors import BadFile
+from ann2snn_cli.data import same_dataset
+from ann2snn_cli.errors import BadFile, Setting, UsageError
 from ann2snn_cli.stages import train as stage
 from ann2snn_cli.stages.export import files, pth
 from ann2snn_cli.tasks import Task, task_named
@@ -32,7 +35,7 @@ class TrainRequest:
     epochs: int = 60
     lr: float = 0.003
     wd: float = 0.01
-    save_file: Path | None = None  # None: checkpoints/NETWORK_ann.pth, where `convert` finds it
+    save_file: Path | None = None  # None: checkpoints/NETWORK-DATASET.pth, where `convert` finds it
     overwrite: bool = False
 
 
@@ -68,9 +71,12 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     """Train the network that the settings name, test it, and write its checkpoint."""
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings, trained=False)
-    path = named_pth(request.save_file or Path("checkpoints") / f"{prepared.name}_ann.pth")
+    name = catalog.checkpoint_name(prepared.name, prepared.dataset)
+    path = named_pth(request.save_file or Path("checkpoints") / f"{name}.pth")
     files.refuse_foreign(path, is_ours=_is_ours, overwrite=request.overwrite)
+    _refuse_other_weights(path, prepared, request.overwrite)
     files.refuse_unwritable(path.parent)
+    _refuse_numbers(request)
     task = task_named(prepared.data.task)
     last = _trained(prepared, request, task, progress)
     settings = prepared.settings
@@ -92,6 +98,18 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     _save(prepared, provenance, path, request.overwrite)
     entry = FileEntry(str(path), path.stat().st_size, "the trained weights")
     return TrainReport(provenance, task.headline, last.results.get(task.headline), last.loss, entry)
+
+
+def _refuse_numbers(request: TrainRequest) -> None:
+    """NaN and infinity are no rates."""
+    for name in ("lr", "wd"):
+        value = getattr(request, name)
+        if not math.isfinite(value):
+            raise UsageError(
+                f"{Setting(name)} is {value}; it must be a finite number",
+                where=str(Setting(name)),
+                remedy="give such a value, or leave it out",
+            )
 
 
 def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progress) -> EpochReport:
@@ -124,6 +142,20 @@ def _save(prepared: Named, provenance: dict[str, Any], path: Path, overwrite: bo
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "state_dict": state, "provenance": provenance}, buffer)
     files.write_file(path, buffer.getvalue(), is_ours=_is_ours, overwrite=overwrite)
+
+
+def _refuse_other_weights(path: Path, prepared: Named, overwrite: bool) -> None:
+    """An earlier training of this network on these data is replaced; other weights stay."""
+    if overwrite or not path.exists():
+        return
+    earlier = pth.read(path).get("provenance", {})
+    if earlier.get("network") != prepared.name or not same_dataset(earlier["dataset"], prepared.dataset):
+        raise BadFile(
+            f"it holds the weights of {earlier.get('network')} trained on {earlier.get('dataset')}",
+            where=str(path),
+            remedy=f"choose another place with {Setting('save_file')}, or replace it with "
+            f"{Setting('overwrite', True)}",
+        )
 
 
 def _is_ours(path: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.lookup import chosen, unknown
+from ann2snn_cli.stages.export import replacement
 from ann2snn_cli.twins import TWINS, Simulator
 from ann2snn_cli.twins.replay import (
     Damaged,
@@ -182,12 +183,13 @@ def _pack(request: VerifyRequest, progress: Progress) -> Iterator[Path]:
                 where=str(request.source),
                 remedy="give the folder that ann2snn convert or ann2snn export wrote",
             )
+        replacement.finish(request.source, progress.line)
         yield request.source
         return
     from ann2snn_cli.tasks import task_named
     from ann2snn_cli.workflows import pack, saved  # torch, which the replay of a pack does without
 
-    snn = saved.load(request.source, schedule=request.schedule, delay=request.delay)
+    snn = saved.load(request.source, schedule=request.schedule, delay=request.delay, progress=progress)
     data = snn.samples(request.settings)
     facts = saved.origin(snn.provenance, data.name)
     engine = request.settings.run.engine

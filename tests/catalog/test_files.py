@@ -196,14 +196,14 @@ def test_copy_into_what_is_no_folder(here):
 
 
 def test_default_checkpoint(here):
-    """NAME_ann.pth of ./checkpoints serves any network of that name; debug networks need none."""
+    """NAME-DATASET.pth of ./checkpoints serves any network of that name; debug networks need none."""
     own = put(here / "networks" / "own.py")
-    expected = put(here / "checkpoints" / "own_ann.pth")
+    expected = put(here / "checkpoints" / "own-digits.pth")
 
-    assert catalog.default_checkpoint(catalog.network("own")).resolve() == expected
-    assert catalog.default_checkpoint(catalog.network(str(own))).resolve() == expected
-    put(here / "checkpoints" / "debug_net0_ann.pth")
-    assert catalog.default_checkpoint(catalog.network("debug_net0")) is None
+    assert catalog.default_checkpoint(catalog.network("own"), "digits").resolve() == expected
+    assert catalog.default_checkpoint(catalog.network(str(own)), "digits").resolve() == expected
+    put(here / "checkpoints" / "debug_net0-debug0.pth")
+    assert catalog.default_checkpoint(catalog.network("debug_net0"), "debug0") is None
 
 
 def test_bundled_weights_are_for_bundled_networks_only(here):
@@ -211,6 +211,22 @@ def test_bundled_weights_are_for_bundled_networks_only(here):
     bundled = catalog.network("example_net")
     own = catalog.network(str(put(here / "example_net.py")))
 
-    assert catalog.default_checkpoint(bundled).name == "example_net_ann.pth"
-    assert catalog.default_checkpoint(catalog.network(bundled.path_or_module)) is not None
-    assert catalog.default_checkpoint(own) is None
+    assert catalog.default_checkpoint(bundled, "digits").name == "example_net-digits.pth"
+    assert catalog.default_checkpoint(catalog.network(bundled.path_or_module), "digits") is not None
+    assert catalog.default_checkpoint(own, "digits") is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("mnist", "net-mnist"),
+        ("npz:../data/my arrays.npz", "net-my_arrays"),
+        ("folder:/images/flowers", "net-flowers"),
+        ("folder:images/flowers/", "net-flowers"),
+        ("loaders/mine.py:samples", "net-mine_samples"),
+        ("package.module:samples", "net-package_module_samples"),
+    ],
+)
+def test_a_checkpoint_is_called_after_network_and_dataset(dataset, name):
+    """Also where the dataset is a file, a folder or a function: its name can stand in a file's name."""
+    assert catalog.checkpoint_name("net", dataset) == name

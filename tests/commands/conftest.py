@@ -86,7 +86,7 @@ def _save_tiny_data(path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, ann2snn) -> Path:
-    """A folder with tiny.py, tiny.npz and checkpoints/tiny_ann.pth, which `ann2snn train` wrote."""
+    """A folder with tiny.py, tiny.npz and checkpoints/tiny-tiny.pth, which `ann2snn train` wrote."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.py").write_text(TINY)
     _save_tiny_data(folder / "tiny.npz")

@@ -39,6 +39,22 @@ def test_accuracy_is_measured_at_1_2_4_and_t_steps(analysed, tiny, ann2snn):
     assert all(row["layerwise"] == row["quantized"] for row in analysed["accuracy"])
 
 
+def test_a_quantization_error_is_that_of_the_network_before_any_correction_of_timing(tiny, ann2snn):
+    """Whatever delay is analysed, so the bars of two pictures can be compared; timing is what differs."""
+    words = ("analyse-error", "./tiny.py", "-e", "0", "-T", "2", "--weight_bitwidth", "2", "--json")
+    stepwise, layerwise = (
+        ann2snn(*words, "--schedule", name, "--save_dir", name).document for name in ("stepwise", "layerwise")
+    )
+    assert [row["quantized"] for row in stepwise["accuracy"]] == [
+        row["quantized"] for row in layerwise["accuracy"]
+    ]
+    assert [layer["quantization"] for layer in stepwise["layers"]] == [
+        layer["quantization"] for layer in layerwise["layers"]
+    ]
+    assert all(layer["timing"] == 0 for layer in layerwise["layers"])
+    assert any(layer["timing"] > 0 for layer in stepwise["layers"])
+
+
 def test_the_csv_files_hold_the_numbers_of_the_document(analysed, tiny):
     """Every row, every column."""
     for name, key in (("accuracy.csv", "accuracy"), ("layers.csv", "layers")):
@@ -66,7 +82,12 @@ def test_the_text_names_the_files(analysed, tiny, ann2snn):
     """A second run replaces the first."""
     done = ann2snn(*WORDS)
     assert done.code == 0
-    for said in ("timesteps", "spike timing", "tiny_analysis/accuracy.png"):
+    for said in (
+        "timesteps",
+        "the biases of each SNN are corrected for its own D",
+        "spike timing",
+        "tiny_analysis/accuracy.png",
+    ):
         assert said in done.out
 
 

@@ -35,7 +35,7 @@ def test_the_document_has_the_promised_fields(here, ann2snn):
     assert document["schema"] == "ann2snn/check/1"
     assert document["input_shape"] == [1, 28, 28]
     hardware = document["hardware"]
-    assert set(hardware) == {"name", "ok", "synapse_lines", "violations", "verdicts"}
+    assert set(hardware) == {"name", "ok", "synapse_lines", "violations", "allowed", "verdicts"}
     assert (hardware["name"], hardware["ok"], hardware["violations"]) == ("v1", True, [])
     conv3 = next(v for v in hardware["verdicts"] if v["layer"] == "conv3" and v["rule"] == "in_channels")
     assert (conv3["actual"], conv3["limit"], conv3["ok"], conv3["derived"]) == (16, 28, True, False)
@@ -68,6 +68,11 @@ def test_allowed_rules_do_not_count(wrong, ann2snn):
     done = ann2snn(*wrong, *words)
     assert done.code == 0
     assert "64/22* !" in done.out
+    assert (
+        "on hardware v1: fits except for weight_bitwidth (0, 3), op (2), in_channels (3), which" in done.out
+    )
+    hardware = ann2snn(*wrong, *words, "--json").document["hardware"]
+    assert (hardware["ok"], hardware["violations"], len(hardware["allowed"])) == (True, [], 4)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -88,6 +93,20 @@ def test_the_note_under_the_table_has_the_chips_own_formula(here, ann2snn):
     done = ann2snn("check", "example_net", "--hardware", "./v1.yaml")
     assert "not in the published table, 2048 // (kernel * kernel * bits)" in done.out
     assert "1024 //" in ann2snn("check", "example_net").out
+
+
+def test_what_settings_ask_of_registers_is_judged(tiny, ann2snn):
+    """`--channel_wise` on a chip of one threshold a layer: `check` refuses what `convert` refuses."""
+    words = ("./tiny.py", "--hardware", "v1", "--channel_wise")
+    done = ann2snn("check", *words)
+    assert (done.code, "1 violation" in done.out) == (3, True)
+    assert "convert with --no_channel_wise" in done.out
+    assert ann2snn("convert", *words).code == 3
+    words = (*words, "--allow", "channel_wise_threshold")
+    done = ann2snn("check", *words)
+    assert (done.code, "fits except for channel_wise_threshold (1), which" in done.out) == (0, True)
+    done = ann2snn("convert", *words, "-e", "0", "-T", "2", "--vectors", "0")
+    assert (done.code, "fits except for channel_wise_threshold (1), which" in done.out) == (0, True)
 
 
 def test_a_rule_that_does_not_exist_cannot_be_allowed(here, ann2snn):

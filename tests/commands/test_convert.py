@@ -12,15 +12,16 @@ import torch
 import yaml
 
 from ann2snn_cli.config import delay_name
-from ann2snn_cli.stages.export import pth
+from ann2snn_cli.stages.export import pth, replacement
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.twins import replay
 
 FIELDS = {
     "schema", "network", "dataset", "test_samples", "metric", "accuracy", "scores",
-    "layerwise_differs_from_quantized", "largest_output_error", "timesteps", "delay", "schedule",
+    "layerwise_differs_from_quantized", "layerwise_largest_difference", "theorem_exception",
+    "largest_output_error", "timesteps", "delay", "schedule", "written", "bias_correction",
     "latency_steps", "latency", "damage", "firing_rate", "spikes_per_sample", "engine", "engine_reason",
-    "hardware", "notes", "weights", "settings", "files",
+    "hardware", "notes", "warnings", "weights", "settings", "files",
 }  # fmt: skip
 TINY = ("convert", "./tiny.py", "--batch_size", "16", "--vectors", "2")
 
@@ -335,9 +336,7 @@ def test_what_the_steps_will_take_is_said_before_they_are_taken(tiny, ann2snn, m
     """Samples, steps, time and memory; what does not fit the memory is refused with what does."""
     done = ann2snn(*TINY, "-e", "0", "-T", "6", "--delay", "2")
     said = done.err.splitlines()
-    place = next(
-        i for i, line in enumerate(said) if line.startswith("30 samples of 6 steps, 3 times: about ")
-    )
+    place = next(i for i, line in enumerate(said) if line.startswith("30 samples of 6 steps each: about "))
     assert said[place].endswith(" GB of memory")
     assert said.index("trace and fold") < place < said.index("calibrate")
 
@@ -353,23 +352,56 @@ def test_what_the_steps_will_take_is_said_before_they_are_taken(tiny, ann2snn, m
 # Options -------------------------------------------------------------------------------------------
 
 
-def test_an_earlier_result_is_replaced_whole(tiny, ann2snn):
-    """The pack of two samples does not stay under that of one."""
+def test_an_earlier_result_is_replaced_and_the_users_files_stay(tiny, ann2snn):
+    """The pack of two samples does not stay under that of one; what was removed and kept is said."""
     assert ann2snn(*TINY, "-e", "0").code == 0
-    (tiny / "tiny_snn_pack/old.mem").write_bytes(b"")
+    assert ann2snn("export", "tiny_snn.pth", "--format", "c", "--samples", "2").code == 0
+    (tiny / "tiny_snn_pack/rtl_log.csv").write_text("mine")
+    (tiny / ".tiny_snn.writing.killed").mkdir()  # of a run that was killed while it wrote
     assert len(real_samples(pack_of(tiny, "tiny"))) == 2
-    assert ann2snn(*TINY, "-e", "0", "--vectors", "1").code == 0
-    assert not (tiny / "tiny_snn_pack/old.mem").exists()
+    done = ann2snn(*TINY, "-e", "0", "--vectors", "1", "--json")
+    assert (tiny / "tiny_snn_pack/rtl_log.csv").read_text() == "mine"
+    assert not (tiny / "tiny_snn_pack/c").exists()
     assert len(real_samples(pack_of(tiny, "tiny"))) == 1
+    notes = done.document["notes"]
+    (removed,) = [note for note in notes if note.startswith("removed from tiny_snn_pack/, of an earlier run")]
+    assert all(f"{name}/ (" in removed for name in ("c", "expect", "stimulus"))
+    assert "kept in tiny_snn_pack/, not written by ann2snn: rtl_log.csv" in notes
+    assert "programs for the new SNN: ann2snn export SNN.pth --format c" in notes
+    assert removed in done.err
+    assert json.loads((tiny / "tiny_snn.json").read_text())["notes"] == notes
+    assert not [path for path in tiny.iterdir() if path.name.startswith(".")]
 
 
 def test_without_vectors_no_stale_pack_stays(tiny, ann2snn):
-    """--vectors 0 after a run with vectors: the folder would belong to another network."""
+    """--vectors 0 after a run with vectors: it would belong to another network. The user's files stay."""
     assert ann2snn(*TINY, "-e", "0").code == 0
+    (tiny / "tiny_snn_pack/rtl_log.csv").write_text("mine")
     document = ann2snn(*TINY, "-e", "0", "--weight_bitwidth", "2", "--vectors", "0", "--json").document
     assert not any("pack" in file["path"] for file in document["files"])
     assert not any("vector pack" in note for note in document["notes"])
-    assert not (tiny / "tiny_snn_pack").exists()
+    assert any(note.startswith("removed from tiny_snn_pack/") for note in document["notes"])
+    assert [path.name for path in (tiny / "tiny_snn_pack").iterdir()] == ["rtl_log.csv"]
+
+
+def test_a_conversion_killed_while_saving_is_finished_by_the_next_command(tiny, ann2snn, monkeypatch):
+    """Never a new .pth beside old settings: whoever reads one of them first moves all to their places."""
+    assert ann2snn(*TINY, "-e", "0").code == 0
+    old = (tiny / "tiny_snn.pth").read_bytes()
+    move_all = replacement._move_all
+    killed = lambda ready: None if ready.name == ".tiny_snn.ready" else move_all(ready)  # noqa: E731
+    monkeypatch.setattr(replacement, "_move_all", killed)
+    assert ann2snn(*TINY, "-e", "0", "--weight_bitwidth", "2").code == 0
+    assert (tiny / "tiny_snn.pth").read_bytes() == old
+    monkeypatch.undo()
+    monkeypatch.chdir(tiny)
+    done = ann2snn("inspect", "tiny_snn.pth")
+    said = "finished what a run that was killed had begun to save: tiny_snn.json, tiny_snn.pth, tiny_snn.yaml"
+    assert said in done.err
+    assert "weight_bitwidth: 2" in (tiny / "tiny_snn.yaml").read_text()
+    assert torch.load(tiny / "tiny_snn.pth")["provenance"]["settings"]["quantize"]["weight_bitwidth"] == 2
+    assert not [path for path in tiny.iterdir() if path.name.startswith(".")]
+    assert ann2snn("verify", "tiny_snn_pack", "--backend", "numpy").code == 0
 
 
 @pytest.mark.parametrize(
@@ -429,7 +461,63 @@ def test_every_option_converts(words, tiny, ann2snn):
     assert (document["delay"], document["schedule"]) == (delay, delay_name(delay, document["timesteps"]))
     assert document["engine"] == "reference"
     assert bool(document["layerwise_differs_from_quantized"]) <= ("zero" in words or "32" in words)
-    assert any("reset to zero" in note for note in document["notes"]) == ("zero" in words)
+    assert any("reset to zero" in line for line in document["warnings"]) == ("zero" in words)
+
+
+def test_one_table_has_the_scores_of_as_many_conversions(tiny, ann2snn):
+    """Each delay has its own biases, the quantized network none for timing, whatever is written."""
+    words = (*TINY, "-e", "0", "-T", "4", "--weight_bitwidth", "2", "--vectors", "0", "--json")
+    documents = {
+        f"delay_{delay}" if delay == 2 else name: ann2snn(*words, "--delay", str(delay)).document
+        for name, delay in (("stepwise", 0), ("layerwise", 4), ("delay_2", 2))
+    }
+    for written, document in documents.items():
+        assert (document["written"], document["schedule"]) == (written, written)
+        for variant in ("ann", "quantized", "stepwise", "layerwise"):
+            assert document["scores"][variant] == documents["stepwise"]["scores"][variant], (written, variant)
+        assert document["scores"]["quantized"] == document["scores"]["layerwise"]
+        correction = document["bias_correction"][written]
+        assert correction["delay"] == document["delay"]
+        assert correction["kept"] == (correction["error_after"] < correction["error_before"])
+    losses = {name: document["scores"][name]["loss"] for name, document in documents.items()}
+    assert len(set(losses.values())) == 3
+
+
+def test_the_text_says_which_network_is_written(tiny, ann2snn):
+    """Its row, its delay, and what was done to its biases."""
+    words = (*TINY, "-e", "0", "-T", "4", "--vectors", "0", "--delay", "2")
+    said = ann2snn(*words).out
+    assert "written: SNN delay 2, D = 2; the biases of each SNN are corrected for its own D" in said
+    assert "note: bias correction for a delay of 2 " in said
+    done = ann2snn(*words, "--no_bias_correction")
+    assert "written: SNN delay 2, D = 2; no biases were corrected" in done.out
+    assert "bias correction" not in done.out
+    assert ann2snn(*words, "--no_bias_correction", "--json").document["bias_correction"] == {}
+
+
+def test_reset_to_zero_is_warned_of_with_what_was_measured(tiny, ann2snn):
+    """The figures of this network, in text, report and .pth; the layerwise difference is explained."""
+    words = (*TINY, "-e", "0", "-T", "8", "--vectors", "0", "--reset_mode", "zero")
+    document, text = ann2snn(*words, "--json").document, ann2snn(*words).out
+    (warning,) = document["warnings"]
+    accuracy = {name: f"{100 * value:.2f} %" for name, value in document["accuracy"].items()}
+    assert f"SNN stepwise: accuracy {accuracy['stepwise']}, where the quantized network" in warning
+    assert f"has accuracy {accuracy['quantized']}" in warning
+    assert f"warning: {warning}" in text
+    assert "use --reset_mode subtraction" in warning
+    provenance = torch.load(tiny / "tiny_snn.pth", weights_only=True)["provenance"]
+    assert warning in provenance["notes"]
+    assert document["layerwise_differs_from_quantized"] == 30
+    assert document["theorem_exception"].startswith("the quantized network is that of a reset by subtraction")
+    assert "differ on 30 of 30 test samples, by up to " in text
+    assert document["theorem_exception"] in text
+
+
+def test_floats_that_differ_in_their_last_digits_are_explained(tiny, ann2snn):
+    """`differs on ...` with the size of it, which is that of rounding, and its reason."""
+    document = ann2snn(*TINY, "-e", "0", "--vectors", "0", "--weight_bitwidth", "32", "--json").document
+    assert document["layerwise_largest_difference"] < 1e-6
+    assert "weights are floats (--weight_bitwidth 32)" in document["theorem_exception"]
 
 
 def test_latency_is_t_and_the_delay_of_every_layer_of_neurons(tiny, ann2snn):

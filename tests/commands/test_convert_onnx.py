@@ -23,7 +23,7 @@ def exported(tiny):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     network = module.build((1, 8, 8), 3)
-    network.load_state_dict(torch.load("checkpoints/tiny_ann.pth")["state_dict"])
+    network.load_state_dict(torch.load("checkpoints/tiny-tiny.pth")["state_dict"])
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # around this call only: the exporter announces its end
         whole = nn.Sequential(network, nn.Softmax(1)).eval()

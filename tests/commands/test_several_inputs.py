@@ -85,3 +85,34 @@ def test_the_chip_is_asked_about_both_branches(there, ann2snn):
     done = ann2snn("check", "./two.py", "--dataset", "./data.py:load", "--hardware", "v1", "--json")
     assert done.document["input_shape"] == [[1, 4, 4], [5]]
     assert Path("two_snn_pack").is_dir()
+
+
+def test_arrays_by_the_names_of_the_inputs_are_converted(there, ann2snn, tmp_path):
+    """A .npz instead of a loader, in another order than forward's; the answers are the network's own."""
+    (image, vector), labels = two_inputs.labelled(60, seed=1)
+    arrays = {"vector": vector.numpy(), "image": image.numpy(), "y": labels.numpy()}
+    source = Path("two.py").read_text().replace("def build", "def _build") + BY_NAME
+    (tmp_path / "named.py").write_text(source)
+    np.savez(tmp_path / "named.npz", **arrays)
+    words = ("convert", str(tmp_path / "named.py"), "--dataset", f"npz:{tmp_path / 'named.npz'}")
+    done = ann2snn(
+        *words, "-e", "0", "-T", "8", "--mode", "max", "--vectors", "0",
+        "--save_file", str(tmp_path / "named_snn.pth"), "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.document["accuracy"]["ann"] == 1.0
+    assert done.document["layerwise_differs_from_quantized"] == 0
+
+    np.savez(tmp_path / "named.npz", photo=arrays["image"], vector=arrays["vector"], y=arrays["y"])
+    done = ann2snn("check", *words[1:], "--hardware", "v1")
+    assert done.code == 1
+    assert "the network takes the inputs image, vector, there are samples for photo, vector" in done.err
+    assert "remedy: give samples by these names" in done.err
+
+
+BY_NAME = '''
+
+def build(input_shape, classes):
+    """The shapes come by name, too."""
+    return network()
+'''

@@ -7,7 +7,8 @@ from ann2snn_cli.errors import VerificationMismatch
 FIELDS = {
     "schema", "snn", "dataset", "delay", "schedule", "timesteps", "test_samples", "metric", "accuracy",
     "scores", "accuracy_by_step", "layerwise_differs_from_quantized", "latency_steps", "latency",
-    "firing_rate", "spikes_per_sample", "engine", "engine_reason",
+    "firing_rate", "spikes_per_sample", "engine", "engine_reason", "own_delay", "notes",
+    "layerwise_largest_difference", "theorem_exception",
 }  # fmt: skip
 
 
@@ -26,7 +27,8 @@ def test_it_finds_what_the_conversion_found(converted, ann2snn):
     assert document["schema"] == "ann2snn/simulate/1"
     assert document["dataset"] == "npz:tiny.npz"
     accuracy = converted["accuracy"]
-    assert document["accuracy"] == {name: accuracy[name] for name in ("quantized", "stepwise", "layerwise")}
+    assert list(document["accuracy"]) == ["quantized", "stepwise", "layerwise"]
+    assert document["accuracy"]["stepwise"] == accuracy["stepwise"]
     for name in ("firing_rate", "spikes_per_sample", "latency", "test_samples", "timesteps"):
         assert document[name] == converted[name]
 
@@ -44,6 +46,22 @@ def test_accuracy_against_time_ends_at_the_accuracy(converted, ann2snn):
         assert document["accuracy_by_step"][-1] == document["accuracy"][name]
         assert document["schedule"] == name
     assert list(document["accuracy"]) == ["quantized", "stepwise", "layerwise", "delay_2"]
+
+
+def test_it_says_whose_biases_the_other_delays_run_with(tiny, ann2snn):
+    """The file holds one network: that of the delay it was converted for."""
+    words = ("convert", "./tiny.py", "-e", "0", "-T", "6", "--vectors", "0", "--delay", "1")
+    assert ann2snn(*words).code == 0
+    (note,) = ann2snn("simulate", "tiny_snn.pth", "--delay", "4", "--json").document["notes"]
+    assert note.startswith(
+        "the SNN was converted for a delay of 1 (delay_1), and its biases were corrected for that: at other"
+    )
+    assert "converted for another delay (--delay)" in note
+    assert f"note: {note}" in ann2snn("simulate", "tiny_snn.pth").out
+    assert ann2snn(*words, "--no_bias_correction").code == 0
+    document = ann2snn("simulate", "tiny_snn.pth", "--delay", "4", "--json").document
+    assert "its biases were corrected for no delay" in document["notes"][0]
+    assert (document["delay"], document["own_delay"]) == (4, 1)
 
 
 def test_a_delay_that_cannot_be_is_refused(converted, ann2snn):

@@ -20,13 +20,13 @@ def test_the_document_says_what_was_trained_and_how_well(trained):
     assert (document["input_shape"], document["classes"]) == ([1, 8, 8], 3)
     assert document["test_accuracy"] > 0.8
     (file,) = document["files"]
-    assert file["path"] == "checkpoints/tiny_ann.pth"
+    assert file["path"] == "checkpoints/tiny-tiny.pth"
     assert file["bytes"] == (trained / file["path"]).stat().st_size
 
 
 def test_the_checkpoint_is_plain_and_holds_its_provenance(trained):
     """A state dict and plain values, read by torch's safe default."""
-    content = torch.load(trained / "checkpoints/tiny_ann.pth", weights_only=True)
+    content = torch.load(trained / "checkpoints/tiny-tiny.pth", weights_only=True)
     assert set(content) == {"format", "state_dict", "provenance"}
     assert list(content["provenance"]) == PROVENANCE
     assert list(content["state_dict"]) == ["0.weight", "0.bias", "4.weight", "4.bias"]
@@ -51,7 +51,7 @@ def test_a_line_an_epoch_goes_to_stderr_and_the_next_command_to_stdout(tiny, ann
     done = train(ann2snn, "--overwrite")
     assert done.code == 0
     assert "epoch 1/1  loss " in done.err
-    assert "next: ann2snn convert ./tiny.py --ann_weight checkpoints/tiny_ann.pth" in done.out
+    assert "next: ann2snn convert ./tiny.py --ann_weight checkpoints/tiny-tiny.pth" in done.out
 
 
 def test_what_it_tells_to_do_next_works(tiny, ann2snn):

@@ -51,7 +51,7 @@ def refused(tiny, ann2snn):
     return run
 
 
-CONVERT = ("convert", "./tiny.py", "-e", "0", "--ann_weight", "checkpoints/tiny_ann.pth")
+CONVERT = ("convert", "./tiny.py", "-e", "0", "--ann_weight", "checkpoints/tiny-tiny.pth")
 
 
 def convert(*words: str) -> tuple[str, ...]:
@@ -84,9 +84,9 @@ def test_a_networks_file_that_is_not_there_is_named(refused):
 def test_a_network_without_weights_gets_the_command_that_trains_it(refused):
     """A checkpoint is missing: where it was looked for, and how to make one."""
     error = refused(2, "convert", "lenet", "--dataset", "digits")
-    assert "no trained weights" in error["what"]
-    assert "lenet_ann.pth" in error["where"]
-    assert "ann2snn train lenet" in error["remedy"]
+    assert error["what"] == "there are no weights of network 'lenet' trained on digits"
+    assert "lenet-digits.pth" in error["where"]
+    assert "ann2snn train lenet --dataset digits" in error["remedy"]
 
 
 @pytest.mark.parametrize("name", ["absent.pth", "checkpoints/absent.pth"])
@@ -102,9 +102,12 @@ def test_a_checkpoint_that_is_not_there_is_named(name, refused):
         (("--timesteps", "0"), "timing.timesteps is 0; it must be a whole number from 1 to 65536: a count"),
         (
             ("-T", "99999999999999999999"),
-            "a whole number from 1 to 65536: a count then has 16 bits",
+            "timing.timesteps is 99999999999999999999; it must be a whole number from 1 to 65536",
         ),
-        (("--test_batch_size", "99999999999999999999"), "it must be a whole number, 1 or more (at most"),
+        (
+            ("--test_batch_size", "99999999999999999999"),
+            "data.test_batch_size is 99999999999999999999; it must be a whole number, 1 or more",
+        ),
         (("--weight_bitwidth", "9"), "quantize.weight_bitwidth is 9; it must be 1 to 8 bits, or 32 (floats)"),
         (("--weight_bitwidth", "four"), "quantize.weight_bitwidth is four"),
         (("--calibration_samples", "0"), "data.calibration_samples is 0"),
@@ -119,6 +122,11 @@ def test_a_checkpoint_that_is_not_there_is_named(name, refused):
 def test_a_value_that_cannot_be_is_refused_with_what_can(words, said, refused):
     """The setting by its name in config files, the value, and what it must be."""
     assert refused(2, *convert(*words))["what"].startswith(said)
+
+
+def test_a_wrong_word_of_set_is_quoted_as_it_was_typed(refused):
+    """It names a setting that no flag of its own may have."""
+    assert refused(2, *convert("--set", "quantize.bits=3"))["where"] == "--set quantize.bits=3"
 
 
 def test_an_unknown_key_in_a_config_gets_its_line_and_the_nearest_name(refused, tiny):
@@ -201,7 +209,7 @@ def test_data_that_the_network_cannot_take_are_refused(refused, tiny):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_refused(value, refused):
     """NaN and infinity: which tensor, and why it happens."""
-    state = torch.load("checkpoints/tiny_ann.pth", weights_only=True)["state_dict"]
+    state = torch.load("checkpoints/tiny-tiny.pth", weights_only=True)["state_dict"]
     state["4.weight"][1, 2] = value
     torch.save(state, "bad.pth")
     error = refused(1, "convert", "./tiny.py", "--ann_weight", "bad.pth")
@@ -237,7 +245,7 @@ def test_a_checkpoint_that_is_a_pickled_module_is_not_run(refused):
 
 def test_a_checkpoint_that_broke_off_is_refused(refused, tiny):
     """Half a file."""
-    truncate(tiny / "checkpoints/tiny_ann.pth", tiny / "half.pth")
+    truncate(tiny / "checkpoints/tiny-tiny.pth", tiny / "half.pth")
     assert "truncated" in refused(1, "convert", "./tiny.py", "--ann_weight", "half.pth")["what"]
 
 
@@ -259,7 +267,7 @@ def test_an_snn_that_is_no_snn_is_refused(command, refused, tiny, ann2snn):
         "text.pth": "damaged",
         "module.pth": "pickled code",
         "list.pth": "no SNN of ann2snn",
-        "checkpoints/tiny_ann.pth": "no SNN of ann2snn",
+        "checkpoints/tiny-tiny.pth": "no SNN of ann2snn",
     }.items():
         error = refused(1, command, name)
         assert said in error["what"], name

@@ -56,12 +56,80 @@ def test_classes_may_be_named(path):
 
 def test_wrong_keys(path):
     """A file with other arrays says which it has and which it should have."""
+    for arrays, said in (({"x": X, "labels": Y}, "x, labels"), ({"y": Y}, "y"), ({}, "nothing")):
+        np.savez(path, **arrays)
+
+        with pytest.raises(BadData, match=rf"it holds {said} \(") as caught:
+            load(path)
+        assert "x_train, y_train, x_test and y_test" in caught.value.remedy
+        assert caught.value.where == str(path)
+
+
+def test_one_input_may_have_any_name(path):
+    """Samples alone need no name: they are the network's one input."""
     np.savez(path, images=X, y=Y)
 
-    with pytest.raises(BadData, match="it holds images, y") as caught:
+    assert load(path).input_shape == (1, 2, 2)
+
+
+VECTORS = np.arange(30, dtype=np.float32).reshape(10, 3) - 8
+
+
+def test_several_inputs_go_by_their_names(path):
+    """Each as the file has it, the same samples of all in a split, beside their labels."""
+    np.savez(path, image=X[:, None], vector=VECTORS, y=Y)
+
+    loaded = load(path)
+
+    assert loaded.input_shapes == {"image": (1, 2, 2), "vector": (3,)}
+    assert (loaded.classes, loaded.train_size, loaded.test_size) == (3, 8, 2)
+    places = []
+    for batches in (loaded.train_batches(3, 0, 0), loaded.test_batches(3)):
+        for x, y in batches:
+            place = ((x["vector"][:, 0] + 8) / 3).long()
+            assert torch.equal(
+                (x["image"].flatten(1) * 255).round().long(), torch.tensor(X).flatten(1)[place]
+            )
+            assert torch.equal(y, torch.tensor(Y)[place])
+            places += place.tolist()
+    assert sorted(places) == list(range(10))
+
+
+def test_several_inputs_in_two_splits(path):
+    """NAME_train and NAME_test of each; what belongs to neither split is left alone."""
+    parts = {"train": slice(6), "test": slice(6, None)}
+    arrays = {f"vector_{part}": VECTORS[which] for part, which in parts.items()}
+    arrays |= {f"x1_{part}": X[which] for part, which in parts.items()}
+    arrays |= {f"y_{part}": Y[which] for part, which in parts.items()}
+    np.savez(path, **arrays, x1_val=X)
+
+    loaded = load(path)
+
+    assert loaded.input_shapes == {"vector": (3,), "x1": (2, 2)}
+    assert (loaded.train_size, loaded.test_size) == (6, 4)
+    given, labels = next(loaded.test_batches(4))
+    assert torch.equal(given["vector"], torch.tensor(VECTORS[6:]))
+    assert labels.tolist() == Y[6:].tolist()
+
+
+def test_an_input_that_one_split_lacks_is_refused(path):
+    """A slip of the pen would train on one input more than it tests."""
+    np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y, vector_tran=VECTORS, vector_test=VECTORS)
+
+    with pytest.raises(BadData, match="it holds vector_test without vector_train") as caught:
         load(path)
-    assert "x_train, y_train, x_test and y_test" in caught.value.remedy
-    assert caught.value.where == str(path)
+    assert caught.value.remedy == "save every array for both splits"
+
+
+def test_an_input_of_another_length_is_named(path):
+    """One of several: which, and what arrays are taken for."""
+    np.savez(path, image=X, vector=VECTORS[:9], y=Y)
+
+    with pytest.raises(
+        BadData, match=r"x\['vector'\] and y differ in length: \(9, 3\) and \(10,\)"
+    ) as caught:
+        load(path)
+    assert "every array but y and classes is an input of the network" in caught.value.remedy
 
 
 def test_lengths_differ(path):

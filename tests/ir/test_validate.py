@@ -1,4 +1,4 @@
-"""Verify: each rule of each level, broken in one place; and the proof that float64 holds the integers."""
+"""Validate: each rule of each level, broken in one place; contracts of stages; float64 holds the integers."""
 
 from dataclasses import replace
 
@@ -20,7 +20,13 @@ from ann2snn_cli.ir.ops import (
     Ref,
     Relu,
 )
-from ann2snn_cli.ir.validate import validate, validate_exact
+from ann2snn_cli.ir.validate import stage, validate, validate_exact
+from ann2snn_cli.stages.calibrate import calibrate
+from ann2snn_cli.stages.fold import fold, spiking_pools
+from ann2snn_cli.stages.quantize.correct import correct_biases
+from ann2snn_cli.stages.quantize.finetune import finetune
+from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.threshold import threshold
 
 UNIT = torch.tensor(0.5)
 ONES = torch.ones(1, 1, 1, 1)
@@ -146,6 +152,78 @@ def test_all_broken_rules_come_at_once():
 def test_rules_of_calibration_end_where_integers_begin():
     """A SPIKING graph has thresholds instead of clips, and needs no steps for floats."""
     assert validate(spiking(Input(1.0), Linear(torch.ones(2, 2), bits=32), fires()))
+
+
+# Contracts of stages -------------------------------------------------------------------------------
+
+
+def made(graph: Graph, needs=Level.FLOAT, gives=Level.FOLDED):
+    """A stage that gives this graph whatever it is given; and what it was called with."""
+    called = []
+
+    @stage(needs, gives)
+    def straighten(given, *args, **kwargs):
+        called.append((given, args, kwargs))
+        return graph
+
+    return straighten, called
+
+
+def test_a_stage_is_given_what_it_asks_for_and_its_graph_is_handed_back():
+    """With all its arguments; it keeps its name."""
+    straighten, called = made(GOOD["folded"])
+    assert straighten(GOOD["float"], 3, bits=4) is GOOD["folded"]
+    assert called == [(GOOD["float"], (3,), {"bits": 4})]
+    assert straighten.__name__ == "straighten"
+
+
+@pytest.mark.parametrize("level", ["folded", "calibrated", "quantized", "spiking"])
+def test_a_stage_does_not_run_on_a_graph_of_another_level(level):
+    """Both levels and the stage are named; no level passes for another, be it an earlier or a later one."""
+    straighten, called = made(GOOD["folded"])
+    said = f"straighten takes a graph at level FLOAT, not {level.upper()}"
+    with pytest.raises(InvalidGraph, match=said):
+        straighten(GOOD[level])
+    assert called == []
+
+
+def test_a_stage_does_not_give_a_graph_of_another_level():
+    """A stage that forgets to raise the level is named, not who comes after it."""
+    for wrong in ("float", "calibrated"):
+        straighten, _ = made(GOOD[wrong])
+        with pytest.raises(InvalidGraph, match=f"straighten gives .* FOLDED, not {wrong.upper()}"):
+            straighten(GOOD["float"])
+
+
+def test_what_a_stage_gives_keeps_the_rules_of_its_new_level():
+    """They are asked of the graph it gives, and not of the one it takes."""
+    wrong, said = BROKEN["a batch norm"]
+    with pytest.raises(InvalidGraph, match=said):
+        made(wrong)[0](GOOD["float"])
+    assert made(GOOD["calibrated"], Level.FOLDED, Level.CALIBRATED)[0](wrong) is GOOD["calibrated"]
+
+
+STAGES = {
+    fold: "float",
+    spiking_pools: "folded",
+    calibrate: "folded",
+    quantize: "calibrated",
+    finetune: "quantized",
+    correct_biases: "quantized",
+    threshold: "quantized",
+}
+
+
+@pytest.mark.parametrize("transform", STAGES, ids=lambda transform: transform.__name__)
+def test_every_stage_holds_its_contract(transform):
+    """It takes one level; a graph of any other is refused before anything is asked of the other arguments."""
+    for name in ("float", "folded", "calibrated", "quantized", "spiking"):
+        if name != STAGES[transform]:
+            with pytest.raises(InvalidGraph, match=f"{transform.__name__} takes a graph at level"):
+                transform(GOOD[name])
+
+
+# Integers that are too large -----------------------------------------------------------------------
 
 
 def growing(layers: int) -> Graph:

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from ann2snn_cli import pipeline
 from ann2snn_cli.commands.flags import in_flags
-from ann2snn_cli.config import load_hardware
+from ann2snn_cli.config import Hardware, load_hardware
+from ann2snn_cli.errors import HardwareViolations
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Opaque, Ref, Relu, Reshape
-from ann2snn_cli.stages.check import Verdict, channel_limit, check, check_registers, violations
+from ann2snn_cli.stages.check import Verdict, channel_limit, check, check_registers, rule_names, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.trace import trace
 
@@ -555,3 +557,92 @@ def test_the_rules_of_shapes_hold_on_a_spiking_graph_too():
     """`check` reads any level from FOLDED on."""
     assert violations(check(spiking_graph(), V1, 4)) == []
     assert ("weight_bitwidth", "conv1") in broken(spiking_graph(), bits=5)
+
+
+# What settings decide on registers -----------------------------------------------------------------
+
+
+class Joined(nn.Module):
+    """Two branches of currents, joined before the ReLU, or of spikes, joined behind it."""
+
+    def __init__(self, early: bool):
+        super().__init__()
+        self.early = early
+        self.a, self.b = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
+        self.c, self.end = nn.Conv2d(6, 4, 3), nn.Linear(16, 3)
+        self.first, self.second = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x):
+        """Either way the same numbers."""
+        a, b = self.a(x), self.b(x)
+        x = torch.cat([a, b], 1).relu() if self.early else torch.cat([self.first(a), self.second(b)], 1)
+        return self.end(self.c(x).relu().flatten(1))
+
+
+class Residual(nn.Module):
+    """A convolution, and what it reads, in one sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.end = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(64, 3)
+
+    def forward(self, x):
+        """Spikes and currents meet."""
+        x = self.a(x).relu()
+        return self.end((self.b(x) + x).relu().flatten(1))
+
+
+ONE_CHANNEL = nn.Sequential(nn.Conv2d(2, 1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+POOLED = nn.Sequential(
+    nn.Conv2d(2, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 3),
+)  # fmt: skip
+OPAQUE = nn.Sequential(nn.Conv2d(2, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+DECIDED = ("channel_wise_threshold", "potential_bits")
+
+
+@pytest.mark.parametrize("reset", ["subtraction", "zero"])
+@pytest.mark.parametrize("channel_wise", [False, True])
+@pytest.mark.parametrize(
+    ("network", "bits", "pooling"),
+    [
+        (Joined(early=True), 4, "sum"),
+        (Joined(early=False), 4, "sum"),
+        (Residual(), 4, "sum"),
+        (ONE_CHANNEL, 4, "sum"),
+        (POOLED, 4, "sum"),
+        (POOLED, 4, "spiking"),
+        (POOLED, 32, "sum"),
+        (OPAQUE, 4, "sum"),
+    ],
+)
+def test_what_settings_decide_is_found_without_converting(
+    network, bits, pooling, channel_wise, reset, small_data, training_free
+):
+    """The same layers break the same rules before anything is computed as after the conversion."""
+    settings = training_free(
+        quantize={"weight_bitwidth": bits, "channel_wise": channel_wise},
+        neurons={"pooling": pooling, "reset_mode": reset},
+        check={"allow": tuple(rule_names())},
+    )
+    chip = Hardware("any", channel_wise_threshold=False, potential_bits=60)
+    torch.manual_seed(0)
+    verdicts = pipeline.convert(network.eval(), small_data, settings, hardware=chip).verdicts
+    graph = pipeline.prepare(network, small_data.input_shapes, settings, settings.neurons.pooling)
+    before = violations(pipeline.checked(graph, chip, settings))
+    after = {(each.rule, each.layer) for each in violations(verdicts) if each.rule in DECIDED}
+    assert {(each.rule, each.layer) for each in before if each.rule in DECIDED} == after
+    assert len(violations(verdicts)) == len({(each.rule, each.layer) for each in violations(verdicts)})
+
+
+def test_one_threshold_a_channel_is_refused_on_v1_before_any_work(small_data, training_free):
+    """`--channel_wise`: three rules of the table would do, this one comes from a setting."""
+    stages = []
+    with pytest.raises(HardwareViolations) as raised:
+        pipeline.convert(
+            POOLED.eval(), small_data, training_free(quantize={"channel_wise": True}), hardware=V1,
+            listener=pipeline.Listener(stage=stages.append),
+        )  # fmt: skip
+    (found,) = raised.value.violations
+    assert (found.rule, found.layer, found.limit) == ("channel_wise_threshold", "1", 1)
+    assert in_flags(found.remedy) == "convert with --no_channel_wise"
+    assert stages == ["trace and fold"]

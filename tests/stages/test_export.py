@@ -1,5 +1,6 @@
 """Export: the .pth round trip, and how anything reaches the disk: whole or not at all."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -349,39 +350,28 @@ def test_a_folder_in_the_place_of_a_file_is_never_replaced(tmp_path):
         files.write_file(tmp_path / "x", b"", is_ours=ours, overwrite=True)
 
 
-def fill(place: Path) -> None:
-    """A folder of ours."""
-    (place / files.MANIFEST).write_bytes(files.as_json({"schema": "ann2snn/test/1"}))
+def test_what_a_killed_run_began_to_write_is_removed_and_what_is_being_written_is_not(tmp_path):
+    """A process holds its temporary file as long as it lives."""
+    with (tmp_path / ".x.writing.alive").open("wb") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        (tmp_path / ".x.writing.stale").touch()
+        (tmp_path / ".xy.writing.stale").touch()  # of another file
+        files.write_file(tmp_path / "x", b"ours", is_ours=ours)
+        assert sorted(each.name for each in tmp_path.iterdir()) == [
+            ".x.writing.alive", ".xy.writing.stale", "x",
+        ]  # fmt: skip
+    files.write_file(tmp_path / "x", b"ours", is_ours=ours)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".xy.writing.stale", "x"]
 
 
-def test_a_folder_takes_the_place_of_an_earlier_one(tmp_path):
-    """With ordinary permissions, and no trace of the exchange."""
-    path = files.write_folder(tmp_path / "a/b", fill)
-    (path / "old").touch()
-    files.write_folder(path, fill)
-    assert [each.name for each in path.iterdir()] == [files.MANIFEST]
-    assert [each.name for each in path.parent.iterdir()] == ["b"]
-    (tmp_path / "plain").mkdir()
-    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_the_old_folder_comes_back_when_the_exchange_fails(tmp_path, monkeypatch):
-    """The second of the two renames."""
-    path = files.write_folder(tmp_path / "b", fill)
-    (path / "old").touch()
-    original, calls = Path.rename, []
-
-    def rename(self, target):
-        calls.append(target)
-        if len(calls) == 2:
-            raise OSError(5, "Input/output error")
-        return original(self, target)
-
-    monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(OSError, match="Input/output"):
-        files.write_folder(path, fill)
-    assert (path / "old").exists()
-    assert [each.name for each in tmp_path.iterdir()] == ["b"]
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+    """Whoever keeps results on another disk by a link goes on to do so."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "x").symlink_to("disk/y")
+    for content in (b"ours 1", b"ours 2"):
+        files.write_file(tmp_path / "x", content, is_ours=ours)
+        assert (tmp_path / "x").is_symlink()
+        assert (tmp_path / "disk/y").read_bytes() == content
 
 
 @pytest.mark.parametrize(

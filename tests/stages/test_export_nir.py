@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ann2snn_cli.errors import Ann2SnnError, BadFile, UnsupportedNetwork, UsageError, spelled
+from ann2snn_cli.commands.flags import in_flags
+from ann2snn_cli.errors import Ann2SnnError, BadFile, UnsupportedNetwork, UsageError, as_words, spelled
 from ann2snn_cli.ir.contract import Contract, Reset, Rounding
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
@@ -521,8 +522,21 @@ def test_the_loss_table_lies_beside_the_file(tmp_path):
     assert document["outputs"] == {"readout_output": {"layer": "readout", "unit": [0.5]}}
     assert document["weight_bits"] == {"conv1": 4, "conv2": 4, "linear": 4}
     assert [tuple(row.values()) for row in document["losses"]] == [
-        (loss.layer, loss.source, loss.what, loss.effect, spelled(loss.remedy)) for loss in losses
+        (loss.layer, loss.source, loss.what, loss.effect, spelled(loss.remedy, as_words)) for loss in losses
     ]
+
+
+def test_a_remedy_reads_as_who_reads_it_types(tmp_path):
+    """On the command line it is a flag; in the file, which Python writes too, it is words of neither."""
+    losses = write(chain(delay=1), tmp_path / "a.nir")
+    remedies = [row["remedy"] for row in table(tmp_path / "a.nir")["losses"]]
+    charge = "flavor composite, or convert with rounding bias (which drops the rest of the bias)"
+    assert charge in remedies
+    assert "convert with delay 0, or hand over the .pth" in remedies
+    assert not any(sign in remedy for remedy in remedies for sign in ("='", "--", "‹"))
+    flags = [in_flags(loss.remedy) for loss in losses]
+    assert charge.replace("flavor", "--flavor").replace("rounding", "--rounding") in flags
+    assert "convert with --delay 0, or hand over the .pth" in flags
 
 
 def test_the_loss_table_of_a_plain_file(tmp_path):

@@ -557,7 +557,7 @@ def test_the_archive_is_written_sample_by_sample(tmp_path):
     def recordings():
         for number in range(3):
             yield record(small(), stimulus(*PIXELS, shape=(1, 2, 2), name=f"s{number}"))
-            sizes.extend(path.stat().st_size for path in tmp_path.glob(".pack.*/pack.npz"))
+            sizes.extend(path.stat().st_size for path in tmp_path.rglob("pack.npz"))
 
     write(small(), recordings(), tmp_path / "pack")
     assert len(sizes) == 3

@@ -407,6 +407,45 @@ def branches(m, x):
     return -x
 
 
+def reshapes(m, x):
+    """A batch size in `len`."""
+    return m.fc(x).reshape(len(x), 2, 2)
+
+
+def loops(m, x):
+    """Sample after sample."""
+    return torch.stack([m.fc(sample) for sample in x])
+
+
+def counts(m, x):
+    """Sample after sample, by number."""
+    return torch.cat([m.fc(x[i : i + 1]) for i in range(x.shape[0])])
+
+
+def fixes(m, x):
+    """The batch size of who wrote it."""
+    return m.fc(x).view(2, 2, 2)
+
+
+@pytest.mark.parametrize("body", [reshapes, loops, counts, fixes], ids=lambda body: body.__name__)
+def test_a_fixed_batch_size_is_refused_at_its_line_in_our_own_words(body):
+    """`len(x)`, a Python loop over the batch, a number: the user's line, and what to write instead."""
+    with pytest.raises(UnsupportedNetwork) as refused:
+        trace(Calls(body, fc=nn.Linear(3, 4)), [(3,)])
+    assert refused.value.what.startswith("forward() takes the number of samples for a plain number")
+    line = body.__code__.co_firstlineno + 2
+    assert refused.value.where == f"{__file__}:{line} in {body.__name__}"
+    assert "write x.shape[0] instead of len(x)" in refused.value.remedy
+    assert "the whole batch instead of a Python loop" in refused.value.remedy
+
+
+def test_what_the_remedy_of_a_fixed_batch_size_says_works():
+    """x.shape[0] and the whole batch: the same values."""
+    network = Calls(lambda m, x: m.fc(x).reshape(x.shape[0], 2, 2), fc=nn.Linear(3, 4))
+    x = torch.rand(5, 3)
+    assert torch.equal(run(trace(network, [(3,)]), x)[0], reshapes(network, x))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_branch_on_data_is_refused_at_its_line():
     """One UnsupportedNetwork; `where` is the user's own file and line, the remedy a way out."""
@@ -534,5 +573,23 @@ def test_inputs_by_name_are_in_the_order_of_the_networks_arguments():
     assert [(node.name, node.shape) for node in graph.inputs] == [("a", (3,)), ("b", (4,))]
     for x in ((a, b), {"b": b, "a": a}):
         torch.testing.assert_close(run(graph, x)[0], network(a, b).detach())
-    with pytest.raises(UnsupportedNetwork, match="does not run on samples"):
-        trace(network, {"c": (4,), "a": (3,)})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "given"),
+    [
+        ({"c": (4,), "a": (3,)}, "c, a"),
+        ({"a": (3,)}, "a"),
+        ({"a": (3,), "b": (4,), "c": (4,)}, "a, b, c"),
+        ([(3,)], "1 in order"),
+        ([(3,), (4,), (4,)], "3 in order"),
+    ],
+)
+def test_samples_for_other_inputs_are_refused_with_both_lists(shapes, given):
+    """What forward takes, what there is, and what to give."""
+    network = CallsOnTwo(lambda self, a, b: self.fc(a) - b, fc=nn.Linear(3, 4)).eval()
+    with pytest.raises(UnsupportedNetwork) as refused:
+        trace(network, shapes)
+    assert refused.value.what == f"the network takes the inputs a, b, there are samples for {given}"
+    assert refused.value.where == "CallsOnTwo.forward"
+    assert refused.value.remedy == "give samples by these names, or in the order of the inputs"

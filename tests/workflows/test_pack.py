@@ -281,7 +281,7 @@ def test_samples_are_recorded_one_by_one(tmp_path, monkeypatch):
     seen, original = [], pack.record
 
     def watched(graph, sample, task, engine):
-        seen.append([path.name for path in tmp_path.glob(".pack*/expect/*")])
+        seen.append([path.name for path in tmp_path.glob(".pack*/new/pack/expect/*")])
         return original(graph, sample, task, engine)
 
     monkeypatch.setattr(pack, "record", watched)

@@ -41,7 +41,7 @@ def test_by_name_everything_is_found_and_entered_into_the_settings():
         torch.device("cpu"),
     )
     assert prepared.hardware.name == "v1"
-    assert prepared.weights.file == "example_net_ann.pth"
+    assert prepared.weights.file == "example_net-digits.pth"
     assert prepared.settings.data.dataset == "digits"
     assert not prepared.network.training
 

@@ -61,7 +61,7 @@ class Relu(Op):
         if self.inherits_clip:
             pool = place.feeders[0].op
             assert isinstance(pool, AvgPool)
-            return unit * pool.area
+            return unit * pool.count
         if self.clip is None:
             raise InvalidGraph(f"the population {place.node.name!r} has no clip yet", where=place.node.source)
         return self.clip.to(torch.float64)

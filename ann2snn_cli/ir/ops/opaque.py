@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir import allowed
 from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, unbounded
 from ann2snn_cli.types import Shape
@@ -37,11 +38,14 @@ class Opaque(Op):
     args: tuple[Any, ...]  # plain values, tensors, `Ref` and `BatchSize`, nested in tuples
     kwargs: tuple[tuple[str, Any], ...] = ()
     output: int | None = None  # which of several results
+    dtypes: tuple[str | None, ...] = ()  # of each input: "bool" or "int64" where it must not be a float
 
     gives_reals = True
 
     def __post_init__(self) -> None:
         allowed.check(self.target, self.args, dict(self.kwargs))
+        if unknown := [name for name in self.dtypes if name is not None and name not in _TYPES]:
+            raise InvalidGraph(f"{self.target} is to read a value as {unknown[0]!r}, which is no type of it")
 
     @property
     def kind(self) -> str:
@@ -54,7 +58,8 @@ class Opaque(Op):
 
     def real(self, xs: list[Tensor], shape: Shape) -> Tensor:
         """The operator on these values. Where a `BatchSize` occurs, the last input is the sample."""
-        resolve = _filling_in(xs)
+        names = self.dtypes or (None,) * len(xs)
+        resolve = _filling_in([_typed(x, name) for x, name in zip(xs, names, strict=True)])
         operator = allowed.operator(self.target)
         result = operator(*map(resolve, self.args), **{key: resolve(arg) for key, arg in self.kwargs})
         value: Tensor = result if self.output is None else result[self.output]
@@ -70,14 +75,19 @@ class Opaque(Op):
         emitted: list[Tensor] = []
         before: Tensor | float = 0.0
         for t in range(1, place.steps + 1):
-            now = self.real(_means(place, [total[t - 1] for total in sums], t), place.shape) * t
+            now = self._number(_means(place, [total[t - 1] for total in sums], t), place) * t
             emitted.append(now - before)
             before = now
         return Activity(torch.stack(emitted))
 
     def sums(self, xs: list[Tensor], place: Place) -> Tensor:
         """f of the mean, T times."""
-        return self.real(_means(place, xs, place.steps), place.shape) * place.steps
+        return self._number(_means(place, xs, place.steps), place) * place.steps
+
+    def _number(self, xs: list[Tensor], place: Place) -> Tensor:
+        """What it gives as numbers that can be added up: of true and false 1 and 0."""
+        value = self.real(xs, place.shape)
+        return value if value.is_floating_point() or value.is_complex() else value.to(xs[0].dtype)
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:
         """Nothing is known of it."""
@@ -90,8 +100,18 @@ def _means(place: Place, sums: list[Tensor], steps: int) -> list[Tensor]:
     return [total * feeder.known_unit.to(total.dtype) / steps for feeder, total in pairs]
 
 
+_WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_TYPES = {str(dtype).removeprefix("torch."): dtype for dtype in _WHOLE}
+
+
+def _typed(x: Tensor, name: str | None) -> Tensor:
+    """A value in the type that the operator takes: conditions and indices travel as numbers."""
+    return x if name is None or not x.is_floating_point() else x.round().to(_TYPES[name])
+
+
 def _filling_in(xs: list[Tensor]) -> Callable[[Any], Any]:
     batch = xs[-1].shape[0]
+    real = next((x.dtype for x in xs if x.is_floating_point()), None)  # what constants are computed in
 
     def resolve(value: Any) -> Any:
         if isinstance(value, Ref):
@@ -101,7 +121,7 @@ def _filling_in(xs: list[Tensor]) -> Callable[[Any], Any]:
         if isinstance(value, tuple):
             return [resolve(item) for item in value]
         if isinstance(value, Tensor) and value.is_floating_point():
-            return value.to(xs[0].dtype)
+            return value.to(real)
         return value
 
     return resolve

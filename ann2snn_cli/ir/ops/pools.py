@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ann2snn_cli.ir.ops.base import Activity, Integers, LinearOp, Op, Place, each
+from ann2snn_cli.ir.ops.base import Activity, Integers, LinearOp, Op, Place, cast, each
 from ann2snn_cli.ir.units import UnitsDiffer, along, apart
 from ann2snn_cli.types import Shape
 
@@ -43,6 +43,7 @@ class AvgPool(LinearOp):
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
+    divisor: Tensor | None = None  # below SPIKING, [1, windows...]: how many values count, if not all do
 
     @property
     def area(self) -> int:
@@ -61,13 +62,18 @@ class AvgPool(LinearOp):
             return F.avg_pool2d(x.unsqueeze(2), kernel, stride, padding, divisor_override=1).squeeze(2)
         return _AVG_POOL[len(self.kernel)](x, self.kernel, self.stride, self.padding, divisor_override=1)
 
+    @property
+    def count(self) -> int | Tensor:
+        """By how much the sum of each window is divided."""
+        return self.area if self.divisor is None else self.divisor.to(torch.float64)
+
     def real(self, xs: list[Tensor], shape: Shape) -> Tensor:
         """The mean of each window."""
-        return self.linear(xs, shape) / self.area
+        return self.linear(xs, shape) / (self.area if self.divisor is None else cast(self.divisor, xs[0]))
 
     def integers(self, units: list[Tensor], place: Place) -> Integers:
         """1/area goes into the unit."""
-        return self, _by_channel(units[0], place, strict=True) / self.area
+        return replace(self, divisor=None), _by_channel(units[0], place, strict=True) / self.count
 
     def branches(self, labels: list[Tensor], place: Place) -> Tensor | None:
         """As its units are others now, each branch becomes one of its own; channels stay together."""

@@ -286,6 +286,18 @@ class Scale(Synapse):
         y: Tensor = xs[0] * cast(self.weight, xs[0])
         return y if self.bias is None else y + cast(self.bias, xs[0])
 
+    @property
+    def is_one_factor(self) -> bool:
+        """Is it a change of unit, and perhaps of sign?"""
+        return self.weight.numel() == 1 and self.bits != FLOAT_BITS and float(self.weight.detach()) != 0
+
+    def integers(self, units: list[Tensor], place: Place) -> Integers:
+        """Of one factor for all values the integer is its sign, and its size goes into the unit."""
+        if not self.is_one_factor:
+            return super().integers(units, place)
+        weight = self.weight.to(torch.float64)
+        return replace(self, weight=weight.sign(), step=None), units[0] * weight.abs().reshape(())
+
     def by_input(self, values: Tensor, place: Place) -> Tensor:
         """They broadcast as they are."""
         return values
@@ -294,14 +306,14 @@ class Scale(Synapse):
         """Each branch becomes one of its own: the units are others now."""
         return apart(labels[0])
 
-    def quantized(
-        self: _Self, units: list[Tensor], labels: Tensor, place: Place, *, channel_wise: bool
-    ) -> _Self:
+    def quantized(self, units: list[Tensor], labels: Tensor, place: Place, *, channel_wise: bool) -> Scale:
         """As of other synapses; a grid a weight where one for all is off by more than half of some weight.
 
         That weight is all that its channel has. Of weights far below the largest of their branch nothing is
-        left: no word holds both.
+        left: no word holds both. One factor for all values needs no grid: its size goes into the unit.
         """
+        if self.is_one_factor:
+            return replace(self, step=self.weight.abs().reshape(()), branch=None)
         op = super().quantized(units, labels, place, channel_wise=False)
         if op.bits is None or op.step is None:
             return op

@@ -66,15 +66,20 @@ class _Moments:
         return (error / size) ** 0.5 if size > 0 else float("inf")
 
 
-def damage(floats: Graph, spiking: Graph, batches: Iterable[Inputs], engine: Run) -> Damage:
-    """Compare SPIKING `spiking` with the float network, a graph below SPIKING with the same layers."""
+def damage(
+    floats: Graph, spiking: Graph, batches: Iterable[Inputs], engine: Run, closed_form: Graph | None = None
+) -> Damage:
+    """Compare SPIKING `spiking` with the float network, a graph below SPIKING with the same layers.
+
+    The quantized network is the closed form of `closed_form`, or of `spiking` itself.
+    """
     quantized: dict[str, _Moments] = {}
     snn: dict[str, _Moments] = {}
     compares = theorem_holds(spiking) or spiking.has_float_weights
     for x in batches:
         wanted = _float_values(floats, spiking, x)
         if compares:
-            _add_quantized(spiking, x, wanted, quantized)
+            _add_quantized(closed_form or spiking, x, wanted, quantized)
         _add_snn(spiking, x, wanted, snn, engine)
     return _judged(spiking, quantized, snn)
 

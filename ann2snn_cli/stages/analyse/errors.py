@@ -3,7 +3,8 @@
 Three networks are run on the same samples, population by population:
 
     float      the FOLDED graph in real numbers
-    quantized  the integer network in closed form: weights on their grid, activations clipped to T levels
+    quantized  the integer network in closed form: weights on their grid, activations clipped to T levels,
+               biases as they were before any correction of timing
     spiking    the SNN, step by step, in its own schedule
 
 so |quantized − float| is the error of quantization (weights, clipping, rounding) and |spiking − quantized|
@@ -58,22 +59,33 @@ class _Sums:
 
 
 def layer_errors(
-    float_graph: Graph, spiking: Graph, batches: Iterable[Inputs], counts_of: CountsOf
+    float_graph: Graph,
+    spiking: Graph,
+    batches: Iterable[Inputs],
+    counts_of: CountsOf,
+    closed_form: Graph | None = None,
 ) -> list[LayerError]:
     """The errors of every population and read-out that both graphs have, in order.
 
-    `counts_of(x)` simulates the SNN and gives what each of them passed on over all steps.
+    `counts_of(x)` simulates the SNN and gives what each of them passed on over all steps. The quantized
+    network is the closed form of `closed_form`, or of `spiking` itself.
     """
+    quantized = closed_form or spiking
     float_names = {node.name for node in float_graph.nodes}
     measured = [node for node in spiking.of(IntegrateFire, Integrate) if node.name in float_names]
     sums = {node.name: _Sums() for node in measured}
     for x in batches:
-        _add_batch(float_graph, spiking, x, sums, counts_of(x))
+        _add_batch(float_graph, spiking, quantized, x, sums, counts_of(x))
     return [_layer(node, sums[node.name], spiking.timing.timesteps) for node in measured]
 
 
 def _add_batch(
-    float_graph: Graph, spiking: Graph, x: Inputs, sums: dict[str, _Sums], counts: dict[str, Tensor]
+    float_graph: Graph,
+    spiking: Graph,
+    closed_form: Graph,
+    x: Inputs,
+    sums: dict[str, _Sums],
+    counts: dict[str, Tensor],
 ) -> None:
     wanted: dict[str, Tensor] = {}
     quantized: dict[str, Tensor] = {}
@@ -85,7 +97,7 @@ def _add_batch(
     x = trees.map_leaves(Tensor.double, x)
     with torch.no_grad():
         run(float_graph, x, lambda node, value: see(wanted, node, value))
-        run_counts(spiking, x, lambda node, value: see(quantized, node, value))
+        run_counts(closed_form, x, lambda node, value: see(quantized, node, value))
     for name, total in sums.items():
         unit = spiking[name].known_unit / spiking.timing.timesteps
         own = counts[name].double()

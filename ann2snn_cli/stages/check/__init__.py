@@ -1,10 +1,11 @@
 """Check: Graph, Hardware -> list[Verdict]. One function a rule, every violation at once, no compute (SPEC 7).
 
-`check` needs shapes only and runs before anything is trained; `check_registers` looks at the integers of a
-SPIKING graph. The last convolution or linear layer behind the last population, and what follows it, is read
-out beside the chip and is not checked, unless the hardware says that its final linear layer is on the chip.
+`check` needs shapes and settings only and runs before anything is trained; `check_registers` looks at the
+integers of a SPIKING graph. The last convolution or linear layer behind the last population, and what follows
+it, is read out beside the chip and is not checked, unless the hardware says that its final linear layer is on
+the chip.
 
-    shapes.py       the rules that shapes alone decide
+    shapes.py       the rules that shapes and settings decide
     registers.py    the rules on the widths of registers
 
 A new rule is a function and its line below, under the name of its verdicts.
@@ -19,10 +20,10 @@ from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Conv, Linear
 from ann2snn_cli.stages.check import registers, shapes
-from ann2snn_cli.stages.check.shapes import channel_limit
+from ann2snn_cli.stages.check.shapes import Grid, channel_limit
 from ann2snn_cli.stages.check.verdict import Verdict, violations
 
-ShapeRule = Callable[[Graph, Node, Hardware, int], Iterator[Verdict]]  # of the weights' bit width, too
+ShapeRule = Callable[[Graph, Node, Hardware, Grid], Iterator[Verdict]]
 RegisterRule = Callable[[Graph, Node, Hardware], Iterator[Verdict]]
 
 SHAPE_RULES: dict[str, ShapeRule] = {
@@ -31,6 +32,8 @@ SHAPE_RULES: dict[str, ShapeRule] = {
     "in_channels": shapes.channels_fit,
     "conv_needs_relu": shapes.neurons_follow,
     "pooling": shapes.spikes_are_pooled,
+    "channel_wise_threshold": shapes.thresholds_are_one,
+    "potential_bits": shapes.numbers_are_whole,
 }
 REGISTER_RULES: dict[str, RegisterRule] = {
     "threshold_bits": registers.threshold_fits,
@@ -53,17 +56,20 @@ def register(name: str, *, shapes: ShapeRule | None = None, registers: RegisterR
 
 def rule_names() -> tuple[str, ...]:
     """What verdicts are called: the names that a user may allow to be broken."""
-    return (*SHAPE_RULES, *REGISTER_RULES)
+    return tuple(dict.fromkeys((*SHAPE_RULES, *REGISTER_RULES)))
 
 
-def check(graph: Graph, hardware: Hardware, weight_bitwidth: int) -> list[Verdict]:
-    """Needs FOLDED or later; gives every verdict that shapes alone decide, in the order of the layers."""
+def check(
+    graph: Graph, hardware: Hardware, weight_bitwidth: int, *, channel_wise: bool = False
+) -> list[Verdict]:
+    """Needs FOLDED or later; gives every verdict that shapes and settings decide, layer by layer."""
+    grid = Grid(weight_bitwidth, channel_wise)
     nodes = [node for node in graph.nodes if _on_chip(graph, hardware, node)]
     return [
         verdict
         for node in nodes
         for rule in SHAPE_RULES.values()
-        for verdict in rule(graph, node, hardware, weight_bitwidth)
+        for verdict in rule(graph, node, hardware, grid)
     ]
 
 
@@ -100,6 +106,7 @@ def _behind(graph: Graph, node: Node) -> list[Node]:
 __all__ = [
     "REGISTER_RULES",
     "SHAPE_RULES",
+    "Grid",
     "Verdict",
     "channel_limit",
     "check",

@@ -13,6 +13,7 @@ from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Conv, IntegrateFire, Linear, Scale
 from ann2snn_cli.ir.registers import has_register, potential
 from ann2snn_cli.ir.span import Span
+from ann2snn_cli.stages.check.shapes import real_potential
 from ann2snn_cli.stages.check.verdict import Verdict, layer_of
 
 _SMALLER = f"fewer {Setting('weight_bitwidth')}, or a lower {Setting('mode')}"
@@ -70,8 +71,7 @@ def potentials_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Ver
         return
     held = potential(graph, node)
     if held is None:
-        remedy = f"{Setting('weight_bitwidth', 8)} or fewer, and no opaque layer before it"
-        yield Verdict("potential_bits", layer_of(node), "real numbers", limit, False, remedy)
+        yield real_potential(node, limit)
         return
     fits = held.bits <= limit
     remedy = "" if fits else _potential_remedies(graph, node, held, limit)

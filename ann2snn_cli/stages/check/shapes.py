@@ -1,4 +1,7 @@
-"""The rules that shapes alone decide: what a chip computes, its input lines, what may leave a core."""
+"""The rules that shapes and settings decide: what a chip computes, its input lines, what may leave a core.
+
+Where they decide on a register too, the verdict has the name that `registers.py` gives it after conversion.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from ann2snn_cli.errors import Setting
 from ann2snn_cli.ir.contract import Pooling
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
+    FLOAT_BITS,
     Add,
     AvgPool,
     BatchNorm,
@@ -30,6 +34,15 @@ from ann2snn_cli.ir.ops import (
     Scale,
 )
 from ann2snn_cli.stages.check.verdict import Verdict, layer_of
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the settings say of the weights."""
+
+    bits: int
+    channel_wise: bool = False
+
 
 # What the chip can compute -------------------------------------------------------------------------
 
@@ -63,7 +76,7 @@ def _op_name(op: Op) -> str | None:
     return None if isinstance(op, _EVERYWHERE) else _OP_NAMES.get(type(op), op.kind)
 
 
-def op_is_known(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+def op_is_known(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:
     """The chip computes this op; one that it was never asked about it does not."""
     name = _op_name(node.op)
     if name is not None and name not in hardware.ops:
@@ -71,12 +84,12 @@ def op_is_known(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iter
         yield Verdict("op", layer_of(node), shown, ", ".join(hardware.ops), False, _OP_REMEDIES.get(name, ""))
 
 
-def bits_fit(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+def bits_fit(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:
     """The chip's weights are wide enough."""
     if isinstance(node.op, Conv | Linear | Scale):
         limit = hardware.max_weight_bitwidth
         remedy = f"{Setting('weight_bitwidth', limit)} or fewer"
-        yield Verdict("weight_bitwidth", layer_of(node), bits, limit, bits <= limit, remedy)
+        yield Verdict("weight_bitwidth", layer_of(node), grid.bits, limit, grid.bits <= limit, remedy)
 
 
 # The input lines of a core -------------------------------------------------------------------------
@@ -115,10 +128,10 @@ def channel_limit(hardware: Hardware, kernel: tuple[int, ...], bits: int) -> tup
     return hardware.synapse_lines // (math.prod(kernel) * bits), True
 
 
-def channels_fit(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+def channels_fit(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:
     """The input lines of a core reach for all that a neuron reads."""
     fan_in = _fan_in(node.op)
-    found = channel_limit(hardware, fan_in.kernel, bits) if fan_in else None
+    found = channel_limit(hardware, fan_in.kernel, grid.bits) if fan_in else None
     if fan_in is None or found is None:
         return
     limit, derived = found
@@ -150,7 +163,7 @@ def _channel_remedies(node: Node, hardware: Hardware, fan_in: _FanIn, limit: int
 # Only spikes leave a core --------------------------------------------------------------------------
 
 
-def neurons_follow(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+def neurons_follow(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:
     """A convolution or linear layer must end in neurons before anything but moves and sums reads it."""
     if not (hardware.conv_needs_relu and isinstance(node.op, Conv | Linear | Scale)):
         return
@@ -177,7 +190,7 @@ def _first_without_neurons(graph: Graph, node: Node) -> Node | None:
     return node if not graph.users[node.name] else None
 
 
-def spikes_are_pooled(graph: Graph, node: Node, hardware: Hardware, bits: int) -> Iterator[Verdict]:
+def spikes_are_pooled(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:
     """Spiking average pooling needs spikes to pool, not pixels or currents, and neurons that end it."""
     if hardware.pooling is not Pooling.SPIKING or not isinstance(node.op, AvgPool):
         return
@@ -192,3 +205,53 @@ def spikes_are_pooled(graph: Graph, node: Node, hardware: Hardware, bits: int) -
         sums = f"its sums reach {layer_of(stuck)}"
         remedy = f"{Setting('pooling', 'spiking')}, or auto"
         yield Verdict("pooling", layer_of(node), sums, "neurons", False, remedy)
+
+
+# Registers -----------------------------------------------------------------------------------------
+
+
+def thresholds_are_one(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:
+    """A population whose input has several units has as many thresholds, whatever its clip."""
+    if hardware.channel_wise_threshold or not isinstance(node.op, Relu) or node.op.inherits_clip:
+        return
+    if grid.bits == FLOAT_BITS or not _has_several_units(graph, graph[node.inputs[0]], grid):
+        return
+    remedy = "put the ReLU before the concatenation"
+    if grid.channel_wise:
+        remedy = f"convert with {Setting('channel_wise', False)}"
+    several = "one a channel" if grid.channel_wise else "one a branch"
+    yield Verdict("channel_wise_threshold", layer_of(node), several, 1, False, remedy)
+
+
+def _has_several_units(graph: Graph, node: Node, grid: Grid) -> bool:
+    """Does the unit of what it passes on differ by channel? (A `Scale` may do so too: its weights decide.)"""
+    if isinstance(node.op, Conv | Linear | Scale):
+        return grid.channel_wise and _output_channels(node.op) > 1
+    if node.op.gives_reals or isinstance(node.op, Input):
+        return False
+    if isinstance(node.op, Add) and len(node.inputs) == 1:
+        return False  # it brings all to one unit
+    several = isinstance(node.op, Concat) and len(set(node.inputs)) > 1
+    return several or any(_has_several_units(graph, feeder, grid) for feeder in graph.fed_by(node))
+
+
+def _output_channels(op: Conv | Linear | Scale) -> int:
+    if isinstance(op, Conv):
+        return op.out_channels
+    return op.weight.shape[0] if isinstance(op, Linear) else op.weight.numel()
+
+
+def numbers_are_whole(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:
+    """A register holds no real numbers: those of float weights, or the potential behind an opaque layer."""
+    reads_out = isinstance(node.op, Integrate) and node.name in graph.outputs
+    if not (reads_out or isinstance(node.op, Relu)):
+        return
+    is_real = grid.bits == FLOAT_BITS or any(name in graph.real for name in node.inputs)
+    if hardware.potential_bits is not None and is_real:
+        yield real_potential(node, hardware.potential_bits)
+
+
+def real_potential(node: Node, limit: int) -> Verdict:
+    """No width holds the potential of this node."""
+    remedy = f"{Setting('weight_bitwidth', 8)} or fewer, and no opaque layer before it"
+    return Verdict("potential_bits", layer_of(node), "real numbers", limit, False, remedy)

@@ -2,66 +2,80 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ann2snn_cli.errors import BadFile, Setting
 
 MANIFEST = "manifest.json"
+LOCK = "lock"  # in a temporary folder: held by the run that writes into it
 OURS = "ann2snn/"  # every JSON document of ours names a schema that starts so
 
 
 def write_file(
     path: Path, content: bytes, *, is_ours: Callable[[Path], bool], overwrite: bool = False
 ) -> Path:
-    """Write a file under a temporary name, then rename it. An earlier result of ours is replaced."""
+    """Write a file under a temporary name, then rename it. An earlier result of ours is replaced.
+
+    A link stays, and what it points to is replaced.
+    """
     refuse_foreign(path, is_ours=is_ours, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    to = Path(os.path.realpath(path))
+    to.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(to.parent, to.name)
+    handle, temporary = tempfile.mkstemp(dir=to.parent, prefix=temporary_prefix(to.name))
     try:
         with os.fdopen(handle, "wb") as file:
+            lock(file)
             file.write(content)
         _open_permissions(Path(temporary), 0o666)
-        os.replace(temporary, path)
+        os.replace(temporary, to)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
 
 
-def write_folder(path: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> Path:
-    """Let `fill` write into a temporary folder, then put that in the place of an earlier one of ours."""
-    refuse_foreign(path, is_ours=is_our_folder, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        fill(temporary)
-        _open_permissions(temporary, 0o777)
-        _put_in_place(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return path
+# Temporary files, and those of runs that were killed -----------------------------------------------
 
 
-def _put_in_place(new: Path, path: Path) -> None:
-    """Two renames: a reader sees the old folder or the new one, for a moment none, never a half."""
-    if not path.exists():
-        new.rename(path)
-        return
-    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-    path.rename(old / path.name)
+def temporary_prefix(name: str) -> str:
+    """How the name of a file or folder begins while what shall be called NAME is written."""
+    return f".{name}.writing."
+
+
+def lock(file: IO[Any], *, wait: bool = False) -> bool:
+    """Hold the file until it is closed, or the process ends in whatever way. False: another holds it."""
     try:
-        new.rename(path)
-    except BaseException:
-        (old / path.name).rename(path)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nothing is in doubt for the one who writes
+        return wait
+    return True
+
+
+def remove_stale(folder: Path, name: str) -> None:
+    """Remove what runs that were killed had begun to write under this name, and nobody is writing now."""
+    for path in folder.glob(f"{glob.escape(temporary_prefix(name))}*"):
+        try:
+            with (path / LOCK if path.is_dir() else path).open("r+b") as file:
+                is_stale = lock(file)
+        except FileNotFoundError:
+            is_stale = path.is_dir()
+        except OSError:  # not ours to look at
+            continue
+        if is_stale and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif is_stale:
+            path.unlink(missing_ok=True)
 
 
 def _open_permissions(path: Path, mode: int) -> None:
@@ -78,7 +92,15 @@ def refuse_foreign(
     elsewhere = f"choose another place with {Setting(setting)}"
     if path.is_dir() and is_ours is not is_our_folder:  # nobody means a whole folder by a file's --overwrite
         raise BadFile("there is a folder of that name", where=str(path), remedy=elsewhere)
-    if path.exists() and not overwrite and not is_ours(path):
+    link_to_no_folder = is_ours is is_our_folder and path.is_symlink() and not path.is_dir()
+    if (path.exists() or link_to_no_folder) and not overwrite and not is_ours(path):
+        if path.is_dir():
+            raise BadFile(
+                "there is a folder of that name that ann2snn did not write",
+                where=str(path),
+                remedy=f"{elsewhere}, or write into it with {Setting('overwrite', True)}: what is in it "
+                "stays, but for files with the names of results",
+            )
         raise BadFile(
             "it exists and was not written by ann2snn",
             where=str(path),
@@ -115,12 +137,15 @@ def size_of(path: Path) -> int:
     return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
 
 
+# A path may hold bytes that are no text. Written so, JSON and YAML read them back as the same path.
+UNREADABLE = "backslashreplace"
+
 SETTINGS_HEADER = "# ann2snn settings"
 
 
 def as_json(document: dict[str, Any]) -> bytes:
     """A JSON document in bytes, the same for the same content."""
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", UNREADABLE)
 
 
 def refuse_unwritable(folder: Path, setting: str = "save_file") -> None:

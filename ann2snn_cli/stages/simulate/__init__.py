@@ -5,6 +5,7 @@ from __future__ import annotations
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.engine import Engine, Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.stages.simulate.folded import CountsEngine, FoldedEngine
 from ann2snn_cli.stages.simulate.reference import ReferenceEngine
 from ann2snn_cli.types import Inputs
 
@@ -21,7 +22,7 @@ def register(*engines: Engine) -> None:
         ENGINES[engine.name] = engine
 
 
-register(ReferenceEngine())
+register(CountsEngine(), FoldedEngine(), ReferenceEngine())
 
 
 def run(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:

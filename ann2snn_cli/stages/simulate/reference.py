@@ -14,7 +14,8 @@ from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.memory import refuse_too_long
 from ann2snn_cli.ir.ops import Activity, Input, Integrate, IntegrateFire
 from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic
-from ann2snn_cli.ir.run import bind_inputs, decode
+from ann2snn_cli.ir.run import bind_inputs
+from ann2snn_cli.stages.simulate.answer import joined
 
 # Samples are taken a few at a time: trains that fit a cache are several times faster.
 TRAIN_ELEMENTS = 1 << 21
@@ -42,7 +43,7 @@ class ReferenceEngine:
             else:
                 for part in parts:
                     part.run()
-        return _joined(graph, request, parts)
+        return joined(graph, request, [(part.outputs, part.counts) for part in parts], self.name)
 
 
 @dataclass(eq=False)
@@ -136,33 +137,8 @@ def _kept(trains: Iterable[Tensor]) -> Trains:
     return list(trains).__getitem__
 
 
-# All samples ---------------------------------------------------------------------------------------
-
-
-def _joined(graph: Graph, request: Request, parts: list[_Portion]) -> Simulation:
-    counts = {name: torch.cat([part.counts[name] for part in parts]) for name in parts[0].counts}
-    axis = 1 if request.by_step else 0
-    sums = {name: torch.cat([part.outputs[name] for part in parts], dim=axis) for name in parts[0].outputs}
-    if not request.by_step:
-        return Simulation(decode(graph, sums), counts=counts if request.counts else None)
-    by_step = tuple(_running_means(graph, name, sums[name]) for name in graph.outputs)
-    outputs = tuple(values[-1] for values in by_step)
-    return Simulation(outputs, by_step, counts if request.counts else None)
-
-
-def _running_means(graph: Graph, name: str, sums: Tensor) -> Tensor:
-    """value(t) = Σ up to t · unit / t: rounded as `decode` does, so that equal sums are equal values."""
-    elapsed = torch.arange(1, len(sums) + 1, device=sums.device).reshape(-1, *[1] * (sums.dim() - 1))
-    return sums * graph[name].known_unit.double() / elapsed
-
-
-def portion_size(graph: Graph, timesteps: int) -> int:
-    """How many samples are stepped at once."""
-    return max(1, TRAIN_ELEMENTS // (graph.widest * timesteps))
-
-
 def _portions(graph: Graph, given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     samples = len(next(iter(given.values())))
-    size = portion_size(graph, graph.timing.timesteps)
+    size = max(1, TRAIN_ELEMENTS // (graph.widest * graph.timing.timesteps))
     for start in range(0, max(1, samples), size):  # no samples are one portion too
         yield {name: x[start : start + size] for name, x in given.items()}

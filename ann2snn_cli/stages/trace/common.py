@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ann2snn_cli.ir.ops import AvgPool, Gather, Relu
+from ann2snn_cli.ir.rules import Call
 from ann2snn_cli.types import Shape
+
+CONSTANT = "constant"  # what a call that repeats a constant for each sample is described by
+
+
+def known(call: Call, value: Any) -> Tensor | int | float | None:
+    """What an argument is for every sample, if that is known before the sample is."""
+    maker = call.maker(value)
+    value = maker.arguments.get(CONSTANT) if maker is not None else value
+    return value if isinstance(value, Tensor | int | float) else None
+
+
+def ints(value: Any, rank: int) -> Shape:
+    """A list of one or `rank` integers, as `rank` of them."""
+    items = (value,) if isinstance(value, int) else tuple(value)
+    return items * rank if len(items) == 1 else items
+
+
+def padded(shape: Shape, begin: Shape, end: Shape) -> Gather:
+    """A map with zeros at its ends, or cut off where a number is negative."""
+    places = torch.arange(1, math.prod(shape) + 1).reshape(shape)
+    amounts = [each for pair in zip(reversed(begin), reversed(end), strict=True) for each in pair]
+    return Gather(F.pad(places, amounts) - 1)
+
+
+def windows(shape: Shape, taps: Sequence[Tensor]) -> Gather:
+    """Lay windows side by side: `taps` are, for each spatial axis, [windows, places], -1 for none."""
+    index = torch.arange(math.prod(shape)).reshape(shape)
+    for axis, places in enumerate(taps, start=1):
+        flat = places.flatten()
+        none = (flat < 0).reshape([-1 if each == axis else 1 for each in range(index.dim())])
+        index = torch.where(none, -1, index.index_select(axis, flat.clamp(min=0)))
+    return Gather(index)
 
 
 def rectifier(low: float, high: float | None) -> Relu | None:

@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node as FxNode
 
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Op
+from ann2snn_cli.ir.ops import Input, Op
 from ann2snn_cli.ir.rules import Call, Value
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
 from ann2snn_cli.types import Shape
@@ -33,8 +33,13 @@ class Nodes:
         return unique
 
     def graph(self) -> Graph:
-        """Give what was drafted, as a graph."""
-        return Graph(tuple(self.nodes), tuple(self.outputs))
+        """Give what was drafted, as a graph, without what no output depends on."""
+        used = set(self.outputs)
+        for node in reversed(self.nodes):
+            if node.name in used:
+                used.update(node.inputs)
+        kept = (node for node in self.nodes if node.name in used or isinstance(node.op, Input))
+        return Graph(tuple(kept), tuple(self.outputs))
 
 
 @dataclass
@@ -44,6 +49,7 @@ class Draft(Nodes):
     values: dict[FxNode, Value] = field(default_factory=dict)
     names: dict[Value, str] = field(default_factory=dict)  # the node whose value it is
     constants: dict[FxNode, Any] = field(default_factory=dict)
+    makers: dict[Value, Call] = field(default_factory=dict)
 
     def argument(self, argument: Any) -> Any:
         """Give an argument as a rule sees it: values and constants in place of the calls that gave them."""
@@ -61,7 +67,9 @@ class Draft(Nodes):
             item.name: self.argument(given[item.name]) if item.name in given else item.default_value
             for item in schema
         }
-        return Call(target_of(call), arguments, result_of(result), output, module_of(call).label)
+        return Call(
+            target_of(call), arguments, result_of(result), output, module_of(call).label, makers=self.makers
+        )
 
     def first_input(self) -> Value:
         """Give the sample: it tells the size of the batch."""

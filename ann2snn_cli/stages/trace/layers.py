@@ -1,4 +1,4 @@
-"""Rules of layers: convolution, linear, batch norm, rectifiers, pooling."""
+"""Rules of layers with weights: convolution, linear, products with a known matrix, batch norm."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ann2snn_cli.ir.ops import AvgPool, BatchNorm, Conv, Linear, MaxPool, Op, Relu, Reshape
+from ann2snn_cli.ir.ops import BatchNorm, Conv, Linear, Op, Permute
 from ann2snn_cli.ir.rules import Call, Rule, Value, registry
-from ann2snn_cli.stages.trace.common import mean_of_all, rectifier
-from ann2snn_cli.types import Shape
+from ann2snn_cli.stages.trace.common import ints, padded
 
 
-def _conv(call: Call) -> Op | None:
+def _conv(call: Call) -> Op | Value | None:
     weight, bias = call["weight"], call["bias"]
     if not _are_constants(weight, bias):
         return None
     rank = weight.dim() - 2
-    dilation, padding = _ints(call["dilation"], rank), call["padding"]
-    if isinstance(padding, str):
+    stride, dilation = ints(call["stride"], rank), ints(call["dilation"], rank)
+    before = after = (0,) * rank
+    if call["padding"] == "same":  # torch puts the odd one of the padding at the end
         total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        if padding == "same" and any(extent % 2 for extent in total):
-            return None  # torch pads one side more: rare, and exact as it is
-        padding = [extent // 2 for extent in total] if padding == "same" else [0] * rank
-    stride = _ints(call["stride"], rank)
-    return Conv(
-        weight, bias, stride, _ints(padding, rank), dilation, call["groups"], output_padding=(0,) * rank
-    )
+        before, after = tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
+    elif call["padding"] != "valid":
+        before = after = ints(call["padding"], rank)
+    even = before == after
+    padding = before if even else (0,) * rank
+    op = Conv(weight, bias, stride, padding, dilation, call["groups"], output_padding=(0,) * rank)
+    if even:
+        return op
+    return call.add(op, call.add(padded(call.input.shape, before, after), call.input))
 
 
 def _conv_transposed(call: Call) -> Op | None:
@@ -36,7 +38,7 @@ def _conv_transposed(call: Call) -> Op | None:
         return None
     rank = weight.dim() - 2
     names = ("stride", "padding", "dilation", "output_padding")
-    stride, padding, dilation, output_padding = (_ints(call[name], rank) for name in names)
+    stride, padding, dilation, output_padding = (ints(call[name], rank) for name in names)
     return Conv(
         weight, bias, stride, padding, dilation, call["groups"],
         transposed=True, output_padding=output_padding,
@@ -60,80 +62,22 @@ def _batch_norm(call: Call) -> Op | None:
     return BatchNorm(weight, bias, mean, var, float(call["eps"])) if _are_constants(weight, bias) else None
 
 
-def _relu(call: Call) -> Op:
-    return Relu()
-
-
-def _relu6(call: Call) -> Op:
-    return Relu(limit=6.0)
-
-
-def _clamp(call: Call) -> Op | None:
-    return _rectifier(call["min"], call.arguments.get("max"))
-
-
-def _hardtanh(call: Call) -> Op | None:
-    return _rectifier(call["min_val"], call["max_val"])
-
-
-def _rectifier(low: Any, high: Any) -> Op | None:
-    """clamp(0, c) and hardtanh(0, c) are rectifiers with a limit; other ranges are not."""
-    if not isinstance(low, int | float) or not isinstance(high, int | float | None):
-        return None
-    return rectifier(low, high)
-
-
-def _avg_pool(call: Call) -> Op | None:
-    rank = len(call.shape) - 1
-    kernel, stride, padding = _windows(call, rank)
-    divides_by_area = call["count_include_pad"] or not any(padding)
-    if not divides_by_area or call["ceil_mode"] or call.arguments.get("divisor_override") is not None:
-        return None
-    return AvgPool(kernel, stride, padding)
-
-
-def _adaptive_avg_pool(call: Call) -> Op | None:
-    """Windows of one size where the input divides evenly; else they differ and it stays as it is."""
-    given, wanted = call.input.shape[1:], call.shape[1:]
-    keep_batch = call.keeps_batch and call.input.keeps_batch
-    if not keep_batch or any(n % m for n, m in zip(given, wanted, strict=True)):
-        return None
-    return mean_of_all(tuple(n // m for n, m in zip(given, wanted, strict=True)))
-
-
-def _mean(call: Call) -> Op | Value | None:
-    """The mean over all spatial axes is average pooling, and a reshape where the axes are dropped."""
-    given = call.input
-    rank = len(given.shape) + 1
-    axes = sorted(axis % rank for axis in call["dim"] or ())
-    if axes != list(range(2, rank)) or rank not in (3, 4, 5) or not given.keeps_batch:
-        return None
-    pool = mean_of_all(given.shape[1:])
-    return pool if call["keepdim"] else call.add(Reshape(), call.add(pool, given), shape=call.shape)
-
-
-def _max_pool(call: Call) -> Op | None:
-    if call.output not in (None, 0):
-        return None
-    rank = len(call.shape) - 1
-    kernel, stride, padding = _windows(call, rank)
-    return MaxPool(kernel, stride, padding, _ints(call["dilation"], rank), bool(call["ceil_mode"]))
-
-
-def _windows(call: Call, rank: int) -> tuple[Shape, Shape, Shape]:
-    """Kernel, stride and padding; a stride that is left out is the kernel's extent."""
-    kernel = _ints(call["kernel_size"], rank)
-    return kernel, _ints(call["stride"], rank) if call["stride"] else kernel, _ints(call["padding"], rank)
-
-
 def _are_constants(weight: Any, bias: Any) -> bool:
     return isinstance(weight, Tensor) and isinstance(bias, Tensor | None)
 
 
-def _ints(value: Any, rank: int) -> Shape:
-    """A list of one or `rank` integers, as `rank` of them."""
-    items = (value,) if isinstance(value, int) else tuple(value)
-    return items * rank if len(items) == 1 else items
+def _matmul(call: Call) -> Op | Value | None:
+    """A product with a known matrix is a linear layer: along the last axis, or from the left."""
+    left, right = call.arguments.values()
+    if not call.keeps_batch or not call.input.keeps_batch:
+        return None
+    if isinstance(left, Value) and isinstance(right, Tensor) and right.dim() == 2 and left.shape:
+        return Linear(right.T.contiguous())
+    if isinstance(right, Value) and isinstance(left, Tensor) and left.dim() == 2 and len(right.shape) > 1:
+        rank = len(right.shape)
+        turn = Permute((*range(rank - 2), rank - 1, rank - 2))
+        return call.add(turn, call.add(Linear(left), call.add(turn, right)))
+    return None
 
 
 RULES: dict[str, Rule] = registry(
@@ -141,14 +85,6 @@ RULES: dict[str, Rule] = registry(
     (_conv_transposed, ["aten.conv_transpose1d.default"]),
     (_conv_transposed, ["aten.conv_transpose2d.input", "aten.conv_transpose3d.input"]),
     (_linear, ["aten.linear.default"]),
+    (_matmul, ["aten.matmul.default", "aten.mm.default"]),
     (_batch_norm, ["aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default"]),
-    (_relu, ["aten.relu.default"]),
-    (_relu6, ["aten.relu6.default"]),
-    (_hardtanh, ["aten.hardtanh.default"]),
-    (_clamp, ["aten.clamp.default", "aten.clamp_min.default"]),
-    (_avg_pool, [f"aten.avg_pool{n}d.default" for n in (1, 2, 3)]),
-    (_adaptive_avg_pool, [f"aten.adaptive_avg_pool{n}d.default" for n in (1, 2, 3)]),
-    (_mean, ["aten.mean.dim"]),
-    (_max_pool, [f"aten.max_pool{n}d.default" for n in (1, 2, 3)]),
-    (_max_pool, [f"aten.max_pool{n}d_with_indices.default" for n in (1, 2, 3)]),
 )

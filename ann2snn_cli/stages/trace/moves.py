@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.ir import allowed
-from ann2snn_cli.ir.ops import BatchSize, Gather, Op, Permute, Reshape
+from ann2snn_cli.ir.ops import BatchSize, Gather, Integrate, Op, Permute, Reshape
 from ann2snn_cli.ir.rules import Call, Rule, Value, leaves, registry
 from ann2snn_cli.stages.trace.common import moved, stays
 
@@ -56,7 +56,18 @@ def _move(call: Call) -> Op | Value | None:
 
 
 def _pad(call: Call) -> Op | Value | None:
-    return _move(call) if call.arguments.get("value") in (None, 0, 0.0) else None
+    """Padding with another constant than 0: zeros, and the constant as their bias."""
+    constant = call.arguments.get("value")
+    if constant in (None, 0, 0.0):
+        return _move(call)
+    if not isinstance(constant, int | float) or not call.keeps_batch or not _reads_one_value(call):
+        return None
+    gather = moved(lambda places: _again(call, places, value=0.0), call.input.shape)
+    if gather is None or tuple(gather.index.shape) != call.shape:
+        return None
+    return call.add(
+        Integrate(constant * (gather.index < 0).to(call.result.dtype)), call.add(gather, call.input)
+    )
 
 
 def _split(call: Call) -> Op | None:
@@ -68,10 +79,10 @@ def _split(call: Call) -> Op | None:
     return Gather(_again(call, places)[call.output][0])
 
 
-def _again(call: Call, places: Tensor) -> Any:
+def _again(call: Call, places: Tensor, **changes: Any) -> Any:
     """Run the operator of the call on another tensor in place of its input."""
     _, *others = call.arguments.items()
-    return allowed.operator(call.target)(places, **dict(others))
+    return allowed.operator(call.target)(places, **{**dict(others), **changes})
 
 
 def _reads_one_value(call: Call) -> bool:
@@ -97,5 +108,16 @@ RULES: dict[str, Rule] = registry(
     (_same, ["aten.lift_fresh_copy.default", "aten.detach.default", "aten.identity.default"]),
     (_cast, ["aten._to_copy.default", "aten.to.dtype", "aten.type_as.default"]),
     (_dropout, ["aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default"]),
+    (
+        _move,
+        ["aten.index.Tensor", "aten.index_select.default", "aten.diagonal.default", "aten.rot90.default"],
+    ),
+    (
+        _move,
+        ["aten.tile.default", "aten.repeat_interleave.self_int", "aten.tril.default", "aten.triu.default"],
+    ),
+    (_move, ["aten.im2col.default", "aten.unfold.default", "aten.broadcast_to.default"]),
+    (_move, [f"aten._upsample_nearest_exact{n}d.vec" for n in (1, 2, 3)]),
+    (_split, ["aten.unbind.int"]),
     (_split, ["aten.split.Tensor", "aten.split_with_sizes.default", "aten.chunk.default"]),
 )

@@ -42,4 +42,12 @@ def opaque(draft: Draft, call: FxNode, output: int | None = None) -> tuple[Opaqu
         inputs.append(draft.first_input())
     target = target_of(call)
     allowed.check(target, args, dict(kwargs))
-    return Opaque(_VIEWS.get(target, target), args, kwargs, output), tuple(inputs)
+    dtypes = tuple(map(type_of, inputs))
+    dtypes = dtypes if any(dtypes) else ()
+    return Opaque(_VIEWS.get(target, target), args, kwargs, output, dtypes), tuple(inputs)
+
+
+def type_of(value: Value) -> str | None:
+    """Name the type that an operator must be given a value in; None for real numbers of any width."""
+    dtype = value.dtype
+    return None if dtype.is_floating_point or dtype.is_complex else str(dtype).removeprefix("torch.")

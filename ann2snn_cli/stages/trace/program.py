@@ -17,6 +17,7 @@ from torch.export import Dim, ExportedProgram, export
 
 from ann2snn_cli import trees
 from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.stages.trace.fixed_batch import fixed_batch, fixes_batch
 from ann2snn_cli.types import Inputs, Shape
 
 Program = ExportedProgram
@@ -37,7 +38,13 @@ def export_program(network: nn.Module, input_shapes: Sequence[Shape] | Mapping[s
             _try_eager(network, named or arguments)
             batch = {0: Dim.DYNAMIC}
             sizes = dict.fromkeys(named, batch) if named else tuple(batch for _ in arguments)
-            program = export(network, arguments, named, dynamic_shapes=sizes)
+            exported = partial(export, network, arguments, named, dynamic_shapes=sizes)
+            try:
+                program = exported()
+            except Exception as error:
+                if not fixes_batch(error):
+                    raise
+                raise fixed_batch(exported, _user_line(error, network)) from error
             flat: Program = program.run_decompositions({})
             return flat
     except UnsupportedNetwork:
@@ -58,11 +65,26 @@ def _by_argument(
     network: nn.Module, input_shapes: Sequence[Shape] | Mapping[str, Shape]
 ) -> tuple[Sequence[Shape], dict[str, Shape]]:
     """The shapes in order, or by name: then in the order in which forward takes them."""
-    if not isinstance(input_shapes, Mapping):
-        return input_shapes, {}
-    parameters = [name for name in inspect.signature(network.forward).parameters if name in input_shapes]
-    others = [name for name in input_shapes if name not in parameters]
-    return (), {name: input_shapes[name] for name in [*parameters, *others]}
+    signature = inspect.signature(network.forward)
+    by_name = dict(input_shapes) if isinstance(input_shapes, Mapping) else {}
+    in_order: Sequence[Shape] = () if isinstance(input_shapes, Mapping) else input_shapes
+    try:
+        signature.bind(*in_order, **by_name)
+    except TypeError:
+        raise _other_inputs(network, signature, input_shapes) from None
+    return in_order, {name: by_name[name] for name in [*signature.parameters, *by_name] if name in by_name}
+
+
+def _other_inputs(
+    network: nn.Module, signature: inspect.Signature, given: Sequence[Shape] | Mapping[str, Shape]
+) -> UnsupportedNetwork:
+    taken = ", ".join(signature.parameters) or "none"
+    there = ", ".join(given) if isinstance(given, Mapping) else f"{len(given)} in order"
+    return UnsupportedNetwork(
+        f"the network takes the inputs {taken}, there are samples for {there}",
+        where=f"{type(network).__name__}.forward",
+        remedy="give samples by these names, or in the order of the inputs",
+    )
 
 
 def _try_eager(network: nn.Module, samples: Inputs) -> None:

@@ -18,14 +18,19 @@ from ann2snn_cli.ir import allowed
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import BatchSize, Gather, Input, Integrate, Op
 from ann2snn_cli.ir.rules import Added, Call, Rule, Value, leaves, merged
-from ann2snn_cli.stages.trace import layers, moves, sums
+from ann2snn_cli.stages.trace import layers, moves, pools, rectifiers, resizing, sums
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
+from ann2snn_cli.stages.trace.common import CONSTANT
 from ann2snn_cli.stages.trace.draft import Draft
 from ann2snn_cli.stages.trace.opaque import opaque
 from ann2snn_cli.stages.trace.program import Program
 
-BUILT_IN: dict[str, Rule] = merged(layers.RULES, sums.RULES, moves.RULES)
+BUILT_IN: dict[str, Rule] = merged(
+    layers.RULES, pools.RULES, rectifiers.RULES, resizing.RULES, sums.RULES, moves.RULES
+)
 
+_FILLS = [f"aten.{fill}_like.default" for fill in ("zeros", "ones", "full")]
+_FILLS += [f"aten.new_{fill}.default" for fill in ("zeros", "ones", "full")]
 _SIZES = ("operator", "_operator", "math", "builtins", "torch")  # homes of functions that compute sizes only
 
 _CONSTANT_REMEDY = "compute it once, in __init__, and keep it with register_buffer()"
@@ -61,6 +66,8 @@ class Reader:
                 self._item(call)
             elif all(source in self.draft.constants for source in call.all_input_nodes):
                 self._constant(call)
+            elif target_of(call) in _FILLS:
+                self._filled(call)
             elif isinstance(call.meta.get("val"), Tensor):
                 self._value(call, call)
             elif isinstance(call.meta.get("val"), int | torch.SymInt):
@@ -111,12 +118,24 @@ class Reader:
         else:
             self._value(call, call)
 
+    def _filled(self, call: FxNode) -> None:
+        """Read `zeros_like` and the like: they take the shape of a value, and nothing else of it."""
+        args = tuple(_dummy(value) for value in self.draft.argument(call.args))
+        kwargs = {key: self.draft.argument(value) for key, value in call.kwargs.items()}
+        if all(isinstance(size, int) for size in call.meta["val"].shape):
+            with torch.no_grad():
+                self.draft.constants[call] = _runnable(call)(*args, **kwargs)
+        elif result_of(call).keeps_batch and (constant := _of_each_sample(call, args, kwargs)) is not None:
+            self._repeated(call, constant)
+        else:
+            self._value(call, call)
+
     def _repeated(self, call: FxNode, constant: Tensor) -> None:
         """Add a constant that every sample has (a class token): zeros, and the constant as their bias."""
         first = next(iter(self.draft.names))
         zeros = Gather(torch.full(tuple(constant.shape), -1))
         value = result_of(call)
-        described = Call(target_of(call), {}, value)
+        described = Call(target_of(call), {CONSTANT: constant}, value)
         nothing = described.add(zeros, first)
         self._add(call, call, Added(Integrate(constant), (nothing,), value), described)
 
@@ -165,6 +184,7 @@ class Reader:
         for each in described.added:
             self._node(None, each.value, each.op, each.inputs, f"{name}.{each.op.kind.lower()}", place.label)
         self._node(result, last.value, last.op, last.inputs, name, place.label)
+        self.draft.makers[last.value] = described
 
     def _node(
         self, call: FxNode | None, value: Value, op: Op, inputs: tuple[Value, ...], name: str, source: str
@@ -206,6 +226,13 @@ def _of_each_sample(call: FxNode, args: Any, kwargs: Mapping[str, Any]) -> Tenso
     if not (isinstance(values, Tensor) and values.is_floating_point() and values.dim() > 1):
         return None
     return values[0].clone() if len(values) == 2 and torch.equal(values[0], values[1]) else None
+
+
+def _dummy(value: Any) -> Any:
+    """Zeros in the place of a value, of two samples."""
+    if not isinstance(value, Value):
+        return value
+    return torch.zeros((2,) * value.keeps_batch + value.shape, dtype=value.dtype)
 
 
 def _for_batch(value: Any, batch: int) -> Any:

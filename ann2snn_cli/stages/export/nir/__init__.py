@@ -9,6 +9,6 @@ Needs the `nir` extra. `docs/nir.md` says what each flavor keeps.
 from ann2snn_cli.stages.export.nir.flavors import FLAVORS
 from ann2snn_cli.stages.export.nir.losses import NirLoss
 from ann2snn_cli.stages.export.nir.replaying import Agreement, readers, replay
-from ann2snn_cli.stages.export.nir.writing import write
+from ann2snn_cli.stages.export.nir.writing import drafted, write
 
-__all__ = ["FLAVORS", "Agreement", "NirLoss", "readers", "replay", "write"]
+__all__ = ["FLAVORS", "Agreement", "NirLoss", "drafted", "readers", "replay", "write"]

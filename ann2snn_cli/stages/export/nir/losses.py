@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ann2snn_cli.errors import Setting
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Input
@@ -50,7 +51,7 @@ def of_network(graph: Graph, flavor: Flavor) -> Iterator[NirLoss]:
     if contract.delay:
         yield NirLoss(
             "", "", f"the firing delay of {contract.delay}", "a reader fires at once: the counts differ",
-            "convert with a delay of 0, or hand over the .pth",
+            f"convert with {Setting('delay', 0)}, or hand over the .pth",
         )  # fmt: skip
     yield from (NirLoss("", "", *row) for row in flavor.known)
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli.errors import BadFile, UsageError, spelled
+from ann2snn_cli.errors import BadFile, UsageError, as_words, spelled
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Op, Scale
 from ann2snn_cli.stages.export.files import as_json, is_our_json, refuse_foreign, write_file
@@ -36,18 +36,22 @@ def write(graph: Graph, path: Path, *, flavor: str = "plain", overwrite: bool = 
 
     Refuses, all at once, the layers that NIR cannot say.
     """
-    if flavor not in TABLE:
-        raise UsageError(f"there is no flavor {flavor!r} of NIR", remedy=f"choose one of {', '.join(TABLE)}")
-    table = loss_file(path)
-    refuse_foreign(table, is_ours=is_our_json, overwrite=overwrite, setting="save_dir")
-    refuse_foreign(path, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
-    draft = translated(graph, flavor)
+    draft, table = drafted(graph, path, flavor=flavor, overwrite=overwrite), loss_file(path)
     content = _bytes(draft, flavor)
     losses = [*of_network(graph, draft.flavor), *draft.losses]
     write_file(path, content, is_ours=is_ours, overwrite=overwrite)
     document = as_json(_document(draft, flavor, losses, content))
     write_file(table, document, is_ours=is_our_json, overwrite=overwrite)
     return losses
+
+
+def drafted(graph: Graph, path: Path, *, flavor: str = "plain", overwrite: bool = False) -> NirDraft:
+    """What is to be written, or its refusal; nothing is written yet."""
+    if flavor not in TABLE:
+        raise UsageError(f"there is no flavor {flavor!r} of NIR", remedy=f"choose one of {', '.join(TABLE)}")
+    refuse_foreign(loss_file(path), is_ours=is_our_json, overwrite=overwrite, setting="save_dir")
+    refuse_foreign(path, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
+    return translated(graph, flavor)
 
 
 def loss_file(path: Path) -> Path:
@@ -133,7 +137,7 @@ def _document(draft: NirDraft, flavor: str, losses: list[NirLoss], content: byte
         "populations": {draft.names[node.name]: node.name for node in graph.of(IntegrateFire)},
         "outputs": {name: _worth(node) for name, node in draft.outputs.items()},
         "weight_bits": {node.name: getattr(node.op, "bits", None) for node in synapses},
-        "losses": [asdict(loss) | {"remedy": spelled(loss.remedy)} for loss in losses],
+        "losses": [asdict(loss) | {"remedy": spelled(loss.remedy, as_words)} for loss in losses],
     }
 
 

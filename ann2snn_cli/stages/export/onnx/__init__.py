@@ -9,6 +9,6 @@ graph is written by the same rules of the layers, in other numbers.
 """
 
 from ann2snn_cli.stages.export.onnx.models import network_model, step_model
-from ann2snn_cli.stages.export.onnx.writing import is_ours, step_file, write
+from ann2snn_cli.stages.export.onnx.writing import drafted, is_ours, step_file, write
 
-__all__ = ["is_ours", "network_model", "step_file", "step_model", "write"]
+__all__ = ["drafted", "is_ours", "network_model", "step_file", "step_model", "write"]

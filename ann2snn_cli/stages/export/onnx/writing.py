@@ -20,15 +20,7 @@ def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool 
     Gives the reason where that second file could not be written; empty where it was.
     """
     network, step = describe(graph), step_file(path)
-    for each in (path, step):
-        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
-    try:
-        content = _bytes(network_model(network, potentials=potentials))
-    except Damaged as error:
-        raise UnsupportedNetwork(
-            f"it has no ONNX form: {error}",
-            remedy=f"lower {Setting('weight_bitwidth')} or {Setting('timesteps')}, or export a pack",
-        ) from error
+    content = drafted(graph, path, potentials=potentials, overwrite=overwrite)
     write_file(path, content, is_ours=is_ours, overwrite=overwrite)
     try:
         content = _bytes(step_model(network))
@@ -37,6 +29,19 @@ def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool 
         return str(error)
     write_file(step, content, is_ours=is_ours, overwrite=overwrite)
     return ""
+
+
+def drafted(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool = False) -> bytes:
+    """The content of PATH, or its refusal; nothing is written yet."""
+    for each in (path, step_file(path)):
+        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
+    try:
+        return _bytes(network_model(describe(graph), potentials=potentials))
+    except Damaged as error:
+        raise UnsupportedNetwork(
+            f"it has no ONNX form: {error}",
+            remedy=f"lower {Setting('weight_bitwidth')} or {Setting('timesteps')}, or export a pack",
+        ) from error
 
 
 def _bytes(made: onnx.ModelProto) -> bytes:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from ann2snn_cli.errors import UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
-from ann2snn_cli.stages.export.files import MANIFEST, as_json, write_folder
+from ann2snn_cli.stages.export.files import MANIFEST, UNREADABLE, as_json
 from ann2snn_cli.stages.export.pack.describe import describe
 from ann2snn_cli.stages.export.pack.guide import guide
 from ann2snn_cli.stages.export.pack.samples import Absent, Sample
 from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
+from ann2snn_cli.stages.export.replacement import write_folder
 from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.replay import Damaged, Layer, Network, Pack
 
@@ -79,11 +80,12 @@ def write(
     origin: Mapping[str, str] | None = None,
     programs: Mapping[str, Programs] | None = None,
     overwrite: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the pack of a SPIKING graph in integers.
 
     `origin` says where the network comes from (tool, network, dataset). `programs` replay the pack in other
-    languages: by folder, what writes their sources.
+    languages: by folder, what writes their sources. `tell` is told what became of files that lay there.
     """
     extent = extent or Extent()
     network, chosen, steps = describe(graph), extent.chosen(graph), extent.steps_of(graph)
@@ -115,7 +117,7 @@ def write(
         manifest["manifest_sha256"] = replay.manifest_hash(manifest)
         (place / MANIFEST).write_bytes(as_json(manifest))
 
-    return write_folder(folder, fill, overwrite=overwrite)
+    return write_folder(folder, fill, overwrite=overwrite, tell=tell)
 
 
 def _sources(language: str, sources: Programs, pack: Pack) -> Mapping[str, str]:
@@ -141,7 +143,7 @@ class _Files:
 
     def text(self, name: str, content: str) -> None:
         """A file that is no memory."""
-        self._file(name, content.encode())
+        self._file(name, content.encode("utf-8", UNREADABLE))
 
     def network(self) -> None:
         """The parameters of all layers."""

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from ann2snn_cli.ir.ops import Gather
+from ann2snn_cli.stages.trace.common import padded
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Refused
 from ann2snn_cli.types import Shape
 
@@ -91,10 +91,8 @@ def shifted(draft: OnnxDraft, call: Call, source: str, begin: Shape, end: Shape,
     if not any((*begin, *end)):
         return source
     shape = draft.shapes[source]
-    places = torch.arange(1, math.prod(shape) + 1).reshape(shape)
-    amounts = [each for pair in zip(reversed(begin), reversed(end), strict=True) for each in pair]
-    index = F.pad(places, amounts) - 1
-    return draft.before(call, word, Gather(index), source, tuple(index.shape))
+    gather = padded(shape, begin, end)
+    return draft.before(call, word, gather, source, tuple(gather.index.shape))
 
 
 def repeated(draft: OnnxDraft, call: Call, source: str, windows: Windows) -> str:
