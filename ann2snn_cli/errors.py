@@ -3,10 +3,13 @@
 Ann2SnnError                 exit code 1
 ├── UnsupportedNetwork         a network that cannot be traced or converted
 ├── BadWeights                 a checkpoint that does not fit, or holds NaN
-├── BadFile                    a file that is missing, damaged, or not ours
+├── BadFile                    a file that is damaged, or not ours
+│   └── MissingFile            exit code 2: none of that name, or a folder in its place
 ├── BadData                    a dataset that is absent or malformed
+│   └── MissingData            exit code 2: no file or folder of that name
 ├── InvalidGraph               a graph that breaks the rules of its level (our own fault)
 ├── UsageError                 exit code 2: a wrong name, value or setting
+│   └── WrongKind                a value of a kind that is not taken; a TypeError, too
 ├── HardwareViolations         exit code 3: a limit of the chip is broken
 └── VerificationMismatch       exit code 4: two twins disagree
 
@@ -89,11 +92,23 @@ class BadWeights(Ann2SnnError):
 
 
 class BadFile(Ann2SnnError):
-    """A file that is missing, damaged, unreadable, or not one of ours."""
+    """A file that is damaged, unreadable, or not one of ours."""
+
+
+class MissingFile(BadFile):
+    """A wrong name: there is no such file, or a folder where a file should be, or the other way round."""
+
+    exit_code = 2
 
 
 class BadData(Ann2SnnError):
     """A dataset that is absent or malformed."""
+
+
+class MissingData(BadData):
+    """A wrong name: there is no such file or folder."""
+
+    exit_code = 2
 
 
 class InvalidGraph(Ann2SnnError):
@@ -104,6 +119,10 @@ class UsageError(Ann2SnnError):
     """A wrong name, value or setting."""
 
     exit_code = 2
+
+
+class WrongKind(UsageError, TypeError):
+    """A value of a kind that is not taken; the remedy names those that are."""
 
 
 class HardwareViolations(Ann2SnnError):

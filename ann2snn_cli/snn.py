@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from ann2snn_cli import lookup, trees
 from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
-from ann2snn_cli.data.samples import from_tensors
-from ann2snn_cli.errors import BadData, Setting, UsageError, spelled
+from ann2snn_cli.data.collect import collect
+from ann2snn_cli.data.samples import as_floats
+from ann2snn_cli.errors import UsageError, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.pipeline import Rules, Samples
+from ann2snn_cli.pipeline import Rules
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.export import pth
-from ann2snn_cli.types import Inputs, Labels, Loss
+from ann2snn_cli.types import Inputs, Loss
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.convert import converted, provenance_of
 from ann2snn_cli.workflows.damage import warning
@@ -44,7 +45,7 @@ class SpikingNetwork(nn.Module):
         Several inputs are given as the float network takes them: in order, or by name.
         """
         x = samples[0] if len(samples) == 1 and not by_name else self._joined(samples, by_name)
-        outputs = engines.simulate(self.graph, x).outputs
+        outputs = engines.simulate(self.graph, _as_taken(x)).outputs
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _joined(self, samples: Sequence[Inputs], by_name: Mapping[str, Tensor]) -> Inputs:
@@ -77,7 +78,9 @@ class SpikingNetwork(nn.Module):
         population, and its potentials if asked for.
         """
         asked = chosen_delay(self.graph.timing.timesteps, _schedule(schedule), delay)
-        request = Request(x, asked, by_step=by_step, counts=counts, potentials=potentials, watch=watch)
+        request = Request(
+            _as_taken(x), asked, by_step=by_step, counts=counts, potentials=potentials, watch=watch
+        )
         return engines.run(self.graph, request, engine)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
@@ -109,7 +112,7 @@ def load(path: Path | str) -> SpikingNetwork:
 
 def convert(
     network: nn.Module,
-    data: Samples | Inputs | tuple[Inputs, Labels],
+    data: Any,
     *,
     hardware: Hardware | str | None = None,
     device: torch.device | str | None = None,
@@ -120,10 +123,12 @@ def convert(
 ) -> SpikingNetwork:
     """A trained network and data -> SNN.
 
-    `data` are samples x, a pair (x, labels), or a dataset of `ann2snn_cli.data`; training-free unless
-    `finetune_epochs` is given. x is a tensor, or of a network with several inputs a dict by the names of its
-    arguments, {"a": x1, "b": x2}, or in a pair a tuple in their order, ((x1, x2), labels): a pair (x1, x2) by
-    itself is samples and labels. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
+    `data` are samples x, a pair (x, labels), a list or generator of such batches, a torch Dataset, a
+    DataLoader, or a dataset of `ann2snn_cli.data`; training-free unless `finetune_epochs` is given. x is a
+    tensor or a numpy array, or of a network with several inputs a dict by the names of its arguments,
+    {"a": x1, "b": x2}, or in a pair a tuple in their order, ((x1, x2), labels): a pair (x1, x2) by itself is
+    samples and labels. Only as many samples are kept as `calibration_samples` says, unless they are in memory
+    already. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
     mode="99.9%", channel_wise=True, delay=4, schedule="layerwise", ... or `settings` holds them all. `rules`
     say what an activation becomes, by its torch operator (see `ann2snn_cli/ir/rules.py`), or name a file of
     such rules.
@@ -136,14 +141,16 @@ def convert(
         )
     given = _by_dotted_name(flags)
     chosen = settings or resolve(None, [], {"finetune.epochs": 0} | given)
-    if isinstance(data, Tensor | dict) and chosen.finetune.epochs:
-        raise UsageError(
-            "samples without labels cannot be finetuned on",
-            remedy=f"give (x, labels) as data, or {Setting('finetune_epochs', 0)}",
-        )
+    samples = collect(
+        data,
+        samples=chosen.data.calibration_samples,
+        seed=chosen.run.seed,
+        epochs=chosen.finetune.epochs,
+        batch_size=chosen.data.batch_size,
+    )
     prepared = prepare.from_objects(
         network,
-        _dataset(data),
+        samples,
         chosen,
         hardware=hardware,
         device=device,
@@ -165,7 +172,10 @@ def _by_dotted_name(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {dotted[flag]: value for flag, value in flags.items()}
 
 
-_FORMS = "give x, (x, labels), or for several inputs {'a': x1, 'b': x2} or ((x1, x2), labels)"
+def _as_taken(x: Inputs) -> Inputs:
+    """Bytes mean here what they mean in data: fractions of 255."""
+    has_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(x, "x"))
+    return as_floats(x) if has_bytes else x
 
 
 def _schedule(word: Schedule | str | None) -> Schedule | None:
@@ -173,16 +183,3 @@ def _schedule(word: Schedule | str | None) -> Schedule | None:
     if word is not None and word not in names:
         raise lookup.unknown("schedule", str(word), names)
     return None if word is None else Schedule(word)
-
-
-def _dataset(data: Samples | Inputs | tuple[Inputs, Labels]) -> Samples:
-    """The data as a dataset. A tuple is samples and labels, whatever it holds."""
-    if isinstance(data, Tensor | dict):
-        data = (data, torch.zeros(trees.sample_count(data), dtype=torch.int64))
-    if not isinstance(data, tuple | list):
-        return data  # type: ignore[return-value]
-    if not isinstance(data, tuple) or len(data) != 2:
-        raise BadData(f"data is a {type(data).__name__} of {len(data)}", remedy=_FORMS)
-    if isinstance(data[1], Tensor) and data[1].is_floating_point():
-        raise BadData(f"data is (x, labels), and the labels are {data[1].dtype}", remedy=_FORMS)
-    return from_tensors("samples", data, data)

@@ -1,7 +1,7 @@
 """Imports point one way, stages never import each other, and a third-party library has one home.
 
 commands -> workflows -> catalog, data, devices -> pipeline -> stages -> config -> ir -> tasks -> trees, types
--> errors -> packs -> twins; stages are handed a task's loss and metric, they import none   (CONTRIBUTING.md)
+-> claims -> errors -> packs -> twins (CONTRIBUTING.md); stages are handed a task's loss and metric
 
 `breaches` reads the source of one file; the tests run it over the package, and over planted breaches.
 """
@@ -31,6 +31,7 @@ LEVELS = [
     {"lookup"},  # running a user's own file: knows names and paths only
     {"trees"},
     {"types"},
+    {"claims"},  # what files claim, held against their size
     {"errors", "version"},
     {"packs"},  # what is done with a vector pack beside replaying it: knows what twins read
     {"twins"},  # independent of all of ours: what they agree on, they did not copy

@@ -97,9 +97,8 @@ def copy(name: str, target_dir: Path | str = ".", overwrite: bool = False) -> Pa
     if target.exists() and target.resolve() == entry.path.resolve():
         raise UsageError("it is the file itself", where=str(target), remedy="name another folder")
     if target.is_dir() or (target.exists() and not overwrite):
-        raise UsageError(
-            "there is one already", where=str(target), remedy=f"{Setting('overwrite', True)} replaces it"
-        )
+        remedy = "name another folder" if target.is_dir() else f"{Setting('overwrite', True)} replaces it"
+        raise BadFile("there is one already", where=str(target), remedy=remedy)
     try:
         write_file(target, entry.path.read_bytes(), is_ours=lambda path: True)
     except OSError as error:

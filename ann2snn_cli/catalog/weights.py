@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ann2snn_cli.claims import torch_content
 from ann2snn_cli.errors import BadFile, BadWeights
 
 if TYPE_CHECKING:
@@ -61,11 +62,11 @@ def load_weights(module: nn.Module, path: Path | str) -> Weights:
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """The mapping a checkpoint file holds; no code in it is run."""
-    import torch
-
     remedy = f"give a file written by {SAVE}"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch_content(path)
+    except BadFile:
+        raise
     except OSError as error:
         raise BadFile(f"cannot read it: {error.strerror or error}", where=str(path), remedy=remedy) from None
     except Exception as error:  # torch raises pickle's, zip's, its own and built-in errors for damaged files
@@ -130,6 +131,18 @@ def _refuse_mismatch(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]
 def _refuse_not_finite(given: Mapping[str, Tensor], path: Path) -> None:
     import torch
 
+    from ann2snn_cli.ir.allowed import refusal_of_tensor
+
+    without = {
+        key: refusal_of_tensor(tensor) or "it is complex" * tensor.is_complex()
+        for key, tensor in given.items()
+    }
+    if unusable := [f"{key} ({why})" for key, why in without.items() if why]:
+        raise BadWeights(
+            "\n  ".join(["the weights cannot be used", *_listed("in", unusable)]),
+            where=str(path),
+            remedy=f"give a file written by {SAVE}, of a network on the CPU",
+        )
     bad = [key for key, tensor in given.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise BadWeights(

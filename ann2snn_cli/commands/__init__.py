@@ -36,7 +36,7 @@ EXIT_CODES = """\b
 Exit codes:
   0    ok
   1    error
-  2    usage: a wrong name, value or setting
+  2    usage: a wrong name, value or setting, or an option that does nothing
   3    violation: a limit of the hardware is broken, or (--strict) the damage is too large
   4    verification mismatch: two implementations of the arithmetic disagree
   130  interrupted (Ctrl-C)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("one", metavar="PACK", type=click.Path(path_type=Path, exists=True))
-@click.argument("other", metavar="PACK|LOG", type=click.Path(path_type=Path, exists=True))
+@click.argument("one", metavar="PACK", type=click.Path(path_type=Path))
+@click.argument("other", metavar="PACK|LOG", type=click.Path(path_type=Path))
 @json_option
 def command(one: Path, other: Path, as_json: bool) -> int:
     """Find the first difference between two vector packs, or a pack and a simulator's log.

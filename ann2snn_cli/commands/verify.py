@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="PACK|SNN.pth", type=click.Path(path_type=Path, exists=True))
+@click.argument("source", metavar="PACK|SNN.pth", type=click.Path(path_type=Path))
 @click.option(
     "--backend", "backends", multiple=True, default=("all",), metavar="NAME",
     help="numpy, onnx, onnxruntime, c, iverilog, verilator or all; repeatable.  [default: all that can run]",
 )  # fmt: skip
 @click.option("--sample", "names", multiple=True, metavar="NAME", help="Only this sample; repeatable.")
-@click.option("--samples", type=click.IntRange(0), default=8, show_default=True,
-              help="Of an SNN.pth: so many test samples, and the corner cases.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(0),
+              help="Of an SNN.pth: so many test samples, and the corner cases.  [default: 8]")  # fmt: skip
 @delay_options
 @click.option("--faults", type=click.IntRange(1), metavar="N",
               help="Break the network in N ways, and report which the pack notices.")  # fmt: skip
 @click.option("--max_clocks", type=click.IntRange(1), metavar="N",
               help="In Verilog, as many samples as fit.  [default: what takes 20 seconds]")  # fmt: skip
-@settings_options("data", "run")
+@settings_options("data.dataset", "data.data_dir", "data.test_batch_size", "run.seed", "run.engine")
 @json_option
 def command(
     source: Path,
     backends: tuple[str, ...],
     names: tuple[str, ...],
-    samples: int,
+    samples: int | None,
     schedule: Schedule | None,
     delay: int | None,
     faults: int | None,

@@ -163,6 +163,10 @@ def refuse(mistakes: Iterable[Mistake]) -> None:
     )
 
 
+MOST_SHOWN = 100  # letters of a wrong value
+
+
 def _shown(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
     return text if text and " " not in text and text.isprintable() else repr(text)

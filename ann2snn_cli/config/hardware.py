@@ -24,7 +24,11 @@ OPS = (
     "opaque",
 )
 
-BITS = Rule("a whole number, 1 or more, or none", lambda bits: bits is None or bits >= 1)
+MOST_BITS = 1024  # of a register: wider ones limit nothing
+BITS = Rule(
+    f"a whole number from 1 to {MOST_BITS}, or none", lambda bits: bits is None or 1 <= bits <= MOST_BITS
+)
+LINES = Rule("a whole number, 1 or more, or none", lambda lines: lines is None or lines >= 1)
 KNOWN_OPS = Rule(f"a list of {', '.join(OPS)}", lambda ops: len(ops) > 0 and set(ops) <= set(OPS))
 LIMITS = Rule(
     "a table of whole numbers above 0 such as 3x3: {1: 113, 2: 56}",
@@ -44,7 +48,7 @@ class Hardware(Checked):
     synapse_lines: int | None = setting(
         None,
         "one-bit input lines of a core; kernel²·bits·channels must fit where no limit is published",
-        BITS,
+        LINES,
     )
     max_weight_bitwidth: int = setting(32, "the widest weights", between(1, 32))
     ops: tuple[str, ...] = setting(OPS, "what it can compute", KNOWN_OPS)

@@ -14,13 +14,16 @@ from ann2snn_cli.config.kinds import KINDS
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
 from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Pooling, Reset, Rounding
 
+LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
 WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
 TIMESTEPS = Rule(
     f"a whole number from 1 to {MOST_TIMESTEPS}: a count then has 16 bits, more than inputs and weights have",
     lambda steps: 1 <= steps <= MOST_TIMESTEPS,
 )
-ABOVE_ZERO = Rule("a number above 0", lambda value: value > 0)
-NOT_NEGATIVE = Rule("a number, 0 or more", lambda value: value >= 0)
+ABOVE_ZERO = Rule(f"a number above 0, at most {LARGEST_RATE:g}", lambda value: 0 < value <= LARGEST_RATE)
+NOT_NEGATIVE = Rule(
+    f"a number, 0 or more, at most {LARGEST_RATE:g}", lambda value: 0 <= value <= LARGEST_RATE
+)
 DELAY = Rule("a whole number, 0 or more, or none", lambda delay: delay is None or delay >= 0)
 BELOW_ONE = Rule("a number from 0 up to, but not, 1", lambda value: 0 <= value < 1)
 DEVICE = Rule("auto, cpu, cuda or cuda:N", lambda name: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", name)))

@@ -18,6 +18,8 @@ from ann2snn_cli.config.fields import Key, Mistake, refuse
 from ann2snn_cli.config.settings import KEYS, SECTIONS, Settings, build
 from ann2snn_cli.errors import BadFile, Setting, UsageError
 
+MOST_BYTES = 2**16  # of a file of settings: a hundred times what all of them take
+MOST_VALUES = 10_000  # in one setting, those that an alias repeats counted each time
 SAME_THING = {"timing.schedule", "timing.delay"}  # a delay by its name and by its number
 
 
@@ -97,6 +99,9 @@ def _walk(path: Path, root: yaml.Node | None, sections: Collection[str]) -> Iter
 def _compose(path: Path) -> yaml.Node | None:
     remedy = "give a YAML file with sections such as `quantize:`, as in `ann2snn cp example_net.yaml .`"
     try:
+        if path.stat().st_size > MOST_BYTES:
+            what = f"it has {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} of any settings"
+            raise UsageError(what, where=str(path), remedy=remedy)
         root = yaml.compose(path.read_bytes(), Loader=yaml.SafeLoader)
     except OSError as error:
         raise BadFile(f"cannot read it: {error.strerror}", where=str(path), remedy="check the path") from None
@@ -120,15 +125,26 @@ def _entries(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Node, int]]:
         yield name.replace("-", "_"), value, key.start_mark.line + 1
 
 
-def _plain(node: yaml.Node | None, depth: int = 3) -> Any:
-    """Text, None, and lists and tables of them, no deeper than a setting needs: `&a [*a]` holds itself."""
+def _plain(node: yaml.Node | None) -> Any:
+    """Text, None, and lists and tables of them; one that aliases blow up is refused."""
+    return _within(node, iter(range(MOST_VALUES)))
+
+
+def _within(node: yaml.Node | None, budget: Iterator[int], depth: int = 3) -> Any:
+    """The same, no deeper than a setting needs: `&a [*a]` holds itself."""
+    if node is not None and next(budget, None) is None:
+        raise UsageError(
+            f"one setting holds more than {MOST_VALUES:,} values",
+            where=f"line {node.start_mark.line + 1}",
+            remedy="give each setting its value, without aliases (&, *) that repeat it",
+        )
     if isinstance(node, yaml.MappingNode | yaml.SequenceNode) and depth == 0:
         return ()
     if isinstance(node, yaml.MappingNode):
         pairs = ((key.value, value) for key, value in node.value if isinstance(key, yaml.ScalarNode))
-        return {name: _plain(value, depth - 1) for name, value in pairs}
+        return {name: _within(value, budget, depth - 1) for name, value in pairs}
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, depth - 1) for item in node.value]
+        return [_within(item, budget, depth - 1) for item in node.value]
     if not isinstance(node, yaml.ScalarNode):
         return None
     is_null = node.style is None and node.value in ("", "~", "null", "Null", "NULL")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,16 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli import lookup, trees
-from ann2snn_cli.data.samples import Data, from_tensors, split_indices
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.claims import LARGE, MOST_COMPRESSED, refuse_zip_bomb
+from ann2snn_cli.data.collect import from_loader
+from ann2snn_cli.data.samples import Data, from_tensors, split_indices, split_note
+from ann2snn_cli.errors import BadData, BadFile, MissingData
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch, Inputs
 
 FOUR = ("x_train", "y_train", "x_test", "y_test")
 LOADER = "def loader(): return x_train, y_train, x_test, y_test"
+MOST_CLASSES = 2**20
 ASKED = (
     "save x and y, or x_train, y_train, x_test and y_test: x uint8 (0 to 255) or floats, [samples, channels, "
     "height, width] or [samples, height, width]; y whole numbers from 0. Of several inputs save each by its "
@@ -35,16 +41,19 @@ def load_npz(path: Path, name: str) -> Data:
     """
     where = str(path)
     arrays = {key: _tensor(key, value, where) for key, value in _read(path).items()}
-    classes = int(arrays.pop("classes").max()) if "classes" in arrays else 0
+    classes = _classes(arrays.pop("classes"), where) if "classes" in arrays else 0
+    notes: tuple[str, ...] = ()
     if {"y_train", "y_test"} <= set(arrays):
         train, test = (_split(arrays, ending, where) for ending in ("_train", "_test"))
     else:
-        train, test = _halves(*_labelled(arrays, arrays, where), where)
-    return from_tensors(name, _images(train), _images(test), where=where, classes=classes)
+        train, test, notes = _halves(*_labelled(arrays, arrays, where), where)
+    return replace(
+        from_tensors(name, _images(train), _images(test), where=where, classes=classes), notes=notes
+    )
 
 
 def load_own(reference: Reference, name: str) -> Data:
-    """What the user's function gives: x_train, y_train, x_test, y_test (arrays or tensors), or a Data.
+    """What the user's function gives: a Data; x_train, y_train, x_test, y_test; or what `from_loader` takes.
 
     Several inputs are a tuple of arrays in order or a dict by name, and so may labels be.
     """
@@ -53,31 +62,72 @@ def load_own(reference: Reference, name: str) -> Data:
     with lookup.users_code(reference, BadData, remedy):
         given = loader()
     if isinstance(given, Data):
-        return given
-    if not isinstance(given, tuple | list) or len(given) != 4:
-        word = f"{len(given)} values" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
-        raise BadData(f"{reference.attribute} gave {word}", where=reference.shown, remedy=f"write {LOADER}")
+        return replace(given, name=name)  # the name that loads it again
+    if not isinstance(given, tuple) or len(given) != 4:
+        with lookup.users_code(reference, BadData, remedy):
+            return from_loader(_grey(given), name, reference.shown)
     parts = [_tensors(key, value, reference.shown) for key, value in zip(FOUR, given, strict=True)]
     train, test = _images((parts[0], parts[1])), _images((parts[2], parts[3]))
     return from_tensors(name, train, test, where=reference.shown)
 
 
+def _classes(given: Tensor, where: str) -> int:
+    """How many classes the file says there are."""
+    if given.numel() != 1 or given.is_floating_point() or given.is_complex():
+        raise BadData("classes is not one whole number", where=where, remedy=ASKED)
+    if not 0 <= int(given) <= MOST_CLASSES:
+        what = f"it claims {int(given):,} classes, more than {MOST_CLASSES:,} or fewer than 0"
+        raise BadData(what, where=where, remedy=ASKED)
+    return int(given)
+
+
 def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise MissingData(f"the .npz file {what}", where=str(path), remedy="correct the path")
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
                 raise zipfile.BadZipFile
+            _refuse_claims(path)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return dict(archive)
+    except BadFile as error:
+        raise BadData(error.what, where=error.where, remedy=error.remedy) from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadData(f"cannot read it: {reason}", where=str(path), remedy="correct the path") from None
-    except (ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         what = (
             "it holds pickled objects" if "allow_pickle" in str(error) else "it is damaged, or no .npz file"
         )
         raise BadData(what, where=str(path), remedy=f"write it with numpy.savez; {ASKED}") from None
+
+
+_DAMAGE = (
+    ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+
+
+def _refuse_claims(path: Path) -> None:
+    """Raise where arrays are larger than what is stored of them, or what is stored is nearly nothing."""
+    refuse_zip_bomb(path, MOST_COMPRESSED, at_least=LARGE)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as array:
+                version = np.lib.format.read_magic(array)
+                read_header = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, kind = read_header(array)
+            if kind.hasobject:
+                raise ValueError("allow_pickle is False")
+            if any(size < 0 for size in shape) or prod(shape) * kind.itemsize > member.file_size:
+                what = f"{member.filename} claims {'x'.join(map(str, shape))} numbers and holds fewer"
+                raise BadFile(what, where=str(path), remedy=f"write it with numpy.savez; {ASKED}")
 
 
 def _tensor(key: str, value: Any, where: str) -> Tensor:
@@ -114,14 +164,22 @@ def _labelled(found: Mapping[str, Tensor], arrays: Mapping[str, Tensor], where: 
     return inputs if len(inputs) > 1 else next(iter(inputs.values())), found["y"]
 
 
-def _halves(x: Inputs, y: Tensor, where: str) -> tuple[Batch, Batch]:
+def _halves(x: Inputs, y: Tensor, where: str) -> tuple[Batch, Batch, tuple[str, ...]]:
     for name, values in trees.named_leaves(x, "x"):
         if values.dim() == 0 or y.dim() == 0 or len(values) != len(y):
             what = f"{name} and y differ in length: {tuple(values.shape)} and {tuple(y.shape)}"
             remedy = "give one label a sample; every array but y and classes is an input of the network"
             raise BadData(what, where=where, remedy=remedy)
     train, test = split_indices(len(y), where)
-    return (trees.index(x, train), y[train]), (trees.index(x, test), y[test])
+    note = split_note(train, test)
+    return (trees.index(x, train), y[train]), (trees.index(x, test), y[test]), (note,)
+
+
+def _grey(given: Any) -> Any:
+    """The same for (x, y) of arrays."""
+    if isinstance(given, tuple) and len(given) == 2 and getattr(given[0], "ndim", 0) == 3:
+        return given[0][:, None], given[1]
+    return given
 
 
 def _images(split: Batch) -> Batch:

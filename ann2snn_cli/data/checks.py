@@ -12,6 +12,8 @@ from ann2snn_cli import trees
 from ann2snn_cli.errors import BadData
 from ann2snn_cli.types import Inputs, InputShapes, Labels, Shape
 
+CHANNELS_FIRST = "give x.transpose(0, 3, 1, 2); of a tensor x.permute(0, 3, 1, 2)"
+
 
 def check_samples(x: Inputs, part: str, where: str) -> int:
     """Refuse what cannot be samples of one input or of several; give how many there are."""
@@ -84,7 +86,7 @@ def _check_form(x: Tensor, name: str) -> None:
         remedy = "the first axis counts samples: [samples, ...]"
         raise BadData(f"{name} has the shape {shape}", remedy=remedy)
     if x.dim() == 4 and x.shape[3] == 3 and x.shape[1] == x.shape[2]:
-        raise BadData(f"{name} has its channels last: {shape}", remedy="give x.transpose(0, 3, 1, 2)")
+        raise BadData(f"{name} has its channels last: {shape}", remedy=CHANNELS_FIRST)
 
 
 def _check_values(x: Tensor, name: str) -> None:

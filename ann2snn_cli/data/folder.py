@@ -5,7 +5,7 @@ Read when they are wanted. Grey if the first image is, else RGB; all are resized
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ann2snn_cli.data.samples import Data, split_indices
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.data.samples import Data, split_indices, split_note
+from ann2snn_cli.errors import BadData, MissingData
+from ann2snn_cli.types import Batch
 
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)  # PIL's errors for files that are cut short
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 LAYOUT = "lay the images out as PATH/CLASS/image.png, or PATH/train/CLASS/... and PATH/test/CLASS/..."
 
@@ -44,8 +51,16 @@ class ImageSplit:
     labels: Tensor
     form: Form
 
-    def fetch(self, indices: Tensor, num_workers: int) -> Tensor:
-        """Those images, read now, by `num_workers` threads (decoding releases Python's lock)."""
+    @property
+    def size(self) -> int:
+        """How many images there are."""
+        return len(self.paths)
+
+    def batches(self, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
+        """Those images, read by `num_workers` threads (decoding releases Python's lock)."""
+        return ((self._read(indices, num_workers), self.labels[indices]) for indices in order)
+
+    def _read(self, indices: Tensor, num_workers: int) -> Tensor:
         wanted = [self.paths[index] for index in indices.tolist()]
         if num_workers < 2:
             return torch.stack([_pixels(path, self.form) for path in wanted])
@@ -56,8 +71,10 @@ class ImageSplit:
 def load(root: Path, name: str) -> Data:
     """The images under `root`; without train/ and test/, 80 % are to train on, always the same."""
     if not root.is_dir():
-        raise BadData("the folder does not exist", where=str(root), remedy=f"correct the path; {LAYOUT}")
+        what = "it is a file, and no folder of images" if root.exists() else "the folder does not exist"
+        raise MissingData(what, where=str(root), remedy=f"correct the path; {LAYOUT}")
     parts = (root / "train", root / "test")
+    notes: tuple[str, ...] = ()
     if all(part.is_dir() for part in parts):
         classes = _classes(parts[0])
         (train_paths, train_labels), (test_paths, test_labels) = (_labelled(part, classes) for part in parts)
@@ -65,6 +82,7 @@ def load(root: Path, name: str) -> Data:
         classes = _classes(root)
         paths, labels = _labelled(root, classes)
         train, test = split_indices(len(paths), str(root))
+        notes = (split_note(train, test),)
         train_paths, train_labels = [paths[index] for index in train], labels[train]
         test_paths, test_labels = [paths[index] for index in test], labels[test]
     form = _form(train_paths[0])
@@ -72,7 +90,7 @@ def load(root: Path, name: str) -> Data:
         ImageSplit(tuple(train_paths), train_labels, form),
         ImageSplit(tuple(test_paths), test_labels, form),
     )
-    return Data(name, form.input_shape, len(classes), *splits, class_names=tuple(classes))
+    return Data(name, form.input_shape, len(classes), *splits, class_names=tuple(classes), notes=notes)
 
 
 def _classes(folder: Path) -> list[str]:
@@ -115,7 +133,7 @@ def _pixels(path: Path, form: Form) -> Tensor:
     try:
         with _opened(path) as image:
             converted = image.convert(form.mode).resize((form.width, form.height), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError) as error:  # PIL's errors for files that are cut short
+    except UNREADABLE as error:
         raise BadData(
             f"cannot read the image: {error}", where=str(path), remedy="replace or remove it"
         ) from None
@@ -126,7 +144,7 @@ def _pixels(path: Path, form: Form) -> Tensor:
 def _opened(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise BadData(
             f"cannot read the image: {error}", where=str(path), remedy="replace or remove it"
         ) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,16 +20,21 @@ LABELS_AT_MOST = 1000  # more classes than this, and than samples, are a mistake
 
 
 class Split(Protocol):
-    """Half of a dataset: labels in memory, samples fetched when they are wanted."""
+    """Half of a dataset: samples are read when they are wanted."""
+
+    @property
+    def size(self) -> int:
+        """How many samples there are."""
 
     @property
     def labels(self) -> Labels:
         """A tree of tensors, [samples, ...]; for classification int64 [samples]."""
 
-    def fetch(self, indices: Tensor, num_workers: int) -> Inputs:
-        """Samples as they are kept: uint8 (0 to 255 for 0 to 1) or float32, [batch, *input_shape].
+    def batches(self, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
+        """Samples as they are kept and their labels, a batch for each tensor of indices.
 
-        Several inputs are a tuple in the order of the network's inputs, or a dict by their names.
+        Samples are uint8 (0 to 255 for 0 to 1) or float32, [batch, *input_shape]; several inputs are a tuple
+        in the order of the network's inputs, or a dict by their names. What is random follows from the seed.
         """
 
 
@@ -39,10 +44,16 @@ class TensorSplit:
 
     x: Inputs  # uint8 or float32 [samples, *input_shape]
     labels: Labels
+    labelled: bool = True  # False: nobody gave labels, these are zeros
 
-    def fetch(self, indices: Tensor, num_workers: int) -> Inputs:
-        """Those samples; memory needs no workers."""
-        return trees.index(self.x, indices)
+    @property
+    def size(self) -> int:
+        """How many samples there are."""
+        return trees.sample_count(self.labels, "labels")
+
+    def batches(self, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
+        """Those samples; memory needs no workers, and nothing is random."""
+        return ((trees.index(self.x, indices), trees.index(self.labels, indices)) for indices in order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +70,8 @@ class Data:
     std: tuple[float, ...] = ()
     augmented: bool = False  # training batches are shifted by up to 4 pixels and mirrored at random
     task: str | Task = "classification"  # what labels mean: a name in TASKS, or a task of a user's own
+    labelled: bool = True  # False: the labels are zeros that nobody gave, and nothing is trained on them
+    notes: tuple[str, ...] = ()  # what a user should know of how the data were read
 
     def __post_init__(self) -> None:
         task = task_named(self.task)
@@ -86,39 +99,39 @@ class Data:
     @property
     def train_size(self) -> int:
         """Samples to train on."""
-        return trees.sample_count(self.train.labels, "labels")
+        return self.train.size
 
     @property
     def test_size(self) -> int:
         """Samples to test on."""
-        return trees.sample_count(self.test.labels, "labels")
+        return self.test.size
 
     def train_batches(self, batch_size: int, seed: int, epoch: int, num_workers: int = 0) -> Iterator[Batch]:
         """The train split once, in an order (and with shifts) that depend on seed and epoch alone."""
         random = _generator(seed, epoch)
         order = torch.randperm(self.train_size, generator=random)
-        for indices in _without_single(torch.split(order, batch_size)):
-            x = self.train.fetch(indices, num_workers)
+        parts = _without_single(torch.split(order, batch_size))
+        for x, labels in self.train.batches(parts, num_workers, _stream(seed, epoch)):
             x = trees.map_leaves(lambda images: _shifted(images, random), x) if self.augmented else x
-            yield self._scaled(x), trees.index(self.train.labels, indices)
+            yield self._scaled(x), labels
 
     def test_batches(self, batch_size: int, num_workers: int = 0) -> Iterator[Batch]:
         """The test split once, in its own order."""
-        return self._batches(self.test, torch.arange(self.test_size), batch_size, num_workers)
+        order = torch.split(torch.arange(self.test_size), batch_size)
+        return self._batches(self.test, order, num_workers, _stream(0, -1))
 
     def calibration_batches(
         self, samples: int, batch_size: int, seed: int, num_workers: int = 0
     ) -> Iterator[Batch]:
         """`samples` of the train split (all, where there are fewer), drawn by `seed`, not augmented."""
         chosen = torch.randperm(self.train_size, generator=_generator(seed, -1))[:samples]
-        return self._batches(self.train, chosen, batch_size, num_workers)
+        return self._batches(self.train, torch.split(chosen, batch_size), num_workers, _stream(seed, -1))
 
-    def _batches(self, split: Split, order: Tensor, batch_size: int, num_workers: int) -> Iterator[Batch]:
-        for indices in torch.split(order, batch_size):
-            yield self._scaled(split.fetch(indices, num_workers)), trees.index(split.labels, indices)
+    def _batches(self, split: Split, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
+        return ((self._scaled(x), labels) for x, labels in split.batches(order, num_workers, seed))
 
     def _scaled(self, x: Inputs) -> Inputs:
-        values = trees.map_leaves(lambda leaf: leaf.float() / 255 if leaf.dtype == torch.uint8 else leaf, x)
+        values = as_floats(x)
         return trees.map_leaves(self._normalised, values) if self.mean else values
 
     def _normalised(self, values: Tensor) -> Tensor:
@@ -151,8 +164,13 @@ def from_tensors(
         check_labels(y, samples[part], part, where, lambda labels: meaning.count_classes(labels, most))
         for part, (_, y) in splits.items()
     ]
-    kept = [TensorSplit(trees.map_leaves(_sample, x), trees.map_leaves(_label, y)) for x, y in (train, test)]
-    return Data(name, shapes, classes or max(seen), kept[0], kept[1], class_names, task=task)
+    halves = [TensorSplit(trees.map_leaves(kept, x), trees.map_leaves(_label, y)) for x, y in (train, test)]
+    return Data(name, shapes, classes or max(seen), halves[0], halves[1], class_names, task=task)
+
+
+def as_floats(x: Inputs) -> Inputs:
+    """Samples as networks take them: uint8 are fractions of 255."""
+    return trees.map_leaves(lambda leaf: leaf.float() / 255 if leaf.dtype == torch.uint8 else leaf.float(), x)
 
 
 def split_indices(samples: int, where: str) -> tuple[Tensor, Tensor]:
@@ -165,7 +183,13 @@ def split_indices(samples: int, where: str) -> tuple[Tensor, Tensor]:
     return order[held_out:].sort().values, order[:held_out].sort().values
 
 
-def _sample(values: Tensor) -> Tensor:
+def split_note(train: Tensor, test: Tensor) -> str:
+    """What `split_indices` did, in words."""
+    return f"{len(train)} samples are to train on, {len(test)} to test (80 to 20 %, always the same ones)"
+
+
+def kept(values: Tensor) -> Tensor:
+    """Samples as they are kept: uint8, or float32."""
     return values if values.dtype == torch.uint8 else values.float()
 
 
@@ -177,14 +201,18 @@ def _label(values: Tensor) -> Tensor:
 
 def _generator(seed: int, epoch: int) -> torch.Generator:
     """A stream of its own for every (seed, epoch); negative epochs are for other uses."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return torch.Generator().manual_seed(_stream(seed, epoch))
 
 
-def _without_single(batches: tuple[Tensor, ...]) -> Iterator[Tensor]:
+def _stream(seed: int, epoch: int) -> int:
+    return (seed * 1_000_003 + epoch) % 2**63
+
+
+def _without_single(batches: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """A last batch of one sample joins the one before it: batch norm has no variance of a single value."""
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches = (*batches[:-2], torch.cat(batches[-2:]))
-    return iter(batches)
+    return batches
 
 
 def _shifted(x: Tensor, random: torch.Generator, by: int = 4) -> Tensor:

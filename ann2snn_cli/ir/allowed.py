@@ -22,6 +22,7 @@ from torch import Tensor
 from ann2snn_cli.errors import Setting, UnsupportedNetwork
 
 _ELEMENT_BY_ELEMENT = """
+    __and__ __or__ __xor__
     abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or
     bitwise_xor ceil celu clamp clamp_max clamp_min clip copysign cos cosh deg2rad digamma div elu eq erf
     erfc erfinv exp exp2 expm1 float_power floor floor_divide fmax fmin fmod frac ge gelu glu gt

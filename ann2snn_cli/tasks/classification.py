@@ -18,7 +18,7 @@ class Classification:
 
     def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         """Cross entropy; of several outputs (auxiliary heads), the sum. A map has a score for each value."""
-        return torch.stack([F.cross_entropy(output.flatten(1), labels) for output in outputs]).sum()
+        return torch.stack([_cross_entropy(output.flatten(1), labels) for output in outputs]).sum()
 
     def metric(self) -> Accuracy:
         """Accuracy and mean loss."""
@@ -36,7 +36,8 @@ class Classification:
         no_number = labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool
         if labels.dim() != 1 or no_number:
             word = str(labels.dtype).removeprefix("torch.")
-            raise BadData(f"y is {word} of shape {tuple(labels.shape)}", remedy=remedy)
+            what = f"y is {word} of shape {tuple(labels.shape)}"
+            raise BadData(what, remedy=f"{remedy}{_HINTS.get(labels.dim(), '')}")
         lowest, highest = (int(labels.min()), int(labels.max())) if len(labels) else (0, -1)
         if lowest < 0:
             raise BadData(f"label {lowest} is out of range", remedy="number the classes from 0")
@@ -44,6 +45,16 @@ class Classification:
             remedy = f"labels are 0 to {most - 1} here; number the classes from 0"
             raise BadData(f"label {highest} is out of range", remedy=remedy)
         return highest + 1
+
+
+def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    if len(labels) and int(labels.max()) >= scores.shape[1]:
+        what = f"label {int(labels.max())} is out of range: the output has {scores.shape[1]} scores"
+        raise BadData(what, remedy="number the classes from 0, or give the network an output for each class")
+    return F.cross_entropy(scores, labels)
+
+
+_HINTS = {1: ": y.long()", 2: ": y.argmax(1) of one-hot labels, y.flatten() of a column"}
 
 
 class Accuracy:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,14 @@ SCHEMA = "ann2snn/pack/2"
 EARLIER = ("ann2snn/pack/1",)  # formats that were written once, and are read no more
 MANIFEST = "manifest.json"
 EXACT_BITS = 53  # float64 matrix products are exact up to so many bits
+MOST_STEPS = 2**24  # of a network
+MOST_VALUES = 2**33  # that its layers pass on in all steps
+MOST_BITS = 62  # of a word or a register
+WIDEST = 2**MOST_BITS
+MOST_TEXT = 2**20  # bytes that a file may have beyond what is known of it
+MOST_MANIFEST = 2**27  # bytes
+MOST_DIGITS = 32  # of a sum in a result, with what stands around it
+MOST_BYTES = 2**40
 
 Array = NDArray[Any]
 Layer = dict[str, Any]
@@ -129,11 +138,15 @@ class Pack:
         """label, prediction, and by output the sums over all steps, flat."""
         file = self.sample(name)["result"]
         sizes = {layer["name"]: prod(layer["shape"]) for layer in self.network.layers}
+        most = MOST_DIGITS * sum(sizes[output] for output in self.network.outputs) + MOST_TEXT
         try:
-            document: dict[str, Any] = json.loads(_content(self.folder, file))
+            document: dict[str, Any] = json.loads(_content(self.folder, file, most))
             sums = document["outputs"]
             whole = all(np.shape(sums[output]) == (sizes[output],) for output in self.network.outputs)
-        except (KeyError, TypeError, ValueError):
+            whole = whole and all(
+                _are_whole(sums[output], -WIDEST, WIDEST) for output in self.network.outputs
+            )
+        except (KeyError, TypeError, ValueError, RecursionError):
             whole = False
         if not whole:
             raise Damaged([Problem(file, "it does not hold the sums of every output", sample=name)])
@@ -144,8 +157,14 @@ _DIGIT = np.full(256, -1, np.int64)
 _DIGIT[[ord(digit) for digit in "0123456789abcdef"]] = range(16)
 
 
-def _content(folder: Path, file: str) -> bytes:
+def _content(folder: Path, file: str, most: int) -> bytes:
+    """What is in a file, which may have so many bytes: none is read of one that has more."""
     try:
+        size = (folder / file).stat().st_size
+        if size > most:
+            raise Damaged([Problem(file, f"it holds {size} bytes, more than the {most} that it may have")])
+        if (folder / file).exists() and not (folder / file).is_file():
+            raise Damaged([Problem(file, "it is no file")])
         return (folder / file).read_bytes()
     except FileNotFoundError as error:
         raise Damaged([Problem(file, "it is missing")]) from error
@@ -153,10 +172,14 @@ def _content(folder: Path, file: str) -> bytes:
         raise Damaged([Problem(file, f"it cannot be read: {error.strerror}")]) from error
 
 
-def read_lines(folder: Path, file: str, bits: int) -> Array:
-    """The hexadecimal digits of a memory file, [lines, digits]: lines of so many bits, those above them 0."""
-    content = np.frombuffer(_content(folder, file), np.uint8)
+def read_lines(folder: Path, file: str, bits: int, count: int | None = None) -> Array:
+    """The hexadecimal digits of a memory file, [lines, digits]: lines of so many bits, those above them 0.
+
+    Of a file with many more lines than the count nothing is read.
+    """
     width = -(-bits // 4) + 1
+    most = MOST_BYTES if count is None else 2 * width * count + MOST_TEXT
+    content = np.frombuffer(_content(folder, file, most), np.uint8)
     if content.size % width or np.any(content[width - 1 :: width] != ord("\n")):
         raise Damaged([Problem(file, f"its lines are not all of {width - 1} digits")])
     digits = _DIGIT[content.reshape(-1, width)[:, :-1]]
@@ -169,7 +192,7 @@ def read_lines(folder: Path, file: str, bits: int) -> Array:
 
 def read_words(folder: Path, file: str, bits: int, encoding: str, shape: Sequence[int]) -> Array:
     """One word a line, in a shape."""
-    lines = read_lines(folder, file, bits)
+    lines = read_lines(folder, file, bits, prod(shape))
     values = np.zeros(len(lines), np.int64)
     for column in lines.T:
         values = values * 16 + column
@@ -185,7 +208,7 @@ def read_words(folder: Path, file: str, bits: int, encoding: str, shape: Sequenc
 def read_spikes(folder: Path, file: str, shape: Sequence[int]) -> Array:
     """One line a step, bit i (the right-most is 0) is neuron i."""
     steps, neurons = shape[0], prod(shape[1:])
-    digits = read_lines(folder, file, neurons)[:, ::-1]
+    digits = read_lines(folder, file, neurons, steps)[:, ::-1]
     if len(digits) != steps:
         raise Damaged([Problem(file, f"it holds {len(digits)} lines, not {steps}")])
     bits: Array = (digits[:, :, None] >> np.arange(4) & 1).reshape(steps, -1)[:, :neurons]
@@ -195,9 +218,7 @@ def read_spikes(folder: Path, file: str, shape: Sequence[int]) -> Array:
 def read(folder: Path) -> Pack:
     """The pack in a folder, its parameters read. Whether it is whole, `problems` says."""
     try:
-        manifest = json.loads(_content(folder, MANIFEST))
-        _refuse_other_schemas(manifest["schema"])
-        refuse_contract(manifest["contract"])
+        manifest = _manifest(folder)
         arrays = {
             (layer["name"], role): _parameter(folder, entry)
             for layer in manifest["layers"]
@@ -205,9 +226,33 @@ def read(folder: Path) -> Pack:
         }
         contract, layers, outputs = (manifest[name] for name in ("contract", "layers", "outputs"))
         network = Network(contract, layers, outputs, manifest["widest_bits"], arrays)
-        return Pack(folder, manifest, network)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise Damaged([Problem(MANIFEST, f"it is damaged: {type(error).__name__}: {error}")]) from error
+        _refuse_indices(network)
+        pack = Pack(folder, manifest, network)
+        for sample in manifest["samples"]:
+            pack.result(sample["name"])
+        return pack
+    except _UNFORESEEN as error:
+        raise Damaged([_unforeseen(error)]) from error
+
+
+_UNFORESEEN = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
+
+
+def _unforeseen(error: BaseException) -> Problem:
+    return Problem(MANIFEST, f"it is damaged: {type(error).__name__}: {error}")
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, once it is certain that it makes sense and names no file outside its folder."""
+    manifest = json.loads(_content(folder, MANIFEST, MOST_MANIFEST))
+    if not isinstance(manifest, dict):
+        raise Damaged([Problem(MANIFEST, "it is no table of fields")])
+    _refuse_other_schemas(manifest.get("schema"))
+    refuse_nonsense(manifest)
+    for file in _named(manifest):
+        if not (folder / file).resolve().is_relative_to(folder.resolve()):
+            raise Damaged([Problem(file, "it is a link to somewhere outside of the pack's folder")])
+    return manifest
 
 
 def _refuse_other_schemas(schema: object) -> None:
@@ -233,6 +278,8 @@ def _contract_problems(contract: dict[str, Any]) -> Iterator[str]:
     delay: Any = contract.get("delay")
     if not _is_whole(steps, 1):
         yield f"its timesteps is {steps!r}, not a whole number of 1 or more"
+    elif steps > MOST_STEPS:
+        yield f"its timesteps is {steps}, more than {MOST_STEPS}"
     if not _is_whole(delay, 0) or (_is_whole(steps, 1) and delay > steps):
         yield f"its delay is {delay!r}, not a whole number from 0 to the timesteps, {steps!r}"
     for name, words in (("reset_mode", RESETS), ("comparator", COMPARATORS)):
@@ -240,8 +287,13 @@ def _contract_problems(contract: dict[str, Any]) -> Iterator[str]:
             yield f"its {name} is {contract.get(name)!r}, not one of {', '.join(words)}"
 
 
-def _is_whole(value: Any, lowest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+def _is_whole(value: Any, lowest: int, highest: int | None = None) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+    return whole and (highest is None or value <= highest)
+
+
+def _are_whole(values: Any, lowest: int, highest: int | None = None) -> bool:
+    return isinstance(values, list) and all(_is_whole(value, lowest, highest) for value in values)
 
 
 def _parameter(folder: Path, entry: dict[str, Any]) -> Array:
@@ -251,11 +303,11 @@ def _parameter(folder: Path, entry: dict[str, Any]) -> Array:
 def problems(folder: Path) -> list[Problem]:
     """Everything in which a pack's files differ from its manifest: simulators do not notice."""
     try:
-        return list(_problems(folder, json.loads(_content(folder, MANIFEST))))
+        return list(_problems(folder, _manifest(folder)))
     except Damaged as error:
         return list(error.problems)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        return [Problem(MANIFEST, f"it is damaged: {type(error).__name__}: {error}")]
+    except _UNFORESEEN as error:
+        return [_unforeseen(error)]
 
 
 def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
@@ -277,10 +329,17 @@ def _file_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
     if not path.is_file():
         yield "it is missing"
         return
-    content = path.read_bytes()
-    if "words" in entry and content.count(b"\n") != entry["words"]:
-        yield f"it holds {content.count(10)} words, not {entry['words']}"
-    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+    if (size := path.stat().st_size) > 2 * entry["bytes"] + MOST_TEXT:
+        yield f"it holds {size} bytes, not {entry['bytes']}"
+        return
+    words, digest = 0, hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            words += part.count(b"\n")
+            digest.update(part)
+    if "words" in entry and words != entry["words"]:
+        yield f"it holds {words} words, not {entry['words']}"
+    if digest.hexdigest() != entry["sha256"]:
         yield "its content was changed (sha256 differs)"
 
 
@@ -298,6 +357,331 @@ def _owners(manifest: dict[str, Any]) -> dict[str, tuple[str, str]]:
         for layer, files in sample["expect"].items():
             owners.update(dict.fromkeys(files.values(), (layer, sample["name"])))
     return owners
+
+
+# What a manifest may say ---------------------------------------------------------------------------
+#
+# Everything that is built on it (arrays, C, Verilog, ONNX) may rely on this: types, names and sizes are
+# right, every layer reads layers before it, and its shape follows from theirs.
+
+KINDS = {  # by kind: how many inputs it has, and its further fields, which are lists of a number an axis
+    "input": (0, 0, ()),
+    "conv": (1, 1, ("kernel", "stride", "padding", "dilation")),
+    "conv_transpose": (1, 1, ("kernel", "stride", "padding", "dilation", "output_padding")),
+    "linear": (1, 1, ()),
+    "scale": (1, 1, ()),
+    "add": (1, 1000, ()),
+    "sum_pool": (1, 1, ("kernel", "stride", "padding")),
+    "max_pool": (1, 1, ("kernel", "stride", "padding", "dilation")),
+    "concat": (1, 1000, ()),
+    "reshape": (1, 1, ()),
+    "permute": (1, 1, ()),
+    "gather": (1, 1, ()),
+    "integrate_fire": (1, 1, ()),
+    "integrate": (1, 1, ()),
+}
+NEURONS = ("integrate_fire", "integrate")
+ENCODINGS = ("two's complement", "unsigned", "bipolar")
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")  # what a layer's files may be called
+_PATH = re.compile(r"""[^/\\"%*$\x00-\x1f\x7f]+(/[^/\\"%*$\x00-\x1f\x7f]+)*""")  # words of a path in a pack
+
+
+def refuse_nonsense(manifest: dict[str, Any]) -> None:
+    """Raise Damaged, in words, for the first field of a manifest that makes no sense."""
+    contract = manifest.get("contract")
+    _need(isinstance(contract, dict), "its contract is no table of fields")
+    refuse_contract(manifest["contract"])
+    _need(
+        _is_whole(manifest.get("widest_bits"), 1, 2 * MOST_BITS), "its widest_bits is no width of a register"
+    )
+    layers = _tables(manifest, "layers")
+    _need(bool(layers), "it has no layers")
+    known: dict[str, Layer] = {}
+    for layer in layers:
+        _need_layer(layer, known)
+        known[layer["name"]] = layer
+    steps, values = manifest["contract"]["timesteps"], sum(prod(layer["shape"]) for layer in layers)
+    what = f"it claims {values} values a step and {steps} steps, more than {MOST_VALUES} in all"
+    _need(steps * values <= MOST_VALUES, what)
+    outputs = manifest.get("outputs")
+    _need(_is_choice(outputs, known) and bool(outputs), "its outputs are no layers of it")
+    _need_recorded(manifest, known)
+    names = [_need_sample(sample, manifest, known) for sample in _tables(manifest, "samples")]
+    _need(len(set(names)) == len(names), "two of its samples have the same name")
+    _need_files(manifest)
+
+
+def _need(holds: bool, what: str, layer: str = "", sample: str = "") -> None:
+    if not holds:
+        raise Damaged([Problem(MANIFEST, what, layer, sample)])
+
+
+def _tables(manifest: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    found = manifest.get(name)
+    _need(
+        isinstance(found, list) and all(isinstance(each, dict) for each in found),
+        f"its {name} are no list of tables",
+    )
+    return list(manifest[name])
+
+
+def _is_choice(names: Any, known: Any) -> bool:
+    """Are they some of the known names, each once?"""
+    words = isinstance(names, list) and all(isinstance(name, str) and name in known for name in names)
+    return words and len(set(names)) == len(names)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
+def _is_path(value: Any) -> bool:
+    """Is it the path of a file in the pack's folder?"""
+    return isinstance(value, str) and bool(_PATH.fullmatch(value)) and not {".", ".."} & {*value.split("/")}
+
+
+def _need_layer(layer: Layer, known: dict[str, Layer]) -> None:
+    name = layer.get("name")
+    _need(_is_name(name), f"a layer is called {name!r}")
+    _need(name not in known, f"two layers are called {name!r}")
+
+    def need(holds: bool, what: str) -> None:
+        _need(holds, f"layer {name}: {what}", str(name))
+
+    kind, file_name, shape = layer.get("kind"), layer.get("file_name"), layer.get("shape")
+    need(
+        kind in KINDS if isinstance(kind, str) else False, f"its kind is {kind!r}, which is none of a pack's"
+    )
+    plain = isinstance(file_name, str) and bool(_PLAIN.fullmatch(file_name))
+    need(plain, f"its file_name is {file_name!r}, not of letters, digits and ._-")
+    need(_are_whole(shape, 1, MOST_VALUES), f"its shape is {shape!r}, not a list of whole numbers, 1 or more")
+    need(isinstance(layer.get("source", ""), str), "its source is no text")
+    fewest, most, axes = KINDS[layer["kind"]]
+    inputs = layer.get("inputs")
+    reads = isinstance(inputs, list) and all(isinstance(each, str) and each in known for each in inputs)
+    need(reads, f"its inputs are {inputs!r}, not layers before it")
+    need(fewest <= len(layer["inputs"]) <= most, f"a {kind} cannot have {len(layer['inputs'])} inputs")
+    passes = layer.get("passes")
+    need(_are_ends(passes), f"what it passes on is {passes!r}, not a lowest and a highest whole number")
+    for field_name in axes:
+        low = 0 if field_name.endswith("padding") else 1
+        found = layer.get(field_name)
+        need(
+            _are_whole(found, low, MOST_VALUES),
+            f"its {field_name} is {found!r}, not whole numbers, {low} or more",
+        )
+        fits = len(layer[field_name]) == len(layer["shape"]) - 1
+        need(fits, f"its {field_name} is {found!r}, which fits no shape of {len(layer['shape'])} axes")
+    _need_numbers(layer, need)
+    sources = [known[each] for each in layer["inputs"]]
+    _need_parameters(layer, sources, need)
+    need(_follows(layer, sources), f"its shape {shape} does not follow from what it reads")
+
+
+def _are_ends(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    lowest: Any = value.get("lowest")
+    highest: Any = value.get("highest")
+    return _are_whole([lowest, highest], -WIDEST, WIDEST) and bool(lowest <= highest)
+
+
+def _need_numbers(layer: Layer, need: Callable[[bool, str], None]) -> None:
+    """The numbers that only some kinds have."""
+    kind = layer["kind"]
+    if kind == "input":
+        _need_words(layer, "its stimulus", need)
+    if kind in ("conv", "conv_transpose"):
+        need(_is_whole(layer.get("groups"), 1, MOST_VALUES), f"its groups are {layer.get('groups')!r}")
+    if kind == "integrate_fire":
+        bits = layer.get("fraction_bits")
+        need(_is_whole(bits, 0, 32), f"its fraction_bits is {bits!r}, not a whole number from 0 to 32")
+    if kind in NEURONS:
+        potential = layer.get("potential")
+        need(isinstance(potential, dict), "its potential is no table of fields")
+        bits = layer["potential"].get("bits")
+        need(_is_whole(bits, 1, MOST_BITS), f"its potential has {bits!r} bits, not 1 to {MOST_BITS}")
+        need(
+            _are_ends(layer["potential"].get("bound")), "the bound of its potential is no lowest and highest"
+        )
+
+
+def _need_words(entry: dict[str, Any], what: str, need: Callable[[bool, str], None]) -> None:
+    bits, encoding = entry.get("bits"), entry.get("encoding")
+    need(_is_whole(bits, 1, MOST_BITS), f"{what} has words of {bits!r} bits, not of 1 to {MOST_BITS}")
+    need(isinstance(encoding, str) and encoding in ENCODINGS, f"{what} has the encoding {encoding!r}")
+    need(encoding != "bipolar" or bits == 1, f"{what} is bipolar with {bits} bits")
+
+
+def _need_parameters(layer: Layer, sources: list[Layer], need: Callable[[bool, str], None]) -> None:
+    kind, parameters = layer["kind"], layer.get("parameters")
+    need(isinstance(parameters, dict), "its parameters are no table")
+    found = layer["parameters"]
+    roles = {"scale": ["weight"], "gather": ["index"], "integrate_fire": ["threshold", "bias", "initial"]}
+    roles["add"] = [f"weight.{place}" for place in range(len(sources))]
+    roles |= {name: ["weight"] for name in ("conv", "conv_transpose", "linear")}
+    roles["integrate"] = [role for role in ("bias", "initial") if role in found]
+    wanted = roles.get(kind, [])
+    need(
+        set(found) == set(wanted),
+        f"its parameters are {', '.join(map(str, found)) or 'none'}, not {', '.join(wanted) or 'none'}",
+    )
+    for role, entry in found.items():
+        need(isinstance(entry, dict), f"its {role} is no table of fields")
+        need(
+            _is_path(entry.get("file")),
+            f"the file of its {role} is {entry.get('file')!r}, which is no path in the pack",
+        )
+        _need_words(entry, f"its {role}", need)
+        shape = _shape_of_parameter(layer, sources, role)
+        given = entry.get("shape")
+        need(given == shape, f"its {role} has the shape {given!r}, not {shape}")
+        words = entry.get("words")
+        need(
+            _is_whole(words, 0) and words == prod(given), f"its {role} has {words!r} words, not {prod(given)}"
+        )
+
+
+def _shape_of_parameter(layer: Layer, sources: list[Layer], role: str) -> list[int] | None:
+    """The shape that a parameter must have; None: there is none that fits."""
+    kind, shape, entry = layer["kind"], layer["shape"], layer["parameters"][role]
+    read = sources[0]["shape"]
+    if kind == "gather":
+        return list(shape)
+    if kind == "linear":
+        return [shape[-1], read[-1]] if shape and read else None
+    if kind in ("conv", "conv_transpose"):
+        ins, outs, groups = (*read[:1], *shape[:1], layer["groups"]) if read and shape else (1, 1, 2)
+        if ins % groups or outs % groups:
+            return None
+        first, second = (ins, outs // groups) if kind == "conv_transpose" else (outs, ins // groups)
+        return [first, second, *layer["kernel"]]
+    per = entry.get("per")
+    return (
+        {"layer": [1], "channel": shape[:1], "neuron": list(shape)}.get(per) if isinstance(per, str) else None
+    )
+
+
+def _follows(layer: Layer, sources: list[Layer]) -> bool:
+    """Does its shape follow from those of what it reads?"""
+    kind: str = layer["kind"]
+    shape: list[int] = layer["shape"]
+    reads: list[list[int]] = [source["shape"] for source in sources]
+    if kind in ("input", "gather"):
+        return True
+    if kind == "concat":
+        return (
+            all(each for each in reads)
+            and shape == [sum(each[0] for each in reads), *reads[0][1:]]
+            and all(each[1:] == reads[0][1:] for each in reads)
+        )
+    (read, *_) = reads
+    if kind == "reshape":
+        return prod(shape) == prod(read)
+    if kind == "permute":
+        order = layer.get("order")
+        orders = _are_whole(order, 0) and sorted(layer["order"]) == list(range(len(read)))
+        return orders and list(shape) == [read[axis] for axis in layer["order"]]
+    if kind == "linear":
+        return bool(shape[:-1] == read[:-1])
+    if "kernel" not in KINDS[kind][2]:
+        return all(each == shape for each in reads)
+    if len(read) != len(shape) or (kind.endswith("_pool") and read[0] != shape[0]):
+        return False
+    sizes = zip(read[1:], shape[1:], strict=True)
+    return all(_window_fits(layer, axis, n, out) for axis, (n, out) in enumerate(sizes))
+
+
+def _window_fits(layer: Layer, axis: int, n: int, out: int) -> bool:
+    """Do windows over n values of an axis give so many?"""
+    kernel, stride, padding = (layer[name][axis] for name in ("kernel", "stride", "padding"))
+    dilation = layer["dilation"][axis] if "dilation" in KINDS[layer["kind"]][2] else 1
+    extent = dilation * (kernel - 1) + 1
+    if layer["kind"] == "conv_transpose":
+        return bool(out == (n - 1) * stride - 2 * padding + extent + layer["output_padding"][axis])
+    room = n + 2 * padding - extent
+    whole = room // stride + 1
+    if layer["kind"] != "max_pool":
+        return bool(room >= 0 and out == whole)
+    overhangs = out == whole + 1 and room % stride != 0 and (out - 1) * stride < n + padding
+    return bool(2 * padding <= extent and (out == whole or overhangs))
+
+
+def _need_recorded(manifest: dict[str, Any], known: dict[str, Layer]) -> None:
+    held = manifest.get("recorded")
+    _need(isinstance(held, dict), "what is recorded is no table of fields")
+    steps, layers = manifest["recorded"].get("steps"), manifest["recorded"].get("layers")
+    most = manifest["contract"]["timesteps"]
+    _need(_is_whole(steps, 1, most), f"{steps!r} steps are recorded, not 1 to {most}")
+    _need(
+        isinstance(manifest["recorded"].get("potentials"), bool),
+        "recorded potentials are neither true nor false",
+    )
+    neurons = [name for name, layer in known.items() if layer["kind"] in NEURONS]
+    _need(
+        _is_choice(layers, neurons),
+        f"the recorded layers are {layers!r}, which are not all layers of neurons",
+    )
+
+
+def _need_sample(sample: dict[str, Any], manifest: dict[str, Any], known: dict[str, Layer]) -> str:
+    name = sample.get("name")
+    _need(_is_path(name) and "/" not in str(name), f"a sample is called {name!r}")
+
+    def need(holds: bool, what: str) -> None:
+        _need(holds, f"sample {name}: {what}", sample=str(name))
+
+    need(
+        _is_path(sample.get("result")),
+        f"its result is {sample.get('result')!r}, which is no path in the pack",
+    )
+    shown = {each for each, layer in known.items() if layer["kind"] == "input"}
+    for role in ("stimulus", "events"):
+        files = sample.get(role)
+        paths = isinstance(files, dict) and all(map(_is_path, files.values()))
+        need(
+            paths and set(sample[role]) <= shown,
+            f"its {role} is no table of a path in the pack for each input",
+        )
+    expect = sample.get("expect")
+    need(
+        isinstance(expect, dict) and set(expect) <= set(manifest["recorded"]["layers"]),
+        "what is expected of it is no table of recorded layers",
+    )
+    for layer, files in sample["expect"].items():
+        fields = {"spikes", "potentials"} if known[layer]["kind"] == "integrate_fire" else {"potentials"}
+        paths = isinstance(files, dict) and set(files) <= fields and all(map(_is_path, files.values()))
+        need(paths, f"what is expected of {layer} is {files!r}")
+    return str(name)
+
+
+def _need_files(manifest: dict[str, Any]) -> None:
+    files = manifest.get("files")
+    _need(isinstance(files, dict), "its files are no table")
+    for name, entry in manifest["files"].items():
+        _need(_is_path(name), f"it lists the file {name!r}, which is no path in the pack")
+        facts = (
+            isinstance(entry, dict)
+            and isinstance(entry.get("sha256"), str)
+            and _is_whole(entry.get("bytes"), 0)
+        )
+        _need(facts, f"what it says of the file {name} is no sha256 and number of bytes")
+
+
+def _named(manifest: dict[str, Any]) -> set[str]:
+    """Every file of the pack that the manifest names."""
+    return {*manifest["files"], *_owners(manifest)}
+
+
+def _refuse_indices(network: Network) -> None:
+    """What a gather reads must be there."""
+    for layer in network.layers:
+        if layer["kind"] == "gather":
+            index = network.arrays[layer["name"], "index"]
+            size = prod(network.layer(layer["inputs"][0])["shape"])
+            if np.any((index < -1) | (index >= size)):
+                file = layer["parameters"]["index"]["file"]
+                raise Damaged([Problem(file, "it holds an index beyond the input", layer["name"])])
 
 
 # The arithmetic ------------------------------------------------------------------------------------
@@ -655,23 +1039,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", action="append", help="only this sample; repeatable")
     options = parser.parse_args(arguments)
     damage = problems(options.pack)
-    for problem in damage:
-        print(f"{problem.file}: {problem.what}")
     try:
         pack = read(options.pack)
-        every = [sample["name"] for sample in pack.manifest["samples"]]
-        names = options.sample or every
-        if strange := [name for name in names if name not in every]:
-            parser.error(f"there is no sample {strange[0]!r}, only: {', '.join(every)}")
+    except Damaged as error:
+        return _refused(error, [problem for problem in damage if problem not in error.problems])
+    every = [sample["name"] for sample in pack.manifest["samples"]]
+    names = options.sample or every
+    if strange := [name for name in names if name not in every]:
+        parser.error(f"there is no sample {strange[0]!r}, only: {', '.join(every)}")
+    try:
         outcome = verify(pack, names)
     except Damaged as error:
-        print(f"the pack cannot be replayed: {error}")
-        return 4
+        return _refused(error, damage)
+    _tell(damage)
     if outcome.first is not None:
         print(f"first difference: {describe(pack, outcome.first)}")
     expected = sum(values_to_check(pack, name) for name in names)
     print(f"RESULT checked={outcome.checked} mismatch={outcome.mismatches} expected={expected}")
     return 4 if damage or outcome.mismatches or outcome.checked != expected else 0
+
+
+def _tell(damage: Sequence[Problem]) -> None:
+    for problem in damage:
+        print(f"{problem.file}: {problem.what}")
+
+
+def _refused(error: Damaged, damage: Sequence[Problem]) -> int:
+    _tell(damage)
+    print(f"the pack cannot be replayed: {error}")
+    return 4
 
 
 if __name__ == "__main__":

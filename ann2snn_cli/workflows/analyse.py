@@ -99,7 +99,8 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     replacement.clear(folder.parent, folder.name, progress.line)
     files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
     files.refuse_unwritable(folder if folder.is_dir() else folder.parent, "save_dir")
-    progress.line(prepared.weights_line)
+    for line in (prepared.weights_line, *prepared.notes):
+        progress.line(line)
     report = _measured(prepared, progress)
     names = ["accuracy.png", "accuracy.csv", "layers.png", "layers.csv"]
     if not report.has_scores:

@@ -120,7 +120,8 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
-    progress.line(prepared.weights_line)
+    for line in (prepared.weights_line, *prepared.notes):
+        progress.line(line)
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
@@ -177,7 +178,7 @@ def provenance_of(
         settings=as_dict(prepared.settings),
         damage=plain(measuring.facts(damage), spell),
         bias_correction=asdict(conversion.correction) if conversion.correction else {},
-        notes=tuple(plain([*conversion.notes, *cautions(prepared.settings, damage)], spell)),
+        notes=tuple(plain([*prepared.notes, *conversion.notes, *cautions(prepared.settings, damage)], spell)),
         tool=tool(),
     )
 
@@ -228,7 +229,7 @@ def _report(
         latency(conversion.graph),
         damage,
         judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow),
-        conversion.notes,
+        (*prepared.notes, *conversion.notes),
         tuple(cautions(prepared.settings, damage, evaluation)),
         conversion.corrections,
     )

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli.errors import BadFile
+from ann2snn_cli.errors import BadFile, MissingFile
 from ann2snn_cli.packs import diff as comparing
 from ann2snn_cli.packs.diff import Comparison
 from ann2snn_cli.stages.export import replacement
 from ann2snn_cli.twins.replay import MANIFEST, Damaged, read
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
+from ann2snn_cli.workflows.verify import refuse_no_pack
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ def diff(request: DiffRequest, progress: Progress = SILENT) -> DiffReport:
     one, other = request.one, request.other
     for each in (one, other):
         replacement.finish(each, progress.line)
+    refuse_no_pack(one)
+    if not other.exists():
+        raise MissingFile("it does not exist", where=str(other), remedy="give another pack, or a log")
     try:
         pack = read(one)
         is_pack = (other / MANIFEST).is_file()

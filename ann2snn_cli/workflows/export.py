@@ -148,6 +148,7 @@ def export(request: ExportRequest, progress: Progress = SILENT) -> ExportReport:
 
     formats = _formats(request.formats)
     _refuse_idle_options(request, formats)
+    _refuse_idle_settings(request, formats)
     files.refuse_unwritable(request.save_dir, "save_dir")
     progress.begin("load the SNN")
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
@@ -178,6 +179,24 @@ def _refuse_idle_options(request: ExportRequest, formats: list[str]) -> None:
             raise UsageError(
                 f"{given} does nothing for the format {', '.join(formats)}",
                 remedy=f"leave it out, or ask for the format {name} too",
+            )
+
+
+def _refuse_idle_settings(request: ExportRequest, formats: list[str]) -> None:
+    """The same for data and engine, which only a recording or a replay needs."""
+    if request.replay or any(EXPORTERS[name].write is _pack for name in formats):
+        return
+    data, run, plain = request.settings.data, request.settings.run, Settings()
+    for name, given, default in (
+        ("dataset", data.dataset, plain.data.dataset),
+        ("data_dir", data.data_dir, plain.data.data_dir),
+        ("test_batch_size", data.test_batch_size, plain.data.test_batch_size),
+        ("engine", run.engine, plain.run.engine),
+    ):
+        if given != default:
+            raise UsageError(
+                f"{Setting(name, given)} does nothing for the format {', '.join(formats)}",
+                remedy="leave it out, or ask for the format pack too",
             )
 
 

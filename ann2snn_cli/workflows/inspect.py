@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli.config import Settings
+from ann2snn_cli.config import KEYS, Settings
+from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.registers import Register, registers
@@ -74,6 +75,7 @@ class InspectReport(Report):
 def inspect(request: InspectRequest, progress: Progress = SILENT) -> InspectReport:
     """The graph that a name or a `.pth` stands for."""
     if request.settings.network.endswith(".pth"):
+        _refuse_idle_settings(request.settings)
         replacement.finish(Path(request.settings.network), progress.line)
         return _snn(Path(request.settings.network))
     progress.begin("trace and fold")
@@ -82,6 +84,18 @@ def inspect(request: InspectRequest, progress: Progress = SILENT) -> InspectRepo
         progress.line(f"note: {note}")
     graph = outline.folded()
     return InspectReport(outline.name, graph)
+
+
+def _refuse_idle_settings(settings: Settings) -> None:
+    """An SNN is shown as it was converted: settings would change nothing."""
+    for key in KEYS.values():
+        holder = getattr(settings, key.section) if key.section else settings
+        if key.dotted != "network" and getattr(holder, key.name) != key.default:
+            raise UsageError(
+                f"{Setting(key.flag)} does nothing for an SNN: it is shown as it was converted",
+                where=str(Setting(key.flag)),
+                remedy="leave it out, or convert the network with it",
+            )
 
 
 def _snn(path: Path) -> InspectReport:

@@ -71,7 +71,8 @@ def write_pack(
 ) -> PackReport:
     """Choose samples of the labelled `batches`, record them one by one, and write the pack."""
     pack.refuse(graph)
-    request.extent.chosen(graph)  # an unknown layer is refused before anything is simulated
+    request.extent.chosen(graph)  # what cannot be recorded is refused before anything is simulated
+    request.extent.steps_of(graph)
     progress.begin("choose the samples of the vector pack")
     samples, absent = choose_samples(
         graph, batches, task, request.samples, corners=request.corners, engine=request.engine

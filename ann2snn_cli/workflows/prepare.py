@@ -58,6 +58,12 @@ class Prepared:
     loss: Loss | None = None  # of finetuning; None: that of the task
     rules: pipeline.Rules = field(default_factory=dict)  # the user's own, by torch operator
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the data were read."""
+        notes: tuple[str, ...] = getattr(self.data, "notes", ())
+        return notes
+
     def folded(self) -> Graph:
         """The network as a FOLDED graph, with the pooling that was asked for."""
         pooling = pipeline.pooling_of(self.settings, self.hardware)
@@ -107,8 +113,7 @@ def by_name(settings: Settings, *, trained: bool = True) -> Named:
     samples = data.load(settings.data.dataset, settings.data.data_dir)
     network = _built(settings, spec, samples.input_shapes, samples.classes)
     weights = weighing.load(settings, spec, network) if trained else None
-    dataset = settings.data.dataset  # the name that loads it again; a Data of a user's own may have another
-    found = (spec.name, network.to(device), samples, hardware, device, dataset, weights)
+    found = (spec.name, network.to(device), samples, hardware, device, samples.name, weights)
     return Named(settings, *found, rules=rules)
 
 
@@ -194,6 +199,7 @@ def from_objects(
     their defaults.
     """
     _refuse_meaningless(settings, given)
+    _refuse_unlabelled(samples, settings)
     refuse_unknown_names(settings)
     if hardware is not None and settings.check.hardware != "auto":
         raise UsageError(
@@ -209,6 +215,15 @@ def from_objects(
         rules = catalog.load_rules(rules or settings.rules)
     name = type(network).__name__
     return Prepared(settings, name, network, samples, hardware, place, loss=loss, rules=rules)
+
+
+def _refuse_unlabelled(samples: pipeline.Samples, settings: Settings) -> None:
+    """Samples that nobody labelled would all be trained towards class 0."""
+    if settings.finetune.epochs and not getattr(samples, "labelled", True):
+        raise UsageError(
+            "samples without labels cannot be finetuned on",
+            remedy=f"give (x, labels) as data, or {Setting('finetune_epochs', 0)}",
+        )
 
 
 def _refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:

@@ -65,6 +65,8 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     progress.begin("load the SNN and the data")
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
     samples = snn.samples(settings)
+    for line in samples.notes:
+        progress.line(line)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
     steps = snn.graph.timing.timesteps
     progress.line(cost.line(snn.graph, steps, samples.test_size, delays_of(snn.graph)))

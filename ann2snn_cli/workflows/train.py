@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from ann2snn_cli import catalog
 from ann2snn_cli.config import Settings
+from ann2snn_cli.config.settings import LARGEST_RATE
 from ann2snn_cli.data import same_dataset
 from ann2snn_cli.errors import BadFile, Setting, UsageError
 from ann2snn_cli.stages import train as stage
@@ -78,6 +78,8 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     files.refuse_unwritable(path.parent)
     _refuse_numbers(request)
     task = task_named(prepared.data.task)
+    for line in prepared.notes:
+        progress.line(line)
     last = _trained(prepared, request, task, progress)
     settings = prepared.settings
     progress.begin("test")
@@ -101,12 +103,12 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
 
 
 def _refuse_numbers(request: TrainRequest) -> None:
-    """NaN and infinity are no rates."""
+    """NaN and infinity are no rates, and an optimizer has no room for larger ones."""
     for name in ("lr", "wd"):
         value = getattr(request, name)
-        if not math.isfinite(value):
+        if not value <= LARGEST_RATE:
             raise UsageError(
-                f"{Setting(name)} is {value}; it must be a finite number",
+                f"{Setting(name)} is {value}; it must be a number, at most {LARGEST_RATE:g}",
                 where=str(Setting(name)),
                 remedy="give such a value, or leave it out",
             )

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ann2snn_cli.config import Schedule, Settings
-from ann2snn_cli.errors import Setting, UsageError
+from ann2snn_cli.errors import BadFile, MissingFile, Setting, UsageError
 from ann2snn_cli.lookup import chosen, unknown
 from ann2snn_cli.stages.export import replacement
 from ann2snn_cli.twins import TWINS, Simulator
 from ann2snn_cli.twins.replay import (
+    MANIFEST,
     Damaged,
     Outcome,
     Pack,
@@ -28,6 +29,7 @@ from ann2snn_cli.twins.replay import (
 from ann2snn_cli.workflows.faults import FaultReport, judged
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
+SAMPLES = 8  # of an SNN, besides the corner cases
 TEMPORARY_BYTES = 2_000_000_000  # of a pack that is made for one check
 
 
@@ -40,7 +42,7 @@ class VerifyRequest:
     names: tuple[str, ...] = ()  # of the samples that are replayed; none named: all
     max_clocks: int | None = None  # in hardware simulators; None: what takes about 20 seconds
     faults: int | None = None  # break the network in so many ways
-    samples: int = 8  # of an SNN: so many test samples, and the corner cases
+    samples: int | None = None  # of an SNN: so many test samples, and the corner cases; None: 8
     schedule: Schedule | None = None  # of an SNN: not its own delay, by name ...
     delay: int | None = None  # ... or by number
     settings: Settings = field(default_factory=Settings)
@@ -116,6 +118,7 @@ class VerifyReport(Report):
 def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
     """Check the files, then let every backend replay the samples."""
     backends = backends_named(request.backends)
+    _refuse_idle_numbers(request, backends)
     with _pack(request, progress) as folder:
         progress.begin("check the files")
         damage = problems(folder)
@@ -130,6 +133,52 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
             progress.begin(f"faults: {request.faults} mutants", len(names), "samples")
             faults = judged(pack, request.faults, request.settings.run.seed, request.names, progress.advance)
         return VerifyReport(request.source, tuple(damage), runs, faults)
+
+
+def refuse_no_pack(folder: Path) -> None:
+    """Refuse a name that is wrong, and a folder that is none of ours."""
+    remedy = "give the folder that ann2snn convert or ann2snn export wrote"
+    if not folder.is_dir():
+        what = "it is neither a vector pack nor an SNN.pth" if folder.exists() else "it does not exist"
+        raise MissingFile(what, where=str(folder), remedy=remedy)
+    if not (folder / MANIFEST).is_file():
+        raise BadFile(f"it is no vector pack: there is no {MANIFEST} in it", where=str(folder), remedy=remedy)
+
+
+def _refuse_idle_numbers(request: VerifyRequest, backends: Sequence[str]) -> None:
+    simulators = [name for name in TWINS if isinstance(TWINS[name], Simulator)]
+    if request.max_clocks is not None and not set(simulators) & set(backends):
+        raise UsageError(
+            f"{Setting('max_clocks')} does nothing for {', '.join(backends)}",
+            where=str(Setting("max_clocks", request.max_clocks)),
+            remedy=f"leave it out, or ask for {' or '.join(simulators)}",
+        )
+    if request.settings.run.seed != Settings().run.seed and request.faults is None:
+        raise UsageError(
+            f"{Setting('seed')} does nothing here: it draws the ways to break the network",
+            where=str(Setting("seed", request.settings.run.seed)),
+            remedy=f"leave it out, or ask for {Setting('faults')}",
+        )
+
+
+def _refuse_idle_options(request: VerifyRequest) -> None:
+    """What only a pack that is made of an SNN.pth can be told."""
+    plain, data, run = Settings(), request.settings.data, request.settings.run
+    settings = {
+        "dataset": data.dataset, "data_dir": data.data_dir, "engine": run.engine,
+        "test_batch_size": data.test_batch_size,
+    }  # fmt: skip
+    defaults = {**vars(plain.data), **vars(plain.run)}
+    given = {name: value for name, value in settings.items() if value != defaults[name]}
+    for name in ("samples", "schedule", "delay"):
+        given |= {name: getattr(request, name)} if getattr(request, name) is not None else {}
+    for name, value in given.items():
+        names = f", and name samples with {Setting('sample')}" if name == "samples" else ""
+        raise UsageError(
+            f"{Setting(name)} does nothing for a vector pack: it holds what was recorded",
+            where=str(Setting(name, value)),
+            remedy=f"leave it out{names}; or give the SNN.pth",
+        )
 
 
 def backends_named(names: Sequence[str]) -> list[str]:
@@ -176,14 +225,10 @@ def _run(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None
 @contextmanager
 def _pack(request: VerifyRequest, progress: Progress) -> Iterator[Path]:
     """The pack itself; of an SNN one made for the time of the check."""
-    if request.source.suffix != ".pth":
-        if not request.source.is_dir():
-            raise UsageError(
-                "it is neither a vector pack nor an SNN.pth",
-                where=str(request.source),
-                remedy="give the folder that ann2snn convert or ann2snn export wrote",
-            )
+    if request.source.suffix != ".pth" or request.source.is_dir():
+        _refuse_idle_options(request)
         replacement.finish(request.source, progress.line)
+        refuse_no_pack(request.source)
         yield request.source
         return
     from ann2snn_cli.tasks import task_named
@@ -193,7 +238,8 @@ def _pack(request: VerifyRequest, progress: Progress) -> Iterator[Path]:
     data = snn.samples(request.settings)
     facts = saved.origin(snn.provenance, data.name)
     engine = request.settings.run.engine
-    asked = pack.PackRequest(request.samples, most_bytes=TEMPORARY_BYTES, origin=facts, engine=engine)
+    count = SAMPLES if request.samples is None else request.samples
+    asked = pack.PackRequest(count, most_bytes=TEMPORARY_BYTES, origin=facts, engine=engine)
     batches = data.test_batches(request.settings.data.test_batch_size)
     with tempfile.TemporaryDirectory(prefix="ann2snn_") as place:
         folder = Path(place) / "pack"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ann2snn_cli import catalog
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.errors import BadFile, UsageError
 
 OWN = '"""My own."""\n\ndef build(input_shape, classes): ...\n'
 
@@ -161,7 +161,7 @@ def test_copy_replaces_only_when_told(here):
     """A file that is there already stays, unless overwriting is asked for."""
     put(here / "lenet.py", "edited")
 
-    with pytest.raises(UsageError, match="there is one already") as caught:
+    with pytest.raises(BadFile, match="there is one already") as caught:
         catalog.copy("lenet", here)
     assert "overwrite=True" in str(caught.value)
     assert (here / "lenet.py").read_text() == "edited"

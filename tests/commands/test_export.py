@@ -165,4 +165,4 @@ def test_wrong_words_are_answered(converted, ann2snn):
     done = ann2snn("export", "tiny_snn.pth", "--layers", "9")
     assert (done.code, "name one of: 1" in done.err) == (2, True)
     assert not (converted / "tiny_snn_pack").exists()
-    assert ann2snn("export", "nothing.pth").code == 1
+    assert ann2snn("export", "nothing.pth").code == 2

@@ -97,7 +97,7 @@ def test_cp_gives_an_equal_copy_and_the_next_command(name, file, next_command, h
 def test_cp_overwrites_only_when_told(here, capsys):
     """What one has edited is not lost."""
     (here / "v1.yaml").write_text("mine")
-    assert main(["cp", "v1"]) == 2
+    assert main(["cp", "v1"]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert (here / "v1.yaml").read_text() == "mine"
     assert main(["cp", "v1", "--overwrite"]) == 0

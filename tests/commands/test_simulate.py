@@ -104,7 +104,7 @@ def test_the_text_has_the_curve_and_the_rates(converted, ann2snn):
 def test_other_data_of_the_same_shape_may_be_given(converted, tiny, ann2snn):
     """--dataset."""
     (tiny / "tiny.npz").rename(tiny / "other.npz")
-    assert ann2snn("simulate", "tiny_snn.pth").code == 1
+    assert ann2snn("simulate", "tiny_snn.pth").code == 2
     assert ann2snn("simulate", "tiny_snn.pth", "--dataset", "npz:other.npz").code == 0
 
 

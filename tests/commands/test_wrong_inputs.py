@@ -261,7 +261,7 @@ def test_an_snn_that_is_no_snn_is_refused(command, refused, tiny, ann2snn):
     Path("folder.pth").mkdir()
     for name, said in {
         "absent.pth": "no such file",
-        "folder.pth": "no such file",
+        "folder.pth": "it is a folder",
         "half.pth": "damaged",
         "empty.pth": "damaged",
         "text.pth": "damaged",
@@ -269,7 +269,7 @@ def test_an_snn_that_is_no_snn_is_refused(command, refused, tiny, ann2snn):
         "list.pth": "no SNN of ann2snn",
         "checkpoints/tiny-tiny.pth": "no SNN of ann2snn",
     }.items():
-        error = refused(1, command, name)
+        error = refused(2 if name in ("absent.pth", "folder.pth") else 1, command, name)
         assert said in error["what"], name
         assert error["where"] == name
 
@@ -311,8 +311,7 @@ def test_a_dataset_that_is_absent_says_which_files_and_where(refused, tiny, monk
 @pytest.mark.parametrize("dataset", ["npz:absent.npz", "folder:absent", "absent.py:load"])
 def test_data_of_ones_own_that_are_absent_are_named(dataset, refused):
     """A path that is not there."""
-    code = 2 if dataset.startswith("absent") else 1
-    assert "absent" in refused(code, *convert("--dataset", dataset))["where"]
+    assert "absent" in refused(2, *convert("--dataset", dataset))["where"]
 
 
 def test_an_npz_that_broke_off_or_is_none_is_refused(refused, tiny):

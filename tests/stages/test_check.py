@@ -600,8 +600,7 @@ OPAQUE = nn.Sequential(nn.Conv2d(2, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 3), nn.ReL
 DECIDED = ("channel_wise_threshold", "potential_bits")
 
 
-@pytest.mark.parametrize("reset", ["subtraction", "zero"])
-@pytest.mark.parametrize("channel_wise", [False, True])
+@pytest.mark.parametrize(("channel_wise", "reset"), [(False, "subtraction"), (True, "zero")])
 @pytest.mark.parametrize(
     ("network", "bits", "pooling"),
     [

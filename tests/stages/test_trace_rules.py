@@ -92,9 +92,12 @@ def test_the_converted_network_is_near_the_float_network(rules):
     assert "rule for aten.leaky_relu.default from my_rules.py" in snn.provenance.notes
 
 
-def test_without_the_rule_it_stays_opaque():
-    """The rules of one run are gone in the next."""
-    assert len(trace(leaky_network(), [(1, 6, 6)]).of(Opaque)) == 2
+def test_a_rule_takes_the_place_of_a_built_in_one_for_a_run():
+    """One that says nothing leaves the call as it is; in the next run it is gone."""
+    rules = {"aten.leaky_relu.default": lambda call: None}
+
+    assert len(trace(leaky_network(), [(1, 6, 6)], rules=rules).of(Opaque)) == 2
+    assert not trace(leaky_network(), [(1, 6, 6)]).of(Opaque)
 
 
 def test_a_users_rule_takes_the_place_of_a_built_in_one_for_this_run_only():

@@ -87,7 +87,7 @@ class Opaque(Op):
     def _number(self, xs: list[Tensor], place: Place) -> Tensor:
         """What it gives as numbers that can be added up: of true and false 1 and 0."""
         value = self.real(xs, place.shape)
-        return value if value.is_floating_point() or value.is_complex() else value.to(xs[0].dtype)
+        return value if value.is_complex() or xs[0].is_complex() else value.to(xs[0].dtype)
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:
         """Nothing is known of it."""

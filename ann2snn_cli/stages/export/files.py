@@ -117,7 +117,7 @@ def is_our_json(path: Path) -> bool:
     """A JSON document that names a schema of ours."""
     try:
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and str(document.get("schema", "")).startswith(OURS)
 

@@ -147,16 +147,18 @@ class _Training:
 
     def restore(self, state: dict[str, Any]) -> int:
         """Take up a saved state; gives how many epochs it has behind it."""
-        if set(state["leaves"]) != set(self.leaves):
-            raise BadFile(
-                "the saved finetuning belongs to another network",
-                remedy=f"start it anew, without {Setting('resume')}",
-            )
-        with torch.no_grad():
-            for key, leaf in self.leaves.items():
-                leaf.copy_(state["leaves"][key])
-        self.optimizer.load_state_dict(state["optimizer"])
-        return int(state["epochs_done"])
+        remedy = f"start it anew, without {Setting('resume')}"
+        shapes = {key: leaf.shape for key, leaf in self.leaves.items()}
+        try:
+            if {key: leaf.shape for key, leaf in state["leaves"].items()} != shapes:
+                raise BadFile("the saved finetuning belongs to another network", remedy=remedy)
+            with torch.no_grad():
+                for key, leaf in self.leaves.items():
+                    leaf.copy_(state["leaves"][key])
+            self.optimizer.load_state_dict(state["optimizer"])
+            return range(self.recipe.epochs + 1).index(state["epochs_done"])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise BadFile(f"the saved finetuning is damaged: {error}", remedy=remedy) from error
 
 
 def _learned(op: Op, neurons: int, timesteps: int) -> list[tuple[str, Tensor, float | None]]:

@@ -22,7 +22,7 @@ from ann2snn_cli.stages.trace import layers, moves, pools, rectifiers, resizing,
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
 from ann2snn_cli.stages.trace.common import CONSTANT
 from ann2snn_cli.stages.trace.draft import Draft
-from ann2snn_cli.stages.trace.opaque import opaque
+from ann2snn_cli.stages.trace.opaque import opaque, type_of
 from ann2snn_cli.stages.trace.program import Program
 
 BUILT_IN: dict[str, Rule] = merged(
@@ -155,7 +155,8 @@ class Reader:
         rule = self.rules.get(target_of(call))
         described = self.draft.call(call, result, output)
         outcome = rule(described) if rule is not None and described.inputs else None
-        if outcome is None:
+        built_in = rule is BUILT_IN.get(target_of(call))
+        if outcome is None or (built_in and not _reads_numbers(described, outcome)):
             op, inputs = opaque(self.draft, call, output)
             described.added.clear()
             self._add(call, result, Added(op, inputs, described.result), described)
@@ -226,6 +227,12 @@ def _of_each_sample(call: FxNode, args: Any, kwargs: Mapping[str, Any]) -> Tenso
     if not (isinstance(values, Tensor) and values.is_floating_point() and values.dim() > 1):
         return None
     return values[0].clone() if len(values) == 2 and torch.equal(values[0], values[1]) else None
+
+
+def _reads_numbers(call: Call, outcome: Op | Value) -> bool:
+    """Do the ops that a call becomes read numbers? Those of ours take no conditions and no indices."""
+    read = list(call.inputs) if isinstance(outcome, Op) else [x for each in call.added for x in each.inputs]
+    return not any(type_of(value) for value in read)
 
 
 def _dummy(value: Any) -> Any:

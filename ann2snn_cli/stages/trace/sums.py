@@ -34,18 +34,13 @@ def _sum(call: Call, left: Any, right: Any, factor: Any) -> Op | Value | None:
     if not isinstance(factor, int | float) or not call.keeps_batch:
         return None
     if isinstance(left, Value) and isinstance(right, Value):
-        if not left.keeps_batch or not right.keeps_batch or not _are_numbers(left, right):
+        if not left.keeps_batch or not right.keeps_batch:
             return None
         terms = [_spread(call, left), _spread(call, right if factor == 1 else call.scale(right, factor))]
         return None if terms[0] is None or terms[1] is None else call.add(Add(), terms[0], terms[1])
     if isinstance(left, Value):
         return _affine(call, left, 1.0, factor * right) if _is_constant(right) else None
     return _affine(call, right, factor, left)
-
-
-def _are_numbers(*values: Value) -> bool:
-    """Are they real numbers, not conditions or indices?"""
-    return all(value.dtype.is_floating_point for value in values)
 
 
 def _spread(call: Call, value: Value) -> Value | None:
@@ -77,7 +72,7 @@ def _affine(call: Call, value: Any, weight: Any, bias: Any) -> Op | None:
     """w·x + b with constants that broadcast to one sample: a `Scale`."""
     if not isinstance(value, Value) or not _is_constant(weight) or not _is_constant(bias):
         return None
-    if not call.keeps_batch or not value.keeps_batch or value.shape != call.shape or not _are_numbers(value):
+    if not call.keeps_batch or not value.keeps_batch or value.shape != call.shape:
         return None
     dtype = call.result.dtype
     return affine(torch.as_tensor(weight, dtype=dtype), torch.as_tensor(bias, dtype=dtype), call.shape)

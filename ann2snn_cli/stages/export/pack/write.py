@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ann2snn_cli.errors import UnsupportedNetwork, UsageError
+from ann2snn_cli.errors import Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
 from ann2snn_cli.stages.export.files import MANIFEST, UNREADABLE, as_json
@@ -65,9 +65,13 @@ class Extent:
     def steps_of(self, graph: Graph) -> int:
         """How many steps are written."""
         steps = graph.timing.timesteps
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"{self.steps} steps cannot be recorded", remedy=f"record 1 to {steps}")
-        return steps if self.steps is None else min(self.steps, steps)
+        if self.steps is not None and not 1 <= self.steps <= steps:
+            raise UsageError(
+                f"{self.steps} steps cannot be recorded: the SNN has {steps}",
+                where=str(Setting("steps", self.steps)),
+                remedy=f"record 1 to {steps}",
+            )
+        return steps if self.steps is None else self.steps
 
 
 def write(

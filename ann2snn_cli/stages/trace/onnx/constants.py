@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from ann2snn_cli.stages.trace.onnx.draft import Refused
@@ -16,6 +17,9 @@ IR_VERSION = 8
 # A length that follows the batch is computed with this number in the batch's place. It is a prime larger
 # than any axis, so a multiple of it can have come from nothing else.
 ANY_BATCH = 1_000_003
+
+MOST_FOLDED = 2**23  # numbers of a constant that is computed, unless it is computed from as many
+MOST_SIZES = 64  # numbers that may be the sizes of a result
 
 _RANDOM = {
     "Bernoulli",
@@ -38,9 +42,42 @@ def is_constant(node: NodeProto, constants: Mapping[str, Array]) -> bool:
 def fold(node: NodeProto, constants: Mapping[str, Array], opset: int) -> list[Array]:
     """The results of a node, all of whose inputs are known."""
     inputs = {name: constants[name] for name in node.input if name}
+    _refuse_large(node, inputs, opset)
     if node.op_type in _FILLS and any(_follows_batch(array) for array in inputs.values()):
         raise Refused("it repeats a constant for each sample of the batch")
     return evaluate(node, inputs, opset)
+
+
+def _refuse_large(node: NodeProto, inputs: Mapping[str, Array], opset: int) -> None:
+    """Refuse a node whose result would be far larger than what it is computed from, before it is computed."""
+    small = {
+        name: array
+        for name, array in inputs.items()
+        if array.size <= MOST_SIZES and array.dtype.kind in "iuf"
+    }
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [_typed(name, array) for name, array in inputs.items() if name not in small],
+        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
+        [numpy_helper.from_array(array, name) for name, array in small.items()],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid(node.domain, opset)], ir_version=IR_VERSION
+    )
+    try:
+        inferred = shape_inference.infer_shapes(model).graph.output
+    except Exception:  # its own errors, for what evaluating it then refuses in words
+        return
+    most = max(MOST_FOLDED, sum(array.size for array in inputs.values()))
+    for output in inferred:
+        shape = [each.dim_value for each in output.type.tensor_type.shape.dim]
+        if prod(shape) > most:
+            raise Refused(f"it makes a constant of {'x'.join(map(str, shape))} numbers")
+
+
+def _typed(name: str, array: Array) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
 
 
 def evaluate(node: NodeProto, inputs: Mapping[str, Array], opset: int) -> list[Array]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto, inliner, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, inliner, numpy_helper
 
+from ann2snn_cli.claims import refuse_sparse
 from ann2snn_cli.errors import BadFile, UnsupportedNetwork
 
 OLDEST_OPSET = 7
+MOST_NODES = 1_000_000  # with local functions written out
+ROOM = 2**16  # bytes behind a tensor in a file: exporters align them
 Array = np.ndarray[Any, Any]
 
 EXPORT = "torch.onnx.export(network, (samples,), 'model.onnx')"
@@ -44,6 +48,7 @@ def read_file(path: Path) -> OnnxFile:
     """The model in a file and in the files of weights beside it."""
     model = _parsed(path)
     beside = _weight_files(model, path)
+    _refuse_claims(model, path)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
         weights = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
@@ -57,6 +62,7 @@ def read_file(path: Path) -> OnnxFile:
     for each in (path, *beside):
         digest.update(each.read_bytes())
     if model.functions:
+        _refuse_endless_calls(model, path)
         model = inliner.inline_local_functions(model)
     file = OnnxFile(path, model, weights, digest.hexdigest())
     _refuse_opset(file)
@@ -97,6 +103,53 @@ def _weight_files(model: ModelProto, path: Path) -> list[Path]:
             "torch.onnx.export(..., external_data=False)",
         )
     return beside
+
+
+def _refuse_claims(model: ModelProto, path: Path) -> None:
+    """Raise where tensors claim other sizes than are stored, before any is read."""
+    stored: dict[str, int] = {}  # by file beside the model: the bytes of the tensors in it, and some room
+    for tensor in _tensors(model):
+        if any(size < 0 for size in tensor.dims):
+            raise _lies(f"the tensor {tensor.name!r} has a negative size", path)
+        if tensor.data_location == TensorProto.EXTERNAL:
+            given = {entry.key: entry.value for entry in tensor.external_data}
+            location, length = given.get("location", ""), given.get("length", "")
+            size = prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            if length and (not length.isdecimal() or int(length[:20]) > max(size, 1)):
+                raise _lies(f"the tensor {tensor.name!r} takes {size:,} bytes, not {length[:20]}", path)
+            stored[location] = stored.get(location, 0) + size + ROOM
+            if size > (path.parent / location).stat().st_size:
+                raise _lies(
+                    f"the tensor {tensor.name!r} claims {size:,} bytes, more than {location} has", path
+                )
+    for location, size in stored.items():
+        refuse_sparse(path.parent / location)
+        if (held := (path.parent / location).stat().st_size) > size:
+            raise _lies(f"{location} has {held:,} bytes, its tensors take no more than {size:,}", path)
+
+
+def _refuse_endless_calls(model: ModelProto, path: Path) -> None:
+    """Raise where local functions, each calling others, stand for more nodes than any network has."""
+    bodies = {(each.domain, each.name): each.node for each in model.functions}
+    counted: dict[tuple[str, str], int] = {}
+
+    def count(nodes: Iterable[NodeProto], depth: int) -> int:
+        total = 0
+        for node in nodes:
+            call = (node.domain, node.op_type)
+            if call in bodies and call not in counted:
+                if depth > len(bodies):
+                    raise _lies(f"its function {node.op_type!r} calls itself", path)
+                counted[call] = count(bodies[call], depth + 1)
+            total += counted.get(call, 1)
+        return total
+
+    if (nodes := count(model.graph.node, 0)) > MOST_NODES:
+        raise _lies(f"its functions stand for {nodes:,} nodes", path)
+
+
+def _lies(what: str, path: Path) -> BadFile:
+    return BadFile(what, where=str(path), remedy=f"export it again: {EXPORT}")
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
