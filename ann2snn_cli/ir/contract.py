@@ -42,9 +42,6 @@ class Pooling(Choice):
     SPIKING = "spiking"
 
 
-MOST_TIMESTEPS = 2**24
-
-
 @dataclass(frozen=True)
 class Contract:
     """T, the reset, the firing delay D and the rounding of a network (SPEC 1 and 5).
