@@ -15,6 +15,7 @@ from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import task_named
+from ann2snn_cli.workflows import evaluate as evaluating
 from ann2snn_cli.workflows.evaluate import evaluate, refuse_mismatch
 
 
@@ -37,6 +38,17 @@ def settings(training_free):
 
 
 CLASSES = task_named("classification")
+
+
+def test_a_large_batch_is_evaluated_a_few_samples_at_a_time(network, data, settings, monkeypatch):
+    """However many samples and steps are asked for at once, memory is that of a portion; nothing else is."""
+    graph = pipeline.convert(network, data, settings(timing={"timesteps": 5})).graph
+    at_once, ticks = evaluate(graph, data.test_batches(48), CLASSES, network=network), []
+    monkeypatch.setattr(evaluating, "PORTION_ELEMENTS", 5 * graph.widest * 10)
+    in_parts = evaluate(graph, data.test_batches(48), CLASSES, network=network, tick=ticks.append)
+    assert ticks == [10, 10, 10, 10, 8]
+    assert (in_parts.headlines, in_parts.spikes) == (at_once.headlines, at_once.spikes)
+    assert in_parts.by_step == at_once.by_step
 
 
 @pytest.mark.parametrize("delay", [0, 2, 5])

@@ -23,7 +23,7 @@ from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, tar
 from ann2snn_cli.stages.trace.common import CONSTANT, reads_numbers
 from ann2snn_cli.stages.trace.draft import Draft
 from ann2snn_cli.stages.trace.forms import widened
-from ann2snn_cli.stages.trace.opaque import opaque, type_of
+from ann2snn_cli.stages.trace.opaque import opaque
 from ann2snn_cli.stages.trace.program import Program
 
 _FILLS = [f"aten.{fill}_like.default" for fill in ("zeros", "ones", "full")]
