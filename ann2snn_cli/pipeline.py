@@ -31,6 +31,7 @@ from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
+from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.correct import correct_biases
 from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
 from ann2snn_cli.stages.quantize.weights import quantize
@@ -204,11 +205,11 @@ def convert(
 
     refuse_too_long(folded, device, settings.timing.timesteps)
     tell.folded(folded)
-    graph = _calibrated(folded.to(device), data, settings, device, tell)
-    tell.stage("quantize", None)
-    weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
     contract = contract_of(settings)
-    graph = quantize(graph, contract, weight_bitwidth=weight_bitwidth, channel_wise=channel_wise)
+    folded, graph, of_pairs = _quantized(folded, data, settings, device, tell)
+    if of_pairs and hardware is not None:
+        verdicts = checked(folded, hardware, settings)
+        refuse_violations(verdicts, hardware, settings.check.allow)
     biases = _Biases(graph, settings, trees.to(_some_samples(data, settings), device), tell)
     if settings.finetune.epochs > 0:
         biases = biases.trained(_finetuned(biases.for_rounding(), data, settings, device, loss, tell))
@@ -224,8 +225,31 @@ def convert(
         known = {(verdict.rule, verdict.layer) for verdict in registers}  # now with their numbers
         verdicts = [each for each in verdicts if (each.rule, each.layer) not in known] + registers
     own = biases.corrections.get(contract.delay)
-    notes = (*notes_of(network), *of_rules, *([own.note] if own else []))
+    notes = (*notes_of(network), *of_rules, *of_pairs, *([own.note] if own else []))
     return Conversion(spiking, folded, quantized, by_delay, tuple(verdicts), notes, biases.corrections)
+
+
+def _quantized(
+    folded: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
+) -> tuple[Graph, Graph, list[str]]:
+    """FOLDED, with pairs where integers would grow too large, its graph at QUANTIZED, and notes of that."""
+    weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
+    notes: list[str] = []
+    while True:
+        graph = _calibrated(folded.to(device), data, settings, device, tell)
+        tell.stage("quantize", None)
+        graph = quantize(
+            graph, contract_of(settings), weight_bitwidth=weight_bitwidth, channel_wise=channel_wise
+        )
+        chains = too_long(graph, folded)
+        if not chains:
+            return folded, graph, notes
+        layers = ", ".join(dict.fromkeys(folded[name].source or name for name in chains))
+        notes.append(
+            f"too many linear layers without a ReLU between them: behind {layers} a pair of populations, "
+            "relu(x - m) - relu(m - x), hands the values on, or the integers would exceed 2^53"
+        )
+        folded = with_pairs(folded, chains, _some_samples(data, settings))
 
 
 def _spiking(graph: Graph) -> Graph:

@@ -19,12 +19,8 @@ from ann2snn_cli.data.samples import Data, split_indices, split_note
 from ann2snn_cli.errors import BadData, MissingData
 from ann2snn_cli.types import Batch
 
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)  # PIL's errors for files that are cut short
+# of files that are cut short, by PIL
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 LAYOUT = "lay the images out as PATH/CLASS/image.png, or PATH/train/CLASS/... and PATH/test/CLASS/..."
 

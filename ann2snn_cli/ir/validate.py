@@ -142,24 +142,25 @@ _RULES: dict[Level, tuple[Rule, ...]] = {
 
 
 def validate_exact(graph: Graph) -> Graph:
-    """The graph itself, after it is proved that float64 carries its integers exactly (real numbers aside).
-
-    For no delay, for its own, and for the delay T.
-    """
-    spilling = {
-        graph[name].source or name: None
-        for delay in sorted({0, graph.timing.delay, graph.timing.timesteps})
-        for name, bound in bounds(graph, delay).items()
-        if name not in graph.real
-        and not any(feeder in graph.real for feeder in graph[name].inputs)
-        and bound.largest >= EXACT_FLOAT64
-    }
-    if spilling:
+    """The graph itself, after it is proved that float64 carries its integers exactly (real numbers aside)."""
+    if found := dict.fromkeys(graph[name].source or name for name in spilling(graph)):
         raise InvalidGraph(
-            f"sums may exceed 2^53 in {', '.join(spilling)}",
+            f"sums may exceed 2^53 in {', '.join(found)}",
             remedy=f"lower {Setting('weight_bitwidth')} or {Setting('timesteps')}",
         )
     return graph
+
+
+def spilling(graph: Graph) -> dict[str, None]:
+    """The nodes whose integers may exceed 2^53, for no delay, for the graph's own, or for the delay T."""
+    delays = sorted({0, graph.timing.delay, graph.timing.timesteps})
+    found = [bounds(graph, delay) for delay in delays]
+    return {
+        node.name: None
+        for node in graph.nodes
+        if not graph.real.intersection((node.name, *node.inputs))
+        and any(bound[node.name].largest >= EXACT_FLOAT64 for bound in found)
+    }
 
 
 def theorem_holds(graph: Graph) -> bool:

@@ -188,7 +188,7 @@ def _layers(prepared: Named, conversion: Conversion, progress: Progress) -> tupl
     """The errors by layer on some test samples, and how many samples these were."""
     settings, device = prepared.settings, prepared.device
     x = trees.to(next(iter(prepared.data.test_batches(LAYER_SAMPLES)))[0], device)
-    floats = prepared.folded().to(device)
+    floats = conversion.folded.to(device)
     there, quantized = conversion.graph.to(device), conversion.quantized.to(device)
     count, size = trees.sample_count(x), settings.data.test_batch_size
     parts = [trees.index(x, slice(start, start + size)) for start in range(0, count, size)]

@@ -22,6 +22,7 @@ from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.ir.validate import theorem_exception
 from ann2snn_cli.stages import simulate as engines
+from ann2snn_cli.stages.trace import to_eval
 from ann2snn_cli.tasks import Task
 from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs
 
@@ -96,7 +97,7 @@ def evaluate(
     """
     others = {delay: each.to(device) for delay, each in (by_delay or {}).items()}
     closed_form = graph if quantized is None else quantized
-    ann = network.eval() if network is not None else None
+    ann = to_eval(network) if network is not None else None
     tally = _Tally(graph.to(device), closed_form.to(device), others, task, engine, ann)
     for batch in batches:
         for x, labels in portions(batch, PORTION_ELEMENTS // (graph.widest * graph.timing.timesteps)):

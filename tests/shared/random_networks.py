@@ -7,6 +7,7 @@ import torch
 from relative import relative_error
 
 from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.ir.allowed import operator
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
@@ -20,11 +21,13 @@ from ann2snn_cli.ir.ops import (
     Integrate,
     Linear,
     MaxPool,
+    Op,
     Permute,
     Relu,
     Reshape,
     Scale,
 )
+from ann2snn_cli.ir.rules import Call, Value
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.stages import simulate
 from ann2snn_cli.stages.analyse.damage import damage
@@ -32,6 +35,7 @@ from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.fold import fold
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.threshold import threshold
+from ann2snn_cli.stages.trace import BUILT_IN
 
 
 class Growing:
@@ -42,12 +46,12 @@ class Growing:
         self.size = 10 ** self.random.uniform(-2, 2)  # how far gains may go from 1
         self.nodes, self.values = {}, {}
 
-    def put(self, op, *inputs):
+    def put(self, op, *inputs, shape=None):
         """A node more, and its name."""
         name = f"{op.kind.lower()}{len(self.nodes)}"
         xs = [self.values[each] for each in inputs]
-        shape = tuple(op.index.shape) if isinstance(op, Gather) else None
-        if isinstance(op, Reshape):
+        shape = tuple(op.index.shape) if isinstance(op, Gather) else shape
+        if isinstance(op, Reshape) and shape is None:
             shape = (prod(xs[0].shape[1:]),)
         self.values[name] = op.real(xs, shape or ())
         self.nodes[name] = Node(name, op, inputs, tuple(self.values[name].shape[1:]), f"net.{name}")
@@ -137,6 +141,80 @@ class Growing:
         first = torch.full_like(index[:1], -1)
         return self.bias(self.put(Gather(torch.cat([first, index])), x)) if len(index) < 12 else x
 
+    def call(self, target, x, *others, **settings):
+        """What a built-in rule makes of a call of its torch operator."""
+        values = [Value(self.shape(each)) for each in (x, *others)]
+        given = dict(zip(("self", "other"), values, strict=False)) | settings
+        result = self.call_shape(target, x, *others, **settings)
+        call = Call(target, given, Value(result))
+        outcome, homes = BUILT_IN[target](call), dict(zip(values, (x, *others), strict=True))
+        if isinstance(outcome, Op):
+            return self.put(outcome, *(homes[each] for each in call.inputs))
+        for added in call.added:
+            homes[added.value] = self.put(
+                added.op, *(homes[each] for each in added.inputs), shape=added.value.shape
+            )
+        return homes[outcome]
+
+    def call_shape(self, target, *inputs, **settings):
+        """The shape of a sample of what torch gives."""
+        result = operator(target)(*(self.values[each] for each in inputs), **settings)
+        return tuple(result.shape[1:])
+
+    def less(self, x):
+        """A difference."""
+        return self.call("aten.sub.Tensor", x, self.one_of(self.like(x)), alpha=1)
+
+    def larger(self, x):
+        """The maximum of two."""
+        return self.call("aten.maximum.default", x, self.one_of(self.like(x)))
+
+    def leaky(self, x):
+        """A slope below zero too."""
+        return self.call("aten.leaky_relu.default", x, negative_slope=float(self.random.uniform(-1, 1)))
+
+    def slopes(self, x):
+        """One for each channel."""
+        return self.call("aten.prelu.default", x, weight=self.normal(self.shape(x)[0]))
+
+    def between(self, x):
+        """Clipped at both ends, which lie within what there is."""
+        low, high = (float(self.values[x].quantile(share)) for share in (0.1, 0.9))
+        return self.call("aten.hardtanh.default", x, min_val=low, max_val=high) if low < high else x
+
+    def factor(self, x):
+        """One for all values, of any sign."""
+        return self.call("aten.mul.Tensor", x, other=self.gain() * float(self.one_of([-1, 1])))
+
+    def border(self, x):
+        """A constant around the map."""
+        if max(self.shape(x)[1:]) > 8:
+            return x
+        return self.call("aten.constant_pad_nd.default", x, pad=[1, 0, 0, 1], value=self.gain())
+
+    def uneven(self, x):
+        """Windows that differ in size."""
+        if min(self.shape(x)[1:]) < 4:
+            return x
+        return self.call("aten.adaptive_avg_pool2d.default", x, output_size=[3, 4])
+
+    def edge(self, x):
+        """Windows at the border that hold fewer values."""
+        settings = {"kernel_size": [3], "stride": [2], "padding": [1], "ceil_mode": True}
+        return self.call(
+            "aten.avg_pool2d.default", x, **settings, count_include_pad=False, divisor_override=None
+        )
+
+    def resize(self, x):
+        """Values between others."""
+        sizes = {"output_size": [7, 5], "align_corners": False, "scale_factors": None}
+        return self.call("aten.upsample_bilinear2d.vec", x, **sizes)
+
+    def most_of(self, x):
+        """The largest of an axis, kept."""
+        axis = int(self.random.integers(1, len(self.shape(x)) + 1))
+        return self.call("aten.amax.default", x, dim=[axis], keepdim=True)
+
     def mean(self, x):
         """Average pooling."""
         return self._pooled(x, AvgPool)
@@ -153,18 +231,27 @@ class Growing:
 
 MAPS = ("conv", "conv", "up", "norm", "mean", "most")
 ANY = ("linear", "scale", "bias", "relu", "relu", "add", "concat", "concat", "permute", "gather")
+MORE_MAPS = ("border", "uneven", "edge", "resize")  # forms that rules make of torch operators
+MORE = ("less", "larger", "leaky", "slopes", "between", "factor", "most_of")
 
 
-def random_network(seed, nodes=9):
-    """(a FLOAT graph, 48 samples): maps or rows of features, then all of it flattened into a last layer."""
+def random_network(seed, nodes=9, forms=False):
+    """(a FLOAT graph, 48 samples): maps or rows of features, then all of it flattened into a last layer.
+
+    With `forms` half of it is made by rules of torch operators.
+    """
     net = Growing(seed)
     shape = (int(net.random.integers(1, 5)), *([6, 6] if seed % 3 else [8]))
     samples = torch.tensor(net.random.uniform(0, 1, (48, *shape)))
     net.nodes["x"], net.values["x"] = Node("x", Input(), (), shape, "net.x"), samples
     x = "x"
     for _ in range(nodes):
-        kind = net.one_of(MAPS + ANY if len(net.shape(x)) == 3 else ANY)
-        x = getattr(net, kind)(x if net.random.random() < 0.7 else net.one_of(list(net.nodes)))
+        more = forms and net.random.random() < 0.5
+        maps, rest = (MORE_MAPS, MORE) if more else (MAPS, ANY)
+        kind = net.one_of(maps + rest if len(net.shape(x)) == 3 else rest)
+        alike = [name for name in net.nodes if len(net.shape(name)) == len(net.shape(x))]
+        source = x if net.random.random() < 0.7 else net.one_of(alike)
+        x = getattr(net, kind)(source)
         if x == "x" or len(net.shape(x)) == 1:
             x = net.relu("x")
     flat = net.put(Reshape(), x)
@@ -189,9 +276,9 @@ TIMESTEPS = 128
 RIGHT, BAD = 0.05, 0.25  # relative errors of what varies between samples
 
 
-def judged(seed, bits=8):
+def judged(seed, bits=8, forms=False):
     """(what becomes of the network of this seed in so many bits, what the damage report says)."""
-    graph, x = random_network(seed)
+    graph, x = random_network(seed, forms=forms)
     wanted = run(graph, x)[0]
     if float((wanted - wanted.mean(0)).norm()) < 1e-9 * float(wanted.norm()):
         return "constant", ""

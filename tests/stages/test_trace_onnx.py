@@ -289,7 +289,7 @@ def test_average_pooling(tmp_path, name, with_padding):
     """Windows at the border are divided by as many values as the file says they hold."""
     pool = node("AveragePool", count_include_pad=with_padding, **POOLS[name])
     graph = check(model(pool, opset=19), tmp_path)
-    assert set(kinds(graph)) <= {"Gather", "AvgPool", "Scale"}
+    assert kinds(graph) in (["AvgPool"], ["Gather", "AvgPool"])
     if name in ("plain", "VALID") or (name == "even pads" and with_padding):
         assert kinds(graph) == ["AvgPool"]
 
@@ -312,7 +312,7 @@ MEANS = {
     "both axes, dropped": ((-1, -2), 0, ["AvgPool", "Reshape"]),
     "one axis": ((3,), 1, ["AvgPool"]),
     "one axis, dropped": ((2,), 0, ["AvgPool", "Reshape"]),
-    "channels": ((1,), 1, ["mean"]),
+    "channels": ((1,), 1, ["Permute", "Reshape", "AvgPool", "Reshape"]),
 }
 
 
@@ -361,10 +361,7 @@ def test_a_hard_sigmoid_is_a_scale_and_a_rectifier_with_a_limit(tmp_path):
 
 
 OPAQUE = {
-    "leaky_relu": (node("LeakyRelu", alpha=0.2), {}),
-    "clamp": (node("Clip", "x low high"), {"low": np.float32(-1), "high": np.float32(1)}),
     "elu": (node("Elu", alpha=0.7), {}),
-    "prelu": (node("PRelu", "x s"), {"s": weights(3, 1, 1)}),
     "sigmoid": (node("Sigmoid"), {}),
     "tanh": (node("Tanh"), {}),
     "erf": (node("Erf"), {}),
@@ -372,11 +369,9 @@ OPAQUE = {
     "gelu": (node("Gelu", approximate="tanh"), {}),
     "layer_norm": (node("LayerNormalization", "x s b", axis=-1), {"s": weights(6), "b": weights(6, seed=1)}),
     "mul": (node("Mul", "x x"), {}),
-    "sub": (node("Sub", "x x"), {}),
     "pow": (node("Pow", "x two"), {"two": np.float32(2)}),
     "div": (node("Div", "c x"), {"c": np.float32(0.3)}),
     "matmul": (node("MatMul", "x x", "y"), {}),
-    "cat": (node("Concat", "x x", axis=2), {}),
 }
 
 
@@ -419,11 +414,11 @@ def test_preprocessing_in_front_is_one_scale(tmp_path):
 
 
 def test_sums_of_values(tmp_path):
-    """Add and Sum of values of one shape are synapses; where shapes differ they are opaque."""
+    """Add and Sum of values are synapses; a value that is spread over another is repeated first."""
     pool = node("GlobalAveragePool", "x", "p")
     assert kinds(check(model(node("Relu", "x", "r"), node("Add", "x r")), tmp_path)) == ["Relu", "Add"]
     assert kinds(check(model(node("Relu", "x", "r"), node("Sum", "x r x")), tmp_path)) == ["Relu", "Add"]
-    assert kinds(check(model(pool, node("Add", "x p")), tmp_path)) == ["AvgPool", "add"]
+    assert kinds(check(model(pool, node("Add", "x p")), tmp_path)) == ["AvgPool", "Gather", "Add"]
 
 
 # Moves ---------------------------------------------------------------------------------------------
@@ -989,15 +984,10 @@ REFUSED = {
     "a weight from the sample": (node("Conv", "x x"), {}, "computed from the sample"),
     "a weight that does not fit": (node("Conv", "x w"), {"w": weights(4, 5, 3, 3)}, "do not fit"),
     "a window of other axes": (node("MaxPool", kernel_shape=[2]), {}, "has 1 axes"),
-    "padding by ones": (
-        node("Pad", "x p v"),
-        {"p": whole(0, 0, 0, 0, 0, 0, 1, 1), "v": np.float32(1)},
-        "pads with 1.0",
-    ),
     "interpolation": (
-        node("Resize", "x _ s", mode="linear"),
+        node("Resize", "x _ s", mode="linear", coordinate_transformation_mode="asymmetric"),
         {"s": np.float32([1, 1, 2, 2])},
-        "mode nearest",
+        "not what torch computes",
     ),
     "rounding": (node("Cast", to=TensorProto.INT64), {}, "rounds"),
     "dropout in training": (

@@ -1,5 +1,6 @@
 """Evaluate: the variants of a network side by side, and the theorem held against every sample."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -201,3 +202,24 @@ def test_a_difference_is_no_mismatch_where_the_theorem_does_not_hold(network, da
         refuse_mismatch(graph, result)
     with pytest.raises(VerificationMismatch):
         refuse_mismatch(held, result)
+
+
+@pytest.mark.parametrize(
+    "form", [nn.Module.half, nn.Module.bfloat16, nn.Module.double, lambda network: exported(network).module()]
+)
+def test_a_network_is_scored_in_its_own_type_and_form(form, network, data, settings):
+    """A network in another floating type, or that torch.export gave, is shown the same samples."""
+    graph = pipeline.convert(network, data, settings()).graph
+    expected = evaluate(graph, data.test_batches(7), CLASSES, network=network)
+    other = form(copy.deepcopy(network))
+
+    found = evaluate(graph, data.test_batches(7), CLASSES, network=other)
+
+    assert found.headlines["ann"] == pytest.approx(expected.headlines["ann"], abs=5)
+    assert found.largest_error == pytest.approx(expected.largest_error, abs=0.05)
+
+
+def exported(network):
+    """The network by torch.export, for batches of any size."""
+    sizes = ({0: torch.export.Dim.DYNAMIC},)
+    return torch.export.export(network.eval(), (torch.zeros(2, 2, 6, 6),), dynamic_shapes=sizes)

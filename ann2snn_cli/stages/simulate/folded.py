@@ -148,7 +148,7 @@ class _Plan:
     def admit(self, node: Node, revised: Node) -> None:
         """Another bias was not in the proof: float64 where it is larger than what the proof leaves free."""
         grown = sum(
-            times * float((getattr(revised.op, name) - getattr(node.op, name)).abs().max())
+            times * _change(getattr(node.op, name), getattr(revised.op, name))
             for name, times in (("bias", self.contract.timesteps), ("initial", 1))
         )
         if self.bounds[node.name].largest + grown >= EXACT_FLOAT32:
@@ -280,3 +280,10 @@ def _fire(op: IntegrateFire, charges: Tensor, dtype: torch.dtype, place: Place) 
         if potentials is not None:
             potentials[step - delay].copy_(potential)
     return Activity(spikes, potentials)
+
+
+def _change(before: Tensor | None, after: Tensor | None) -> float:
+    """The largest change of a value; none at all is zero."""
+    if before is None or after is None:
+        return max((float(each.abs().max()) for each in (before, after) if each is not None), default=0.0)
+    return float((after - before).abs().max())

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ann2snn_cli.ir.ops import AvgPool, Gather, Relu
-from ann2snn_cli.ir.rules import Call
+from ann2snn_cli.ir.ops import AvgPool, Gather, Op, Relu
+from ann2snn_cli.ir.rules import Call, Value
 from ann2snn_cli.types import Shape
 
 CONSTANT = "constant"  # what a call that repeats a constant for each sample is described by
@@ -22,6 +22,18 @@ def known(call: Call, value: Any) -> Tensor | int | float | None:
     maker = call.maker(value)
     value = maker.arguments.get(CONSTANT) if maker is not None else value
     return value if isinstance(value, Tensor | int | float) else None
+
+
+def type_of(value: Value) -> str | None:
+    """Name the type that an operator must be given a value in; None for real numbers of any width."""
+    dtype = value.dtype
+    return None if dtype.is_floating_point or dtype.is_complex else str(dtype).removeprefix("torch.")
+
+
+def reads_numbers(call: Call, outcome: Op | Value) -> bool:
+    """Do the ops that a call becomes read numbers? Those of ours take no conditions and no indices."""
+    read = list(call.inputs) if isinstance(outcome, Op) else [x for each in call.added for x in each.inputs]
+    return not any(type_of(value) for value in read)
 
 
 def ints(value: Any, rank: int) -> Shape:

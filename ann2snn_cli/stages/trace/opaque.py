@@ -11,6 +11,7 @@ from ann2snn_cli.ir import allowed
 from ann2snn_cli.ir.ops import BatchSize, Opaque, Ref
 from ann2snn_cli.ir.rules import Value, leaves
 from ann2snn_cli.stages.trace.calls import target_of
+from ann2snn_cli.stages.trace.common import type_of
 from ann2snn_cli.stages.trace.draft import Draft
 
 # A view needs the memory layout of the eager run, which we do not keep.
@@ -45,9 +46,3 @@ def opaque(draft: Draft, call: FxNode, output: int | None = None) -> tuple[Opaqu
     dtypes = tuple(map(type_of, inputs))
     dtypes = dtypes if any(dtypes) else ()
     return Opaque(_VIEWS.get(target, target), args, kwargs, output, dtypes), tuple(inputs)
-
-
-def type_of(value: Value) -> str | None:
-    """Name the type that an operator must be given a value in; None for real numbers of any width."""
-    dtype = value.dtype
-    return None if dtype.is_floating_point or dtype.is_complex else str(dtype).removeprefix("torch.")

@@ -17,17 +17,14 @@ from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir import allowed
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import BatchSize, Gather, Input, Integrate, Op
-from ann2snn_cli.ir.rules import Added, Call, Rule, Value, leaves, merged
-from ann2snn_cli.stages.trace import layers, moves, pools, rectifiers, resizing, sums
+from ann2snn_cli.ir.rules import Added, Call, Rule, Value, leaves
+from ann2snn_cli.stages.trace.built_in import BUILT_IN
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
-from ann2snn_cli.stages.trace.common import CONSTANT
+from ann2snn_cli.stages.trace.common import CONSTANT, reads_numbers
 from ann2snn_cli.stages.trace.draft import Draft
-from ann2snn_cli.stages.trace.opaque import opaque, type_of
+from ann2snn_cli.stages.trace.forms import widened
+from ann2snn_cli.stages.trace.opaque import opaque
 from ann2snn_cli.stages.trace.program import Program
-
-BUILT_IN: dict[str, Rule] = merged(
-    layers.RULES, pools.RULES, rectifiers.RULES, resizing.RULES, sums.RULES, moves.RULES
-)
 
 _FILLS = [f"aten.{fill}_like.default" for fill in ("zeros", "ones", "full")]
 _FILLS += [f"aten.new_{fill}.default" for fill in ("zeros", "ones", "full")]
@@ -90,9 +87,8 @@ class Reader:
                 self.draft.constants[call] = state_of(self.program, table[call.name])
                 return
         if call.name in signature.inputs_to_lifted_tensor_constants:
-            self.draft.constants[call] = self.program.constants[
-                signature.inputs_to_lifted_tensor_constants[call.name]
-            ]
+            name = signature.inputs_to_lifted_tensor_constants[call.name]
+            self.draft.constants[call] = widened(self.program.constants[name])
             return
         self._node(call, result_of(call), Input(), (), call.name, call.name)
 
@@ -156,7 +152,7 @@ class Reader:
         described = self.draft.call(call, result, output)
         outcome = rule(described) if rule is not None and described.inputs else None
         built_in = rule is BUILT_IN.get(target_of(call))
-        if outcome is None or (built_in and not _reads_numbers(described, outcome)):
+        if outcome is None or (built_in and not reads_numbers(described, outcome)):
             op, inputs = opaque(self.draft, call, output)
             described.added.clear()
             self._add(call, result, Added(op, inputs, described.result), described)
@@ -199,9 +195,9 @@ class Reader:
         """Raise what was refused: one error for all."""
         if not self.refused:
             return
-        if len(self.refused) == 1:
-            raise self.refused[0]
         lines = list(dict.fromkeys(f"{each.where}: {each.what}" for each in self.refused))
+        if len(lines) == 1:
+            raise self.refused[0]
         raise UnsupportedNetwork(
             "\n  ".join([f"{len(lines)} calls of the network cannot be converted", *lines]),
             where=", ".join(dict.fromkeys(each.where for each in self.refused)),
@@ -229,12 +225,6 @@ def _of_each_sample(call: FxNode, args: Any, kwargs: Mapping[str, Any]) -> Tenso
     return values[0].clone() if len(values) == 2 and torch.equal(values[0], values[1]) else None
 
 
-def _reads_numbers(call: Call, outcome: Op | Value) -> bool:
-    """Do the ops that a call becomes read numbers? Those of ours take no conditions and no indices."""
-    read = list(call.inputs) if isinstance(outcome, Op) else [x for each in call.added for x in each.inputs]
-    return not any(type_of(value) for value in read)
-
-
 def _dummy(value: Any) -> Any:
     """Zeros in the place of a value, of two samples."""
     if not isinstance(value, Value):
@@ -258,7 +248,7 @@ def _located(refused: UnsupportedNetwork, call: FxNode) -> UnsupportedNetwork:
 def state_of(program: Program, name: str) -> Tensor:
     """Give a parameter or buffer."""
     state: Tensor = program.state_dict[name] if name in program.state_dict else program.constants[name]
-    return state.detach()
+    return widened(state.detach())  # type: ignore[no-any-return]
 
 
 def attribute_of(program: Program, target: str) -> Any:
@@ -266,4 +256,4 @@ def attribute_of(program: Program, target: str) -> Any:
     value: Any = program.graph_module
     for part in target.split("."):
         value = getattr(value, part)
-    return value
+    return widened(value)

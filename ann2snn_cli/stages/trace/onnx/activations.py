@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ann2snn_cli.ir.ops import Opaque, Ref, Relu, Scale
-from ann2snn_cli.stages.trace.common import rectifier
+from ann2snn_cli.stages.trace.onnx.as_torch import as_torch
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Reader, Reading, Refused, tensor
 from ann2snn_cli.stages.trace.onnx.file import Array
 
@@ -21,8 +21,7 @@ def _relu(draft: OnnxDraft, call: Call) -> Reading:
 def _clip(draft: OnnxDraft, call: Call) -> Reading:
     low = _bound(draft.setting(call, "min", 1), -math.inf)
     high = _bound(draft.setting(call, "max", 2), math.inf)
-    op = rectifier(low, high) or Opaque("aten.clamp.default", (Ref(0), low, high))
-    return Reading(op, (draft.value(call),))
+    return as_torch(draft, call, "aten.clamp.default", self=draft.number(call), min=low, max=high)
 
 
 def _bound(given: Array | float | None, default: float) -> float:
@@ -63,7 +62,16 @@ def _prelu(draft: OnnxDraft, call: Call) -> Reading:
         or slope.size != max(slope.shape)
     ):
         raise Refused("its slopes differ within a channel")
-    return Reading(Opaque("aten.prelu.default", (Ref(0), tensor(slope.ravel()))), (draft.value(call),))
+    return as_torch(draft, call, "aten.prelu.default", self=draft.number(call), weight=tensor(slope.ravel()))
+
+
+def _leaky(draft: OnnxDraft, call: Call) -> Reading:
+    slope = float(call.attributes.get("alpha", 0.01))
+    return as_torch(draft, call, "aten.leaky_relu.default", self=draft.number(call), negative_slope=slope)
+
+
+def _abs(draft: OnnxDraft, call: Call) -> Reading:
+    return as_torch(draft, call, "aten.abs.default", self=draft.number(call))
 
 
 def _gelu(draft: OnnxDraft, call: Call) -> Reading:
@@ -117,7 +125,8 @@ READERS: dict[str, Reader] = {
     "PRelu": _prelu,
     "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,
-    "LeakyRelu": _opaque("aten.leaky_relu.default", alpha=0.01),
+    "LeakyRelu": _leaky,
+    "Abs": _abs,
     "Elu": _opaque("aten.elu.default", alpha=1.0),
     "Sigmoid": _opaque("aten.sigmoid.default"),
     "Tanh": _opaque("aten.tanh.default"),

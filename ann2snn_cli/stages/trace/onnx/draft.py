@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 from onnx import NodeProto, helper
 from torch import Tensor
 
+from ann2snn_cli.ir import rules
 from ann2snn_cli.ir.ops import Op
+from ann2snn_cli.ir.rules import Value
 from ann2snn_cli.stages.trace.draft import Nodes
 from ann2snn_cli.stages.trace.onnx.file import Array
 from ann2snn_cli.types import Shape
@@ -62,6 +64,7 @@ class Reading:
     op: Op | None
     inputs: tuple[str, ...]
     shape: Shape | None = None  # of a sample of the result, where the op alone does not tell it
+    value: Value | None = None  # the result as a rule knows it
 
 
 @dataclass
@@ -73,6 +76,9 @@ class OnnxDraft(Nodes):
     names: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)  # what nodes give, as rules know it
+    homes: dict[Value, str] = field(default_factory=dict)  # the node of each
+    makers: dict[Value, rules.Call] = field(default_factory=dict)
 
     def given(self, call: Call, index: int) -> bool:
         """Has the call this input? Optional ones may be left out, or have no name."""
@@ -84,6 +90,28 @@ class OnnxDraft(Nodes):
         if name not in self.names:
             raise Refused(f"its input {index} is a constant")
         return self.names[name]
+
+    def number(self, call: Call, index: int = 0) -> Value:
+        """The same as a rule knows it."""
+        return self.value_at(self.value(call, index))
+
+    def argument(self, call: Call, index: int) -> Value | Tensor:
+        """An input that is one of our nodes, or known."""
+        return self.number(call, index) if self.is_value(call, index) else tensor(self.constant(call, index))
+
+    def value_at(self, node: str) -> Value:
+        """What a node gives, as a rule knows it."""
+        if node not in self.values:
+            self.bind(Value(self.shapes[node]), node)
+        return self.values[node]
+
+    def bind(self, value: Value, node: str) -> None:
+        """Remember which node gives a value."""
+        self.values[node], self.homes[value] = value, node
+
+    def nodes_of(self, values: Sequence[Value]) -> tuple[str, ...]:
+        """The nodes that give these values."""
+        return tuple(self.homes[value] for value in values)
 
     def is_value(self, call: Call, index: int) -> bool:
         """Does an input come from one of our nodes?"""

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from ann2snn_cli.ir.ops import BatchNorm, Conv, Linear, Opaque, Ref
+from ann2snn_cli.stages.trace.onnx.as_torch import as_torch
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Reader, Reading, Refused, tensor
 from ann2snn_cli.stages.trace.onnx.file import Array
 from ann2snn_cli.stages.trace.onnx.windows import Windows, shifted
@@ -100,13 +101,20 @@ def _row(bias: Array, length: int) -> Array:
 
 
 def _matmul(draft: OnnxDraft, call: Call) -> Reading:
-    """x·W is a linear layer; a product of two values stays opaque."""
+    """x·W and W·x are linear layers; a product of two values stays opaque."""
     if draft.is_value(call, 0) and draft.is_value(call, 1):
         shapes = [draft.shape_of(call, index) for index in (0, 1)]
         if len(shapes[0]) != len(shapes[1]) or len(shapes[0]) < 2:
             raise Refused("it multiplies values across the batch")
         product = Opaque("aten.matmul.default", (Ref(0), Ref(1)))
         return Reading(product, (draft.value(call, 0), draft.value(call, 1)))
+    if draft.is_value(call, 1):
+        left = tensor(draft.constant(call, 0))
+        if left.dim() != 2 or len(draft.shape_of(call, 1)) < 2:
+            raise Refused(
+                "its first factor is a constant that is no matrix for the last two axes of a sample"
+            )
+        return as_torch(draft, call, "aten.matmul.default", self=left, other=draft.number(call, 1))
     weight = draft.constant(call, 1)
     if weight.ndim != 2:
         raise Refused(f"its second factor has {weight.ndim} axes: a matrix [in, out] can be read")

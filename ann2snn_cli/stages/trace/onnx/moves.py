@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from onnx import TensorProto
+from onnx import NodeProto, TensorProto
 from torch import Tensor
 
-from ann2snn_cli.ir.ops import Permute, Reshape
-from ann2snn_cli.stages.trace.common import moved, stays
+from ann2snn_cli.ir.ops import Gather, Integrate, Permute, Reshape
+from ann2snn_cli.stages.trace.common import moved, stays, type_of
+from ann2snn_cli.stages.trace.onnx.as_torch import as_torch
 from ann2snn_cli.stages.trace.onnx.constants import ANY_BATCH, evaluate, grows_with_batch
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, PieceReader, Reader, Reading, Refused
 from ann2snn_cli.types import Shape
@@ -26,7 +28,10 @@ def _same(draft: OnnxDraft, call: Call) -> Reading:
 def _cast(draft: OnnxDraft, call: Call) -> Reading:
     if call.attributes["to"] not in _REAL:
         raise Refused("it rounds values to integers")
-    return _same(draft, call)
+    value = draft.number(call)
+    if type_of(value) is None:
+        return _same(draft, call)
+    return as_torch(draft, call, "aten._to_copy.default", self=value, dtype=torch.float32)
 
 
 def _dropout(draft: OnnxDraft, call: Call) -> Reading:
@@ -126,28 +131,36 @@ def _piece(draft: OnnxDraft, call: Call, index: int) -> Reading:
     return Reading(None if stays(gather, draft.shape_of(call)) else gather, (draft.value(call),))
 
 
-def _move(draft: OnnxDraft, call: Call) -> Reading:
+def move(draft: OnnxDraft, call: Call) -> Reading:
+    """The first result of a node that moves values."""
     return _piece(draft, call, 0)
 
 
 def _pad(draft: OnnxDraft, call: Call) -> Reading:
+    """Padding with another constant than 0: zeros, and the constant as their bias."""
     value = draft.setting(call, "value", 2)
-    if call.attributes.get("mode", "constant") == "constant" and value is not None and np.any(value):
-        raise Refused(f"it pads with {float(np.ravel(value)[0])}: only zeros can be read")
-    return _move(draft, call)
+    constant = 0.0 if value is None else float(np.ravel(value)[0])
+    if call.attributes.get("mode", "constant") != "constant" or constant == 0:
+        return move(draft, call)
+    zeros = NodeProto()
+    zeros.CopyFrom(call.proto)
+    if "value" in call.attributes:
+        next(each for each in zeros.attribute if each.name == "value").f = 0.0
+    else:
+        del zeros.input[2:3]
+        zeros.input.insert(2, "")
+    moved_only = move(draft, replace(call, proto=zeros))
+    if not isinstance(moved_only.op, Gather):
+        return moved_only
+    padded = draft.before(call, "pad", moved_only.op, moved_only.inputs[0], tuple(moved_only.op.index.shape))
+    return Reading(Integrate(constant * (moved_only.op.index < 0).float()), (padded,))
 
 
 def _gather(draft: OnnxDraft, call: Call) -> Reading:
     """One index drops its axis, several are a choice of channels, rows or columns."""
     if int(call.attributes.get("axis", 0)) % (len(draft.shape_of(call)) + 1) == 0:
         raise Refused("it chooses among the samples of a batch")
-    return _move(draft, call)
-
-
-def _resize(draft: OnnxDraft, call: Call) -> Reading:
-    if call.attributes.get("mode", "nearest") != "nearest":
-        raise Refused("it computes values between others: only mode nearest can be read")
-    return _move(draft, call)
+    return move(draft, call)
 
 
 READERS: dict[str, Reader] = {
@@ -159,12 +172,12 @@ READERS: dict[str, Reader] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Transpose": _transpose,
-    "Slice": _move,
+    "Slice": move,
     "Gather": _gather,
     "Pad": _pad,
-    "Resize": _resize,
-    "DepthToSpace": _move,
-    "SpaceToDepth": _move,
+    "Tile": move,
+    "DepthToSpace": move,
+    "SpaceToDepth": move,
 }
 
 PIECE_READERS: dict[str, PieceReader] = {"Split": _piece}

@@ -1,12 +1,15 @@
-"""Readers of pooling, and of means over axes."""
+"""Readers of pooling, and of means, sums and extremes over axes."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch.nn import functional as F
 
-from ann2snn_cli.ir.ops import AvgPool, MaxPool, Opaque, Ref, Reshape, Scale
+from ann2snn_cli.ir.ops import AvgPool, MaxPool
 from ann2snn_cli.stages.trace.common import mean_of_all
+from ann2snn_cli.stages.trace.onnx.as_torch import as_torch
 from ann2snn_cli.stages.trace.onnx.draft import Call, OnnxDraft, Reader, Reading, Refused
 from ann2snn_cli.stages.trace.onnx.windows import Windows, repeated, shifted
 from ann2snn_cli.types import Shape
@@ -24,7 +27,7 @@ def _max_pool(draft: OnnxDraft, call: Call) -> Reading:
 
 
 def _avg_pool(draft: OnnxDraft, call: Call) -> Reading:
-    """Windows at the border may hold fewer values than the others: their mean is made up for by a factor."""
+    """Windows at the border may hold fewer values than the others."""
     windows, source = _windows(draft, call), draft.value(call)
     if max(windows.dilation) > 1:
         raise Refused("its windows have gaps (dilations)")
@@ -32,16 +35,12 @@ def _avg_pool(draft: OnnxDraft, call: Call) -> Reading:
     padding = windows.begin
     if not (_as_torch_pads(windows) and not windows.ceil):
         source, padding = shifted(draft, call, source, windows.begin, windows.reach), (0,) * windows.rank
-    pool = AvgPool(windows.kernel, windows.stride, padding)
-    if bool((counted == pool.area).all()):
-        return Reading(pool, (source,))
-    shape = (draft.shapes[source][0], *windows.counts)
-    pooled = draft.before(call, "sum", pool, source, shape)
-    return Reading(Scale(pool.area / counted), (pooled,))
+    same = bool((counted == math.prod(windows.kernel)).all())
+    return Reading(AvgPool(windows.kernel, windows.stride, padding, None if same else counted), (source,))
 
 
 def _values_in_windows(windows: Windows, with_padding: bool) -> torch.Tensor:
-    """By how many each window's sum is divided, [1, windows...]; what is beyond the padding never counts."""
+    """What each window's sum is divided by, [1, windows...]; what is beyond the padding never counts."""
 
     def pad(x: torch.Tensor, begin: Shape, end: Shape, value: float) -> torch.Tensor:
         return F.pad(
@@ -74,25 +73,20 @@ def _global_max_pool(draft: OnnxDraft, call: Call) -> Reading:
     return Reading(MaxPool(kernel, kernel, zeros, ones), (draft.value(call),))
 
 
-def _reduce_mean(draft: OnnxDraft, call: Call) -> Reading:
-    """Over spatial axes it is a pooling; over others it stays opaque."""
-    shape, source = draft.shape_of(call), draft.value(call)
-    axes = draft.axes(call, len(shape) + 1)
-    if not axes and call.attributes.get("noop_with_empty_axes", 0):
-        return Reading(None, (source,))
-    if not axes or 0 in axes:
-        raise Refused("it takes the mean over the batch")
-    keep = bool(call.attributes.get("keepdims", 1))
-    if axes[0] == 1 or len(shape) > 4:
-        return Reading(Opaque("aten.mean.dim", (Ref(0), axes, keep)), (source,))
-    pool = mean_of_all(tuple(n if axis in axes else 1 for axis, n in enumerate(shape[1:], start=2)))
-    if keep:
-        return Reading(pool, (source,))
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(shape, start=1))
-    pooled = draft.before(call, "mean", pool, source, kept)
-    return Reading(
-        Reshape(), (pooled,), tuple(n for axis, n in enumerate(shape, start=1) if axis not in axes)
-    )
+def _over_axes(target: str, word: str) -> Reader:
+    """torch's own, over all axes or those that are named."""
+
+    def read(draft: OnnxDraft, call: Call) -> Reading:
+        rank = len(draft.shape_of(call)) + 1
+        axes = draft.axes(call, rank)
+        if not axes and call.attributes.get("noop_with_empty_axes", 0):
+            return Reading(None, (draft.value(call),))
+        if not axes or 0 in axes:
+            raise Refused(f"it takes the {word} over the batch")
+        keep = bool(call.attributes.get("keepdims", 1))
+        return as_torch(draft, call, target, self=draft.number(call), dim=list(axes), keepdim=keep)
+
+    return read
 
 
 READERS: dict[str, Reader] = {
@@ -100,5 +94,8 @@ READERS: dict[str, Reader] = {
     "AveragePool": _avg_pool,
     "GlobalMaxPool": _global_max_pool,
     "GlobalAveragePool": _global_avg_pool,
-    "ReduceMean": _reduce_mean,
+    "ReduceMean": _over_axes("aten.mean.dim", "mean"),
+    "ReduceSum": _over_axes("aten.sum.dim_IntList", "sum"),
+    "ReduceMax": _over_axes("aten.amax.default", "maximum"),
+    "ReduceMin": _over_axes("aten.amin.default", "minimum"),
 }

@@ -14,7 +14,7 @@ from ann2snn_cli.errors import BadWeights, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import map_tensors
 from ann2snn_cli.ir.rules import merged, shape_after
-from ann2snn_cli.stages.trace.onnx import activations, layers, moves, pools, sums
+from ann2snn_cli.stages.trace.onnx import activations, choices, layers, moves, pools, resizing, sums
 from ann2snn_cli.stages.trace.onnx.constants import fold, is_constant
 from ann2snn_cli.stages.trace.onnx.draft import (
     Call,
@@ -32,7 +32,13 @@ from ann2snn_cli.stages.trace.onnx.names import names_and_labels, place_of
 from ann2snn_cli.types import Shape
 
 _READERS: dict[str, Reader] = merged(
-    layers.READERS, pools.READERS, activations.READERS, sums.READERS, moves.READERS
+    layers.READERS,
+    pools.READERS,
+    activations.READERS,
+    choices.READERS,
+    sums.READERS,
+    moves.READERS,
+    resizing.READERS,
 )
 _PIECE_READERS: dict[str, PieceReader] = moves.PIECE_READERS  # nodes with several results
 
@@ -148,7 +154,7 @@ class _Walk:
             raise Refused(_UNKNOWN)
 
     def _refuse_invalid(self, call: Call) -> None:
-        """By the operator's schema. (The whole model's check would refuse files that every runtime takes.)"""
+        """Check a node by its operator's schema. (The whole model's refuses files that all runtimes take.)"""
         context = type(checker.DEFAULT_CONTEXT)()
         context.ir_version = checker.DEFAULT_CONTEXT.ir_version
         context.opset_imports = {"": self.draft.opset}
@@ -176,7 +182,10 @@ class _Walk:
         shape = reading.shape
         if shape is None:
             shape = shape_after(reading.op, [self.draft.shapes[name] for name in reading.inputs])
-        self.draft.names[output] = self.draft.add(reading.op, reading.inputs, shape, call.name, call.label)
+        node = self.draft.add(reading.op, reading.inputs, shape, call.name, call.label)
+        self.draft.names[output] = node
+        if reading.value is not None:
+            self.draft.bind(reading.value, node)
 
     def refuse_problems(self) -> None:
         """Raise if there are any: one error for all."""
