@@ -99,7 +99,7 @@ class _Part:
         seconds = time.monotonic() - self.began
         facts = [f"{tqdm.format_interval(seconds)} elapsed"]
         if self.steps:
-            facts.insert(0, f"{self.done} of {self.steps} {self.unit}")
+            facts.insert(0, f"{self.done} of {self.steps} {self.unit}".rstrip())
         if self.steps and self.done:
             left = seconds / self.done * max(0, self.steps - self.done)
             facts.append(f"about {tqdm.format_interval(left)} left")
@@ -133,7 +133,7 @@ class ProgressBar:
         self._ended.set()
         self._close()
 
-    def begin(self, label: str, steps: int | None = None, unit: str = "batches") -> None:
+    def begin(self, label: str, steps: int | None = None, unit: str = "") -> None:
         """A part of the work begins that takes so many steps: a line, and a new bar."""
         self._close()
         self.line(label)
@@ -142,7 +142,7 @@ class ProgressBar:
         self._bar = tqdm(
             total=steps,
             desc=label,
-            unit=f" {unit}",
+            unit=f" {unit}" if unit else "",
             disable=None,
             leave=False,
             dynamic_ncols=True,

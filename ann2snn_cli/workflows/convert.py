@@ -191,11 +191,19 @@ def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progr
     def folded(graph: Graph) -> None:
         timing = prepared.settings.timing
         delays = (0, timing.firing_delay)
-        progress.line(cost.line(graph, timing.timesteps, prepared.data.test_size, delays))
+        progress.line(cost.line(graph, timing.timesteps, _stepped(prepared), delays))
 
     return Listener(
         progress.begin, epoch, progress.advance, folded, state.save, state.saved() if resume else None
     )
+
+
+def _stepped(prepared: Named) -> int:
+    """How many samples are stepped in all: to correct biases and compare, to measure damage, to score."""
+    data = prepared.settings.data
+    drawn = min(data.calibration_samples, prepared.data.train_size)
+    corrections = 3 * min(pipeline.CORRECTION_SAMPLES, drawn)
+    return corrections + min(measuring.SAMPLES, drawn) + prepared.data.test_size
 
 
 def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> Evaluation:

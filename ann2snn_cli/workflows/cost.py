@@ -16,12 +16,12 @@ STEP = 0.5  # of a forward: what a step of a sample takes, measured with the net
 
 
 def line(graph: Graph, timesteps: int, samples: int, delays: Iterable[int]) -> str:
-    """About what it takes to score so many samples; the delay T has a closed form, which takes no steps."""
-    runs = len({delay for delay in delays if delay != timesteps})
-    seconds = STEP * forward_seconds(graph) * timesteps * samples * runs
+    """About what it takes to step so many samples at each delay; T has a closed form: no steps."""
+    stepped = samples * len({delay for delay in delays if delay != timesteps})
+    seconds = STEP * forward_seconds(graph) * timesteps * stepped
     size = portion_size(graph, timesteps) * timesteps * step_bytes(graph)
     return (
-        f"{samples:,} samples of {timesteps:,} steps each: about {_duration(seconds)} "
+        f"{stepped:,} samples to step, {timesteps:,} steps each: about {_duration(seconds)} "
         f"and {size / 1e9:.1f} GB of memory"
     )
 

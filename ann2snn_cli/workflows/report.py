@@ -59,7 +59,7 @@ class FileEntry:
 class Progress(Protocol):
     """Who is told how far a use case is."""
 
-    def begin(self, label: str, steps: int | None = None, unit: str = "batches") -> None:
+    def begin(self, label: str, steps: int | None = None, unit: str = "") -> None:
         """A part of the work begins that takes so many steps; None: nobody knows how many."""
 
     def advance(self, count: int = 1) -> None:
@@ -72,7 +72,7 @@ class Progress(Protocol):
 class Silent:
     """A Progress that tells nobody."""
 
-    def begin(self, label: str, steps: int | None = None, unit: str = "batches") -> None:
+    def begin(self, label: str, steps: int | None = None, unit: str = "") -> None:
         """Do nothing."""
 
     def advance(self, count: int = 1) -> None:
