@@ -11,6 +11,7 @@ from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.ops import AvgPool, IntegrateFire, Opaque, Relu, Scale
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.stages.calibrate import calibrate
+from ann2snn_cli.stages.export import pth
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.simulate import simulate
@@ -275,3 +276,13 @@ def test_windows_of_different_size_are_pooled_by_spiking_neurons():
     assert len(graph.of(AvgPool)) == len(graph.of(Relu)) == 1
     assert len(spiking.of(IntegrateFire)) == 2
     assert relative_error(simulate(spiking, x).outputs[0], wanted) <= 0.05
+
+
+def test_a_saved_network_knows_the_types_of_conditions(tmp_path):
+    """Written and read back, `where` is still given true and false."""
+    network, x = made(lambda x: torch.where(x > 0.3, x, x.flip(3)))
+    spiking = converted(network, x)[1]
+
+    loaded, _ = pth.load(pth.save(spiking, {}, tmp_path / "a.pth"))
+
+    assert torch.equal(simulate(loaded, x).outputs[0], simulate(spiking, x).outputs[0])
