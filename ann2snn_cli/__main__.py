@@ -7,9 +7,11 @@ import dataclasses
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import click
 from ann2snn_cli.commands import cli
 from ann2snn_cli.commands.flags import in_flags
 from ann2snn_cli.commands.render import note, to_json
-from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, violation_line
+from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, Stopped, violation_line
 
 OS_REMEDIES = {
     errno.ENOENT: "check the path",
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A --json document shares its stream with nothing, whatever a library or a user's network prints.
     aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     try:
-        with aside:
+        with aside, _ended_by_signals():
             code = cli.main(words or ["--help"], prog_name="ann2snn", standalone_mode=False, obj=stdout)
         stdout.flush()
         return code if isinstance(code, int) else 0
@@ -73,12 +75,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Letters that a terminal lacks are shown by their numbers; what is said to a closed stream is lost."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    """Letters that a terminal lacks are shown by their numbers; what is said to a closed stream is lost.
+
+    A closed stream (`>&-`) is opened again, to nothing, so that no file of ours gets its number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: half-written files are removed, programs beside it ended."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped("terminated", exit_code=128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def explain(raised: BaseException) -> Failure:
@@ -92,6 +115,10 @@ def explain(raised: BaseException) -> Failure:
     # Click makes Abort of Ctrl-C, but also of any EOFError, such as a reader's of a cut file.
     if isinstance(raised, click.Abort) and isinstance(raised.__cause__, EOFError):
         return _fault(raised.__cause__)
+    if isinstance(raised, click.Abort) and isinstance(raised.__cause__, Stopped):
+        raised = raised.__cause__
+    if isinstance(raised, Stopped):
+        return Failure(raised.what, remedy=in_flags(raised.remedy), exit_code=raised.exit_code)
     if isinstance(raised, click.Abort | KeyboardInterrupt):
         return Failure("interrupted", exit_code=130)
     if type(raised).__name__ in ("MemoryError", "OutOfMemoryError"):  # torch has its own; not imported here
@@ -132,8 +159,7 @@ def _tell(failure: Failure) -> None:
     lines = [f"error: {failure.what}", *(f"  - {violation_line(each)}" for each in failure.violations)]
     lines += [f"  where: {failure.where}"] if failure.where else []
     lines += [f"  remedy: {failure.remedy}"] if failure.remedy else []
-    with contextlib.suppress(OSError):  # stderr may be gone too
-        note("\n".join(lines))
+    note("\n".join(lines))
 
 
 def _document(failure: Failure) -> dict[str, Any]:

@@ -13,6 +13,8 @@ Ann2SnnError                 exit code 1
 ├── HardwareViolations         exit code 3: a limit of the chip is broken
 └── VerificationMismatch       exit code 4: two twins disagree
 
+Stopped                      exit code 130 (Ctrl-C) or 143 (SIGTERM): ended by the user
+
 A remedy often names a setting. Which words name it depends on the reader: `--weight_bitwidth 4` on the
 command line, `weight_bitwidth=4` in Python. So a text holds the setting itself (`Setting`), and who shows the
 text says how it is spelled.
@@ -141,6 +143,19 @@ def violation_line(violation: Any) -> str:
     facts = {name: getattr(violation, name, "") for name in ("layer", "rule", "actual", "limit", "remedy")}
     line = "{layer}: {rule} is {actual}, the limit {limit}".format(**facts)
     return f"{line}; {facts['remedy']}" if facts["remedy"] else line
+
+
+class Stopped(KeyboardInterrupt):
+    """The user ended it: Ctrl-C, or a signal that asks to end. No fault, so no Ann2SnnError.
+
+    `remedy` says how to go on where that is possible.
+    """
+
+    def __init__(self, what: str = "interrupted", *, remedy: str = "", exit_code: int = 130) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.exit_code = exit_code
 
 
 class VerificationMismatch(Ann2SnnError):

@@ -22,6 +22,8 @@ from ann2snn_cli.config import Hardware, Settings
 from ann2snn_cli.errors import HardwareViolations, Setting
 from ann2snn_cli.ir.contract import Contract, Pooling, Reset
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.memory import refuse_too_long
+from ann2snn_cli.ir.ops import Integrate, Relu
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.validate import validate_exact
@@ -70,9 +72,10 @@ class Samples(Protocol):
 class Listener:
     """Who is told how a conversion goes; every part may be left out."""
 
-    stage: Callable[[str], None] = lambda line: None
+    stage: Callable[[str, int | None], None] = lambda label, steps: None  # steps: ticks to come, if known
     epoch: Callable[[EpochReport], None] = lambda report: None
     tick: Callable[[], None] = lambda: None
+    folded: Callable[[Graph], None] = lambda graph: None  # is shown what will be computed, before it is
     save: Callable[[dict[str, Any]], None] | None = None  # is handed the state of finetuning after each epoch
     resume: dict[str, Any] | None = None  # such a state, to go on from
 
@@ -193,13 +196,15 @@ def convert(
     Biases are corrected for the delay of the settings, and in graphs of their own for those in `delays`.
     """
     tell = listener or Listener()
-    tell.stage("trace and fold")
+    tell.stage("trace and fold", None)
     pooling, of_rules = pooling_of(settings, hardware), list[str]()
     folded = prepare(network, data.input_shapes, settings, pooling, rules=rules, note=of_rules.append)
     verdicts = checked(folded, hardware, settings) if hardware is not None else []
     if hardware is not None:
         refuse_violations(verdicts, hardware, settings.check.allow)
 
+    refuse_too_long(folded, device, settings.timing.timesteps)
+    tell.folded(folded)
     contract = contract_of(settings)
     folded, graph, of_pairs = _quantized(folded, data, settings, device, tell)
     if of_pairs and hardware is not None:
@@ -210,7 +215,7 @@ def convert(
         biases = biases.trained(_finetuned(biases.for_rounding(), data, settings, device, loss, tell))
     wanted = {delay: biases.for_delay(delay) for delay in dict.fromkeys((contract.delay, *delays))}
     closed_form = biases.for_rounding()
-    tell.stage("threshold")
+    tell.stage("threshold", None)
     quantized = _spiking(closed_form)
     by_delay = {delay: _spiking(each) for delay, each in wanted.items()}
     spiking = by_delay[contract.delay]
@@ -231,9 +236,8 @@ def _quantized(
     weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
     notes: list[str] = []
     while True:
-        tell.stage("calibrate")
-        graph = _calibrated(folded.to(device), data, settings, device)
-        tell.stage("quantize")
+        graph = _calibrated(folded.to(device), data, settings, device, tell)
+        tell.stage("quantize", None)
         graph = quantize(
             graph, contract_of(settings), weight_bitwidth=weight_bitwidth, channel_wise=channel_wise
         )
@@ -252,17 +256,28 @@ def _spiking(graph: Graph) -> Graph:
     return validate_exact(threshold(graph)).to("cpu")
 
 
-def _calibrated(graph: Graph, data: Samples, settings: Settings, device: torch.device | str) -> Graph:
-    batches = (
-        trees.to(x, device)
-        for x, _ in data.calibration_batches(
-            settings.data.calibration_samples,
-            settings.data.batch_size,
-            settings.run.seed,
-            settings.data.num_workers,
-        )
-    )
-    return calibrate(graph, batches, mode=settings.calibrate.mode, timesteps=settings.timing.timesteps)
+def _calibrated(
+    graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
+) -> Graph:
+    samples, size = settings.data.calibration_samples, settings.data.batch_size
+    known = _train_size(data)
+    tell.stage("calibrate", None if known is None else _batches(min(samples, known), size))
+
+    def batches() -> Iterator[Inputs]:
+        for x, _ in data.calibration_batches(samples, size, settings.run.seed, settings.data.num_workers):
+            yield trees.to(x, device)
+            tell.tick()
+
+    return calibrate(graph, batches(), mode=settings.calibrate.mode, timesteps=settings.timing.timesteps)
+
+
+def _train_size(data: Samples) -> int | None:
+    """The size of the training split, where the dataset knows it."""
+    return getattr(data, "train_size", None)
+
+
+def _batches(samples: int, batch_size: int) -> int:
+    return -(-samples // batch_size)
 
 
 def _finetuned(
@@ -276,7 +291,9 @@ def _finetuned(
     recipe = Finetuning(
         settings.finetune.epochs, settings.finetune.lr, settings.finetune.momentum, settings.finetune.wd
     )
-    tell.stage(f"finetune, {recipe.epochs} epochs")
+    known = _train_size(data)
+    steps = None if known is None else recipe.epochs * _batches(known, settings.data.batch_size)
+    tell.stage(f"finetune, {recipe.epochs} epochs", steps)
 
     def batches(epoch: int) -> Iterable[Batch]:
         seed, size, workers = settings.run.seed, settings.data.batch_size, settings.data.num_workers
@@ -315,6 +332,10 @@ class _Biases:
     corrections: dict[int, Correction] = field(default_factory=dict)
     _rounding: tuple[Graph, Correction] | None = None
 
+    def _steps(self) -> int:
+        """How many ticks a correction has: one for each layer that is corrected, and for each comparison."""
+        return len(self.graph.of(Relu, Integrate)) + 2
+
     def trained(self, graph: Graph) -> _Biases:
         """The same of the graph after training."""
         return _Biases(graph, self.settings, self.x, self.tell, is_trained=True)
@@ -334,7 +355,7 @@ class _Biases:
         if is_lossless and contract.reset_mode is Reset.SUBTRACTION:
             graph, self.corrections[delay] = self._for_closed_form()
             return replace(graph, contract=contract)
-        self.tell.stage(f"correct biases for a delay of {delay}")
+        self.tell.stage(f"correct biases for a delay of {delay}", self._steps())
         graph, self.corrections[delay] = self._better(graph)
         return graph
 
@@ -342,7 +363,7 @@ class _Biases:
         """Corrected for the delay T and reset by subtraction, whatever the contract."""
         if self._rounding is None:
             own = self.graph.timing
-            self.tell.stage(f"correct biases for a delay of {own.timesteps}")
+            self.tell.stage(f"correct biases for a delay of {own.timesteps}", self._steps())
             closed_form = replace(own, reset_mode=Reset.SUBTRACTION, delay=own.timesteps)
             graph, correction = self._better(replace(self.graph, contract=closed_form))
             self._rounding = replace(graph, contract=own), correction
@@ -351,7 +372,7 @@ class _Biases:
     def _better(self, graph: Graph) -> tuple[Graph, Correction]:
         """The corrected graph if its outputs are nearer to those it stands for, and what was decided."""
         engine = partial(engines.run, engine=self.settings.run.engine)
-        corrected = correct_biases(graph, self.x, engine, trained=self.is_trained)
+        corrected = correct_biases(graph, self.x, engine, trained=self.is_trained, tick=self.tell.tick)
         with torch.no_grad():
             x = trees.map_leaves(Tensor.double, self.x)
             wanted = run_counts(threshold(graph), x) if self.is_trained else run(graph, x)
@@ -363,6 +384,7 @@ class _Biases:
     def _distance(self, graph: Graph, wanted: Outputs) -> float:
         """The mean error of an output, summed over the outputs."""
         found = engines.simulate(threshold(graph), self.x, engine=self.settings.run.engine)
+        self.tell.tick()
         return sum(float((a - b).abs().mean()) for a, b in zip(found.outputs, wanted, strict=True))
 
 

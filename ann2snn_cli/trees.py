@@ -23,9 +23,22 @@ def call(network: nn.Module, x: Inputs) -> Outputs:
 
     The outputs are always a tuple: the tensors in what the network gives, in order.
     """
-    arguments = [x] if isinstance(x, Tensor) else x
+    arguments = as_taken(network, x)
     given = network(**arguments) if isinstance(arguments, Mapping) else network(*arguments)
     return tuple(leaves(given, "the network's output"))
+
+
+def as_taken(network: nn.Module, x: Inputs) -> Sequence[Tensor] | Mapping[str, Tensor]:
+    """The arguments for a network: real numbers in the type of its weights, and where they are."""
+    weights = [each for each in network.parameters() if each.is_floating_point()]
+    like = weights[0] if weights else None
+
+    def taken(values: Tensor) -> Tensor:
+        if like is None:
+            return values
+        return values.to(like.device, like.dtype if values.is_floating_point() else values.dtype)
+
+    return map_leaves(taken, [x] if isinstance(x, Tensor) else x)
 
 
 def named_leaves(tree: Any, name: str) -> Iterator[tuple[str, Tensor]]:

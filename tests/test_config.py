@@ -155,7 +155,9 @@ def test_a_scalar_is_read_as_its_field_declares(yaml_file, line, dotted, value):
 @pytest.mark.parametrize(
     ("word", "must_be"),
     [
-        ("timing.timesteps=0", "1 or more"),
+        ("timing.timesteps=0", "from 1 to 65536"),
+        ("timing.timesteps=65537", "from 1 to 65536"),
+        ("data.batch_size=2147483648", "at most 2147483647"),
         ("timing.timesteps=12:30", "a whole number"),
         ("timing.timesteps=1.5", "a whole number"),
         ("timing.timesteps=1_0", "a whole number"),

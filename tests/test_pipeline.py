@@ -83,7 +83,9 @@ def test_convert_gives_integers_with_the_contract_that_was_asked_for(network, da
     """SPIKING, on the CPU, with a note of what was decided."""
     wanted = settings(timing={"timesteps": 5, "delay": 3}, neurons={"rounding": "bias"})
     stages: list[str] = []
-    conversion = pipeline.convert(network, data, wanted, listener=pipeline.Listener(stage=stages.append))
+    conversion = pipeline.convert(
+        network, data, wanted, listener=pipeline.Listener(stage=lambda label, steps: stages.append(label))
+    )
     assert conversion.graph.level is Level.SPIKING
     assert conversion.graph.timing == Contract(5, Reset.SUBTRACTION, 3, Rounding.BIAS)
     assert all(not node.op.threshold.is_floating_point() for node in conversion.graph.of(IntegrateFire))
@@ -158,12 +160,24 @@ def test_convert_does_not_touch_the_network(network, data, settings):
 def test_convert_with_finetuning_reports_every_epoch_and_saves_its_state(network, data, settings):
     """Loss and accuracy; a tick a batch; a state that the next run goes on from, to the same integers."""
     wanted = settings(finetune={"epochs": 2, "lr": 0.01}, data={"batch_size": 16})
-    reports, states, ticks = [], [], []
-    listener = pipeline.Listener(epoch=reports.append, tick=lambda: ticks.append(1), save=states.append)
+    reports, states, ticks, told = [], [], {}, {}
+
+    def stage(label, steps):
+        told[label] = steps
+        ticks[label] = 0
+
+    def tick():
+        ticks[list(told)[-1]] += 1
+
+    listener = pipeline.Listener(stage, reports.append, tick, save=states.append)
     whole = pipeline.convert(network, data, wanted, listener=listener).graph
     assert [(report.epoch, report.epochs) for report in reports] == [(1, 2), (2, 2)]
     assert all(report.loss > 0 and 0 <= report.results["accuracy"] <= 1 for report in reports)
-    assert (len(states), len(ticks)) == (2, 6)
+    assert (len(states), ticks["finetune, 2 epochs"]) == (2, 6)
+    assert {label: ticks[label] for label, steps in told.items() if steps} == {
+        label: steps for label, steps in told.items() if steps
+    }, "every stage ticks as often as it said"
+    assert {label for label, steps in told.items() if steps} >= {"correct biases for a delay of 5"}
     resumed = pipeline.convert(network, data, wanted, listener=pipeline.Listener(resume=states[0])).graph
     for node in whole.of(Conv):
         assert torch.equal(node.op.weight, resumed[node.name].op.weight)
@@ -178,7 +192,7 @@ def test_limits_are_checked_before_anything_is_calibrated(network, data, setting
     with pytest.raises(HardwareViolations) as raised:
         pipeline.convert(
             network, data, settings(quantize={"weight_bitwidth": 6}), hardware=V1,
-            listener=pipeline.Listener(stage=stages.append),
+            listener=pipeline.Listener(stage=lambda label, steps: stages.append(label)),
         )  # fmt: skip
     assert {(v.rule, v.layer) for v in raised.value.violations} == {
         ("weight_bitwidth", "0"),

@@ -39,7 +39,8 @@ Exit codes:
   2    usage: a wrong name, value or setting, or an option that does nothing
   3    violation: a limit of the hardware is broken, or (--strict) the damage is too large
   4    verification mismatch: two implementations of the arithmetic disagree
-  130  interrupted
+  130  interrupted (Ctrl-C)
+  143  terminated (SIGTERM)
 
 Results go to stdout, progress to stderr; with --json, stdout is exactly one JSON document, also on failure.
 Words in flags may be joined by hyphens or underscores: --weight_bitwidth, --weight-bitwidth.

@@ -40,7 +40,7 @@ def _rows(kind: str) -> list[dict[str, str]]:
     from ann2snn_cli import catalog, data
 
     if kind == "datasets":
-        return [{"name": name, "description": description} for name, description in data.DATASETS.items()]
+        return [{"name": each.name, "description": each.description} for each in data.DATASETS.values()]
     listers: dict[str, Callable[[], list[catalog.Entry]]] = {
         "networks": catalog.list_networks,
         "configs": catalog.list_configs,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,8 @@ from ann2snn_cli.commands.flags import as_flag, in_flags
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.report import FileEntry, Report
+
+SECONDS_BETWEEN_LINES = 15.0  # at most, in a log
 
 
 def show(report: Report, as_json: bool, text: Callable[[], str]) -> None:
@@ -73,12 +79,35 @@ def percent(fraction: float | None) -> str:
 
 
 def note(line: str) -> None:
-    """One line of progress, on stderr."""
-    click.echo(in_flags(line), err=True, color=_color())
+    """One line of progress, on stderr. Where that is full, or nobody reads it, the work goes on."""
+    with contextlib.suppress(OSError):
+        click.echo(in_flags(line), err=True, color=_color())
+
+
+@dataclass
+class _Part:
+    """A part of the work, and how far it is."""
+
+    label: str
+    steps: int | None
+    unit: str
+    began: float
+    done: int = 0
+
+    def __str__(self) -> str:
+        """Elapsed and remaining time: what a log is told."""
+        seconds = time.monotonic() - self.began
+        facts = [f"{tqdm.format_interval(seconds)} elapsed"]
+        if self.steps:
+            facts.insert(0, f"{self.done} of {self.steps} {self.unit}")
+        if self.steps and self.done:
+            left = seconds / self.done * max(0, self.steps - self.done)
+            facts.append(f"about {tqdm.format_interval(left)} left")
+        return f"{self.label}: {', '.join(facts)}"
 
 
 class ProgressBar:
-    """A bar on stderr; where stderr is no terminal, only the plain lines.
+    """A bar on stderr; where stderr is no terminal, plain lines: no 15 seconds pass without one.
 
     with ProgressBar() as progress:
         progress.begin("finetune", steps=5 * batches)
@@ -86,34 +115,64 @@ class ProgressBar:
         progress.line("epoch 1/5  loss 0.312  accuracy 96.40 %")
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = SECONDS_BETWEEN_LINES) -> None:
+        self._seconds = seconds
         self._bar: tqdm[Any] | None = None
+        self._part: _Part | None = None
+        self._last_line = time.monotonic()
+        self._ended = threading.Event()
+        self._clock = threading.Thread(target=self._watch_the_clock, daemon=True)
 
     def __enter__(self) -> ProgressBar:
+        self._clock.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         self._close()
 
-    def begin(self, label: str, steps: int | None = None) -> None:
-        """A part of the work begins that takes so many steps: a new bar."""
+    def begin(self, label: str, steps: int | None = None, unit: str = "batches") -> None:
+        """A part of the work begins that takes so many steps: a line, and a new bar."""
         self._close()
+        self.line(label)
+        self._part = _Part(label, steps, unit, time.monotonic())
         # disable=None is tqdm's own way to say: only on a terminal.
-        self._bar = tqdm(total=steps, desc=label, unit="batch", disable=None, leave=False, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=steps,
+            desc=label,
+            unit=f" {unit}",
+            disable=None,
+            leave=False,
+            dynamic_ncols=True,
+            bar_format=None if steps else "{desc}: {elapsed}",
+        )
 
     def advance(self, count: int = 1) -> None:
         """So many steps more are done."""
-        if self._bar is not None:
+        if self._part is not None and self._bar is not None:
+            self._part.done += count
             self._bar.update(count)
 
     def line(self, text: str) -> None:
         """A plain line, above the bar if there is one."""
+        self._last_line = time.monotonic()
         with tqdm.external_write_mode():
             note(text)
 
+    def _watch_the_clock(self) -> None:
+        """A step may take minutes: the time is told beside the work, not by it."""
+        while not self._ended.wait(min(1.0, self._seconds)):
+            part, bar = self._part, self._bar
+            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+                if bar is not None and not bar.disable:
+                    bar.refresh()
+                elif part is not None and time.monotonic() - self._last_line >= self._seconds:
+                    self.line(str(part))
+
     def _close(self) -> None:
+        self._part = None
         if self._bar is not None:
             self._bar.close()
 

@@ -12,10 +12,14 @@ import yaml
 from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, setting
 from ann2snn_cli.config.kinds import KINDS
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
-from ann2snn_cli.ir.contract import Pooling, Reset, Rounding
+from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Pooling, Reset, Rounding
 
 LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
 WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
+TIMESTEPS = Rule(
+    f"a whole number from 1 to {MOST_TIMESTEPS}: a count then has 16 bits, more than inputs and weights have",
+    lambda steps: 1 <= steps <= MOST_TIMESTEPS,
+)
 ABOVE_ZERO = Rule(f"a number above 0, at most {LARGEST_RATE:g}", lambda value: 0 < value <= LARGEST_RATE)
 NOT_NEGATIVE = Rule(
     f"a number, 0 or more, at most {LARGEST_RATE:g}", lambda value: 0 <= value <= LARGEST_RATE
@@ -118,7 +122,7 @@ class Finetune(Section):
 class Timing(Section):
     """How long a sample is shown, and when the layers fire (SPEC 5)."""
 
-    timesteps: int = setting(16, "steps a sample is shown", at_least(1), short="-T")
+    timesteps: int = setting(16, "steps a sample is shown", TIMESTEPS, short="-T")
     schedule: Schedule | None = setting(
         None,
         "the name of a delay: stepwise is 0, all layers run at each step; layerwise is T, a layer integrates "

@@ -12,6 +12,8 @@ collect.py    whatever users hold as data: tensors, arrays, batches, a torch Dat
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,28 +23,57 @@ from ann2snn_cli.lookup import Reference
 
 if TYPE_CHECKING:
     from ann2snn_cli.data.samples import Data as Data
-    from ann2snn_cli.types import InputShapes
+    from ann2snn_cli.types import InputShapes, Shape
 
-DATASETS = {
-    "digits": "1,797 real handwritten digits, scaled to 1x28x28; packaged with scikit-learn",
-    "mnist": "70,000 handwritten digits, 1x28x28",
-    "fashion_mnist": "70,000 garments, 1x28x28",
-    "cifar10": "60,000 photographs in 10 classes, 3x32x32, normalised",
-    "cifar100": "60,000 photographs in 100 classes, 3x32x32, normalised",
-    "debug0": "one sample of ones, 1x4x4",
-    "debug1": "one sample of ones, 1x8x8",
-    "debug2": "one sample of ones, 1x1x1",
-}
-SHAPES = {  # (a sample, classes), so that a network can be checked where the data are not
-    "digits": ((1, 28, 28), 10),
-    "mnist": ((1, 28, 28), 10),
-    "fashion_mnist": ((1, 28, 28), 10),
-    "cifar10": ((3, 32, 32), 10),
-    "cifar100": ((3, 32, 32), 100),
-    "debug0": ((1, 4, 4), 1),
-    "debug1": ((1, 8, 8), 1),
-    "debug2": ((1, 1, 1), 1),
-}
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset that goes by a name. Its shapes are known without it: a check of a network needs no more."""
+
+    name: str
+    description: str
+    shapes: Shape | InputShapes  # of one sample: of its input; of several inputs a tuple, or a dict by name
+    classes: int  # 0 where its task has none
+    load: Callable[[str, Path], Data]  # of the name, and of the folder where public data lie
+
+
+DATASETS: dict[str, Dataset] = {}
+
+
+def register(*datasets: Dataset) -> None:
+    """Make datasets known by their names. A name that is taken is refused."""
+    for each in datasets:
+        if DATASETS.get(each.name, each) is not each:
+            raise UsageError(f"there is a dataset {each.name!r} already", remedy="choose another name")
+        DATASETS[each.name] = each
+
+
+def _packaged(name: str, root: Path) -> Data:
+    from ann2snn_cli.data import packaged
+
+    return packaged.LOADERS[name]()
+
+
+def _public(name: str, root: Path) -> Data:
+    from ann2snn_cli.data import public
+
+    return public.load(name, root)
+
+
+register(
+    Dataset(
+        "digits", "1,797 real handwritten digits, scaled to 1x28x28; packaged with scikit-learn",
+        (1, 28, 28), 10, _packaged,
+    ),
+    Dataset("mnist", "70,000 handwritten digits, 1x28x28", (1, 28, 28), 10, _public),
+    Dataset("fashion_mnist", "70,000 garments, 1x28x28", (1, 28, 28), 10, _public),
+    Dataset("cifar10", "60,000 photographs in 10 classes, 3x32x32, normalised", (3, 32, 32), 10, _public),
+    Dataset("cifar100", "60,000 photographs in 100 classes, 3x32x32, normalised", (3, 32, 32), 100, _public),
+    Dataset("debug0", "one sample of ones, 1x4x4", (1, 4, 4), 1, _packaged),
+    Dataset("debug1", "one sample of ones, 1x8x8", (1, 8, 8), 1, _packaged),
+    Dataset("debug2", "one sample of ones, 1x1x1", (1, 1, 1), 1, _packaged),
+)  # fmt: skip
+
 OTHERWISE = (
     "; or give folder:PATH (images in class folders), npz:PATH (samples and labels), or path.py:loader"
 )
@@ -57,7 +88,8 @@ def load(name: str, data_dir: str = "") -> Data:
     if colon and source in ("folder", "npz"):
         return _from_path(source, name, rest)
     if name in DATASETS:
-        return _named(name, Path(data_dir or os.environ.get("ANN2SNN_DATA") or "data").expanduser())
+        root = Path(data_dir or os.environ.get("ANN2SNN_DATA") or "data").expanduser()
+        return DATASETS[name].load(name, root)
     own, function = lookup.split_reference(name)
     if function or own.endswith(".py"):
         return _from_code(name, own, function or "load")
@@ -66,9 +98,10 @@ def load(name: str, data_dir: str = "") -> Data:
 
 def shapes_of(name: str, data_dir: str = "") -> tuple[InputShapes, int]:
     """The shapes of the inputs of a sample, and the number of classes; data known by name are not loaded."""
-    if name in SHAPES:
-        shape, classes = SHAPES[name]
-        return (shape,), classes
+    if name in DATASETS:
+        from ann2snn_cli.types import input_shapes
+
+        return input_shapes(DATASETS[name].shapes), DATASETS[name].classes
     samples = load(name, data_dir)
     return samples.input_shapes, samples.classes
 
@@ -85,14 +118,6 @@ def _located(name: str) -> tuple[str, str]:
         return kind, str(Path(path).expanduser().resolve())
     source, function = lookup.split_reference(name)
     return (function, str(Path(source).expanduser().resolve())) if source.endswith(".py") else ("", name)
-
-
-def _named(name: str, root: Path) -> Data:
-    from ann2snn_cli.data import packaged, public
-
-    if name in packaged.LOADERS:
-        return packaged.LOADERS[name]()
-    return public.load(name, root)
 
 
 def _from_path(kind: str, name: str, path: str) -> Data:

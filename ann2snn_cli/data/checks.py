@@ -12,6 +12,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.errors import BadData
 from ann2snn_cli.types import Inputs, InputShapes, Labels, Shape
 
+_TYPES = "give uint8 (0 to 255) or floats; of tokens what the network's embedding makes of them"
 CHANNELS_FIRST = "give x.transpose(0, 3, 1, 2); of a tensor x.permute(0, 3, 1, 2)"
 
 
@@ -81,7 +82,7 @@ def _check_form(x: Tensor, name: str) -> None:
     shape = tuple(x.shape)
     if not x.is_floating_point() and x.dtype != torch.uint8:
         word = str(x.dtype).removeprefix("torch.")
-        raise BadData(f"{name} is {word}", remedy="give uint8 (0 to 255) or floats")
+        raise BadData(f"{name} is {word}", remedy=_TYPES)
     if x.dim() < 2:
         remedy = "the first axis counts samples: [samples, ...]"
         raise BadData(f"{name} has the shape {shape}", remedy=remedy)

@@ -28,7 +28,7 @@ def load_digits() -> Data:
 
 
 def _like_mnist(images: IntArray) -> NDArray[np.uint8]:
-    """Bring 8x8 images of 0..16 to a 20x20 box amid 28x28, values 0..255.
+    """Enlarge 8x8 images of 0..16 to a 20x20 box in the middle of 28x28, values 0..255.
 
     Bilinear, in whole numbers: the 20 sample points lie at tenths of a pixel, so weights are tenths and a
     pixel is a whole number of 1/1600. Floats would round differently on other machines where it falls on .5.

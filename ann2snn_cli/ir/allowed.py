@@ -43,7 +43,8 @@ _OVER_AXES = """
 _PRODUCTS = """
     addbmm addmm addmv addr baddbmm bilinear bmm cdist _cdist_forward conv1d conv2d conv3d convolution
     _convolution conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity cross linalg_cross
-    dot einsum embedding inner kron linalg_matmul linalg_vecdot linear matmul mm mv outer
+    dot einsum embedding inner kron linalg_householder_product linalg_matmul linalg_vecdot linear matmul
+    matrix_exp mm mv outer
     pairwise_distance tensordot _trilinear scaled_dot_product_attention vdot
 """
 _NORMS = """
@@ -116,12 +117,18 @@ _TARGET = re.compile(r"aten\.([a-z_][a-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)")
 _LEFT_ALONE = ("device", "layout", "pin_memory", "generator")
 _REFUSED_TYPES = ("Generator", "Stream", "Storage", "Device", "__torch__")
 _REMEDY = f"write it with other operators, or give a rule for it in a file of your own: {Setting('rules')}"
+_RANDOM = "it draws random numbers, so that a second run differs from the first"
+_RANDOM_REMEDY = (
+    "draw nothing in eval mode (F.dropout takes training=self.training, nn.Dropout does so itself), or give "
+    f"a rule for it in a file of your own: {Setting('rules')}"
+)
 
 
 def operator(target: str) -> Callable[..., Any]:
     """Look up the operator called `target` ("aten.gelu.default"); UnsupportedNetwork if it is not allowed."""
     if why := refusal(target):
-        raise UnsupportedNetwork(f"{target} is not run: {why}", remedy=_REMEDY)
+        remedy = _RANDOM_REMEDY if why == _RANDOM else _REMEDY
+        raise UnsupportedNetwork(f"{target} is not run: {why}", remedy=remedy)
     return _overload(target)
 
 
@@ -145,7 +152,7 @@ def refusal(target: str) -> str:
     found = getattr(packet, overload)
     random = torch.Tag.nondeterministic_seeded in found.tags and name not in SETTLED
     if random:
-        return "it draws random numbers, so that a second run differs from the first"
+        return _RANDOM
     if found._schema.is_mutable:
         return "it writes into its arguments"
     if name not in NAMES or not _is_plain(found._schema):

@@ -9,6 +9,9 @@ from typing import Any
 
 from ann2snn_cli.errors import UsageError
 
+# A count of so many steps has 16 bits. An input has 8 and a weight at most 8: more steps tell nothing more.
+MOST_TIMESTEPS = 1 << 16
+
 
 class Choice(str, Enum):
     """Base of the settings that are one of a few words; text shows the word itself."""
@@ -37,9 +40,6 @@ class Pooling(Choice):
 
     SUM = "sum"
     SPIKING = "spiking"
-
-
-MOST_TIMESTEPS = 2**24
 
 
 @dataclass(frozen=True)

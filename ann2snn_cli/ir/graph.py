@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 
@@ -118,6 +120,11 @@ class Graph:
         return frozenset(found)
 
     @cached_property
+    def widest(self) -> int:
+        """The most values that a node has, of one sample."""
+        return max(math.prod(node.shape) for node in self.nodes)
+
+    @cached_property
     def has_float_weights(self) -> bool:
         """Are its weights floats (32 bits: no quantization)?"""
         return any(isinstance(node.op, Synapse) and node.op.bits == FLOAT_BITS for node in self.nodes)
@@ -184,15 +191,16 @@ class Graph:
         return tuple(self.by_name[name] for name in node.inputs)
 
 
-def sweep(
-    graph: Graph, compute: Callable[[Node, list[torch.Tensor]], torch.Tensor]
-) -> dict[str, torch.Tensor]:
+Value = TypeVar("Value")
+
+
+def sweep(graph: Graph, compute: Callable[[Node, list[Value]], Value]) -> dict[str, Value]:
     """Visit the nodes in order, handing each the values of its inputs, and return the outputs' values.
 
     A value is dropped after its last use, so memory follows the width of the network, not its depth.
     """
-    values: dict[str, torch.Tensor] = {}
-    kept: dict[str, torch.Tensor] = {}
+    values: dict[str, Value] = {}
+    kept: dict[str, Value] = {}
     for node in graph.nodes:
         values[node.name] = compute(node, [values[name] for name in node.inputs])
         if node.name in graph.outputs:

@@ -6,7 +6,7 @@ one place that looks at all of it, and it allocates nothing that the graph merel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
 from math import prod
 from typing import Any
@@ -25,7 +25,8 @@ MOST_CREATED = 2**26  # by an operator of torch that reads nothing
 MOST_FRACTION_BITS = 32
 MOST_BITS = 32
 
-_NUMBERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64)
+_NUMBERS = (torch.int64, torch.float32, torch.float64)  # sums of narrower integers would wrap
+_WEIGHTS = (*_NUMBERS, torch.int8, torch.int16, torch.int32)  # these are cast before they are computed with
 
 
 def refuse_implausible(graph: Graph) -> Graph:
@@ -44,13 +45,15 @@ def refuse_implausible(graph: Graph) -> Graph:
 def _complaints(node: Node) -> Iterator[str]:
     """What cannot be true of one node, whatever it reads."""
     op = node.op
+    kinds = () if isinstance(op, Opaque) else _NUMBERS  # an operator's own arguments may be of any type
     if not all(0 < size <= MOST_VALUES for size in node.shape):
         yield f"its shape is {node.shape}"
         return
     if node.unit is not None:
         yield from _of_unit(node.unit, node.shape)
     for name, tensor in _tensors(op):
-        yield from (f"its {name} {why}" for why in _of_numbers(tensor, any_type=isinstance(op, Opaque)))
+        taken = _WEIGHTS if isinstance(op, Synapse) and name == "weight" else kinds
+        yield from (f"its {name} {why}" for why in _of_numbers(tensor, taken))
     if isinstance(op, Input) and not (op.unit is not None and op.unit > 0 and op.low <= op.high):
         yield f"its samples lie between {op.low} and {op.high}, by units of {op.unit}"
     if isinstance(op, Input) and max(abs(op.low), abs(op.high)) >= 2**31:
@@ -72,13 +75,13 @@ def _of_unit(unit: Tensor, shape: tuple[int, ...]) -> Iterator[str]:
         yield "its unit is not a number above 0 for each value"
 
 
-def _of_numbers(tensor: Tensor, *, any_type: bool = False) -> Iterator[str]:
+def _of_numbers(tensor: Tensor, kinds: Collection[torch.dtype] = _NUMBERS) -> Iterator[str]:
     if why := refusal_of_tensor(tensor):
         yield f"cannot be used: {why}"
         return
-    if any_type:
+    if not kinds:
         return
-    if tensor.dtype not in _NUMBERS:
+    if tensor.dtype not in kinds:
         yield f"is of type {tensor.dtype}"
     elif tensor.numel() == 0:
         yield "is empty"

@@ -9,7 +9,7 @@ function (some are proved equivalent here) or shows a hole in the pack.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -145,8 +145,14 @@ def apply(network: Network, mutant: Mutant) -> tuple[Network, Layer]:
 # Judging -------------------------------------------------------------------------------------------
 
 
-def judge(pack: Pack, count: int, seed: int = 0, samples: Sequence[str] = ()) -> list[MutantResult]:
-    """What the pack's samples (or those named) make of `count` mutants."""
+def judge(
+    pack: Pack,
+    count: int,
+    seed: int = 0,
+    samples: Sequence[str] = (),
+    tick: Callable[[], None] = lambda: None,
+) -> list[MutantResult]:
+    """What the pack's samples (or those named) make of `count` mutants; `tick` follows each sample."""
     network = pack.network
     alive = mutants(network, count, seed)
     order = {mutant: place for place, mutant in enumerate(alive)}
@@ -161,6 +167,7 @@ def judge(pack: Pack, count: int, seed: int = 0, samples: Sequence[str] = ()) ->
             if _shows(pack, clean, mutant):
                 verdicts[mutant] = MutantResult(mutant, killed_by=sample)
         alive = [mutant for mutant in alive if mutant not in verdicts]
+        tick()
     for mutant in alive:
         reason = _equivalence(network, mutant)
         idle = not reason and mutant.role.startswith("weight") and not _reached(network, mutant, active)

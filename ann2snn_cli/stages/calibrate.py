@@ -16,7 +16,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.config import Mode, parse_mode
 from ann2snn_cli.errors import BadData, BadWeights, Setting
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import Input, Op, Relu
+from ann2snn_cli.ir.ops import Input, Op, Opaque, Relu
 from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.validate import stage
 from ann2snn_cli.types import Inputs
@@ -157,10 +157,24 @@ def calibrate(graph: Graph, batches: Iterable[Inputs], *, mode: str = "99.9%", t
     for node in graph.nodes:
         if isinstance(node.op, Input):
             ops[node.name] = statistics.inputs[node.name].encoding(node.op)
+            _refuse_other_tokens(graph, node, ops[node.name])
         elif isinstance(node.op, Relu) and not node.op.inherits_clip:
             clip = _clip(node.op, statistics.activations[node.name], chosen, timesteps)
             ops[node.name] = replace(node.op, clip=torch.tensor(clip, dtype=torch.float64))
     return graph.with_ops(ops, level=Level.CALIBRATED)
+
+
+def _refuse_other_tokens(graph: Graph, node: Node, op: Op) -> None:
+    """Numbers that the network makes whole, such as tokens, must reach it as they are."""
+    if any(isinstance(reader.op, Opaque) and reader.op.makes_whole for reader in graph.users[node.name]):
+        assert isinstance(op, Input)
+        if op.unit != 1:
+            raise BadData(
+                f"the network reads whole numbers, and an input carries only {op.low} to {op.high}",
+                where=node.source or node.name,
+                remedy="give whole numbers in this range; of other tokens convert what is behind the "
+                "embedding, and give embedding(x) as the samples",
+            )
 
 
 def _clip(op: Relu, histogram: Histogram, mode: Mode, timesteps: int) -> float:

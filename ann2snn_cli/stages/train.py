@@ -35,7 +35,7 @@ def train(
     caller's random state stays as it was.
     """
     device = torch.device(device)
-    network.to(device).train()
+    _to_train(network.to(device))
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=weight_decay)
     history: list[EpochReport] = []
     with _own_randomness(seed, device):
@@ -47,6 +47,17 @@ def train(
             history.append(state)
     network.eval().cpu()
     return history
+
+
+def _to_train(network: nn.Module) -> None:
+    try:
+        network.train()
+    except NotImplementedError:
+        raise UsageError(
+            "a network that torch.export gave cannot be trained",
+            where=type(network).__name__,
+            remedy="give the nn.Module that it was made from",
+        ) from None
 
 
 def measure(

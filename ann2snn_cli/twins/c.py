@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ann2snn_cli.twins import programs
 from ann2snn_cli.twins.c_tables import tables
 from ann2snn_cli.twins.replay import Damaged, Outcome, Pack, Problem
 from ann2snn_cli.twins.report import parse
@@ -39,7 +39,7 @@ def unavailable() -> str:
 
 def version() -> str:
     """Name the compiler: the first line that it says about itself."""
-    done = subprocess.run([*_compiler(), "--version"], capture_output=True, text=True, check=False)
+    done = programs.run([*_compiler(), "--version"])
     return next(iter(done.stdout.splitlines()), "a compiler that does not tell its version")
 
 
@@ -58,11 +58,10 @@ def verify(pack: Pack, samples: Sequence[str], work: Path) -> Outcome:
     for name, text in sources(pack).items():
         (work / name).write_text(text, encoding="utf-8")
     program = _build(work)
-    done = subprocess.run([program, pack.folder.resolve(), *samples], capture_output=True, check=False)
-    text, errors = (stream.decode("utf-8", "replace") for stream in (done.stdout, done.stderr))
+    done = programs.run([program, pack.folder.resolve(), *samples])
     if done.returncode not in (0, 1):
-        raise Damaged(list(_problems(errors, done.returncode)))
-    outcome = parse(text, pack, samples, PROGRAM)
+        raise Damaged(list(_problems(done.stderr, done.returncode)))
+    outcome = parse(done.stdout, pack, samples, PROGRAM)
     if done.returncode != (outcome.mismatches > 0):
         raise Damaged([Problem(PROGRAM, f"it ended with status {done.returncode} against its own report")])
     return outcome
@@ -78,7 +77,7 @@ def _build(work: Path) -> Path:
     program = work / "replay"
     inputs = [work / name for name in FILES if name.endswith(".c")]
     command: list[str | Path] = [*_compiler(), *FLAGS, "-o", program, *inputs]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    done = programs.run(command)
     if done.returncode:
         said = done.stderr.splitlines()
         first = next((line for line in said if "error" in line), " ".join(said[-1:]))

@@ -86,5 +86,5 @@ def _order(pack: Pack, samples: Sequence[str], program: str) -> Callable[[Differ
 
 def _last(lines: Sequence[str]) -> str:
     """What a reader looks for first in a report that broke off."""
-    talk = [line for line in lines if line.strip()]
-    return f"the last line is {talk[-1].strip()!r}" if talk else "it printed nothing"
+    said = [line for line in lines if line.strip()]
+    return f"the last line is {said[-1].strip()!r}" if said else "it printed nothing"

@@ -15,7 +15,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
-from ann2snn_cli.pipeline import Conversion
+from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
 from ann2snn_cli.stages.export import files, replacement
@@ -93,6 +93,7 @@ def ladder(timesteps: int) -> list[int]:
 
 def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseReport:
     """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
+    progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     folder = request.save_dir or Path(f"{prepared.name}_analysis")
     replacement.clear(folder.parent, folder.name, progress.line)
@@ -121,12 +122,12 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
     timesteps = prepared.settings.timing.timesteps
     rows: list[Mapping[str, Any]] = []
     for steps in ladder(timesteps):
-        conversion, score = _converted(prepared, steps)
+        conversion, score = _converted(prepared, steps, progress)
         rows.append({"timesteps": steps} | {k: v for k, v in score.headlines.items() if k != ANN})
         own = delay_name(conversion.graph.timing.delay, steps)
         progress.line(f"T = {steps}: {own} {_shown(score.headline, score.headlines[own])}")
-    progress.line("errors by layer")
-    layers, count = _layers(prepared, conversion)
+    progress.begin("errors by layer", LAYER_SAMPLES, "samples")
+    layers, count = _layers(prepared, conversion, progress)
     return AnalyseReport(
         prepared.name,
         prepared.dataset,
@@ -143,7 +144,7 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
     )
 
 
-def _converted(prepared: Named, steps: int) -> tuple[Conversion, Evaluation]:
+def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Conversion, Evaluation]:
     """The conversion for so many timesteps, and what it scores; a delay is kept as far as there are steps."""
     timing = prepared.settings.timing
     delay = None if timing.delay is None else min(timing.delay, steps)
@@ -151,7 +152,13 @@ def _converted(prepared: Named, steps: int) -> tuple[Conversion, Evaluation]:
     asked = replace(
         prepared.settings, timing=replace(timing, timesteps=steps, delay=delay, schedule=schedule)
     )
-    conversion = convert.pipelined(replace(prepared, settings=asked), delays=(0, steps))
+
+    def begin(label: str, ticks: int | None) -> None:
+        progress.begin(f"T = {steps}: {label}", ticks)
+
+    listener = Listener(begin, tick=progress.advance)
+    conversion = convert.pipelined(replace(prepared, settings=asked), listener, delays=(0, steps))
+    progress.begin(f"T = {steps}: evaluate", prepared.data.test_size, "samples")
     evaluation = evaluate(
         conversion.graph,
         prepared.data.test_batches(asked.data.test_batch_size, asked.data.num_workers),
@@ -161,6 +168,7 @@ def _converted(prepared: Named, steps: int) -> tuple[Conversion, Evaluation]:
         by_delay=conversion.by_delay,
         device=prepared.device,
         engine=asked.run.engine,
+        tick=progress.advance,
     )
     refuse_mismatch(conversion.graph, evaluation)
     return conversion, evaluation
@@ -176,7 +184,7 @@ def _filled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [{name: row.get(name) for name in columns} for row in rows]
 
 
-def _layers(prepared: Named, conversion: Conversion) -> tuple[list[LayerError], int]:
+def _layers(prepared: Named, conversion: Conversion, progress: Progress) -> tuple[list[LayerError], int]:
     """The errors by layer on some test samples, and how many samples these were."""
     settings, device = prepared.settings, prepared.device
     x = trees.to(next(iter(prepared.data.test_batches(LAYER_SAMPLES)))[0], device)
@@ -186,7 +194,9 @@ def _layers(prepared: Named, conversion: Conversion) -> tuple[list[LayerError], 
     parts = [trees.index(x, slice(start, start + size)) for start in range(0, count, size)]
 
     def counts_of(part: Inputs) -> dict[str, Tensor]:
-        return dict(simulate(there, part, counts=True, engine=settings.run.engine).counts or {})
+        found = simulate(there, part, counts=True, engine=settings.run.engine).counts or {}
+        progress.advance(trees.sample_count(part))
+        return dict(found)
 
     return layer_errors(floats, there, parts, counts_of, quantized), count
 

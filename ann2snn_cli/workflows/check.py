@@ -52,6 +52,7 @@ class CheckReport(Report):
 
 def check(request: CheckRequest, progress: Progress = SILENT) -> CheckReport:
     """Hold every limit against every layer."""
+    progress.begin("trace and fold")
     outline = prepare.outline(request.settings, default_hardware=DEFAULT_HARDWARE)
     for note in outline.notes:
         progress.line(f"note: {note}")

@@ -20,8 +20,8 @@ from ann2snn_cli.stages.export.replacement import Change
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
+from ann2snn_cli.workflows import cost, pack, prepare
 from ann2snn_cli.workflows import damage as measuring
-from ann2snn_cli.workflows import pack, prepare
 from ann2snn_cli.workflows.evaluate import QUANTIZED, Evaluation, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.files import Interrupted, Outputs
 from ann2snn_cli.workflows.hardware import HardwareReport, judged
@@ -112,6 +112,7 @@ class ConvertReport(Report):
 
 def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertReport:
     """Convert the network that the settings name, score it on the test set, and write its files."""
+    progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     outputs = Outputs.of(prepared.settings, prepared.name)
     outputs.clear(progress)
@@ -125,8 +126,9 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
     listener = _listener(prepared, state, request.resume, progress)
-    conversion, damage = converted(prepared, listener, delays=(0, prepared.settings.timing.timesteps))
-    evaluation = _evaluated(prepared, conversion, progress)
+    with state.resumable():
+        conversion, damage = converted(prepared, listener, delays=(0, prepared.settings.timing.timesteps))
+        evaluation = _evaluated(prepared, conversion, progress)
     report = _report(prepared, conversion, damage, evaluation)
     provenance = replace(
         provenance_of(prepared, conversion, damage, request.spell),
@@ -145,8 +147,8 @@ def converted(
     """The conversion itself and the damage it does: of what was found by name, or of objects in Python."""
     tell = listener or Listener()
     conversion = pipelined(prepared, tell, delays)
-    tell.stage("measure the damage")
-    return conversion, measuring.measured(prepared, conversion)
+    tell.stage("measure the damage", measuring.batches(prepared))
+    return conversion, measuring.measured(prepared, conversion, tell.tick)
 
 
 def pipelined(prepared: Prepared, listener: Listener | None = None, delays: Iterable[int] = ()) -> Conversion:
@@ -182,19 +184,23 @@ def provenance_of(
 
 
 def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progress) -> Listener:
-    epochs, size = prepared.settings.finetune.epochs, prepared.settings.data.batch_size
-    progress.begin("finetune", epochs * -(-prepared.data.train_size // size))
 
     def epoch(report: EpochReport) -> None:
         progress.line(epoch_line(report))
 
-    saved = state.saved() if resume else None
-    return Listener(progress.line, epoch, progress.advance, state.save, saved)
+    def folded(graph: Graph) -> None:
+        timing = prepared.settings.timing
+        delays = (0, timing.firing_delay)
+        progress.line(cost.line(graph, timing.timesteps, prepared.data.test_size, delays))
+
+    return Listener(
+        progress.begin, epoch, progress.advance, folded, state.save, state.saved() if resume else None
+    )
 
 
 def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> Evaluation:
     size, workers = prepared.settings.data.test_batch_size, prepared.settings.data.num_workers
-    progress.begin("evaluate", -(-prepared.data.test_size // size))
+    progress.begin("evaluate", prepared.data.test_size, "samples")
     evaluation = evaluate(
         conversion.graph,
         prepared.data.test_batches(size, workers),
@@ -261,7 +267,7 @@ def _written(
     """Everything on disk, and entered into the report: all of it, or nothing is changed."""
     with outputs.replaced(request.overwrite) as (new, staging):
         pth.save(report.graph, provenance.to_plain(), new.pth)
-        note = _pack(report, prepared, new, provenance)
+        note = _pack(report, prepared, new, provenance, progress)
         if not new.pack.exists():
             staging.absent.append(new.pack.name)  # that of an earlier SNN is none of this one's
         found = _change_notes(staging.change())
@@ -281,7 +287,9 @@ def _change_notes(change: Change) -> list[str]:
     return change.notes() + ([f"programs for the new SNN: ann2snn export SNN.pth {again}"] if again else [])
 
 
-def _pack(report: ConvertReport, prepared: Named, new: Outputs, provenance: Provenance) -> str:
+def _pack(
+    report: ConvertReport, prepared: Named, new: Outputs, provenance: Provenance, progress: Progress
+) -> str:
     """Write the vector pack, unless none is wanted or possible. What is to be said of it?"""
     wanted, refusal = report.settings.save.vectors, pack.refusal(report.graph)
     if wanted == 0 or refusal:
@@ -291,4 +299,4 @@ def _pack(report: ConvertReport, prepared: Named, new: Outputs, provenance: Prov
     asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts, engine=engine)
     batches = prepared.data.test_batches(report.settings.data.test_batch_size)
     task = task_named(prepared.data.task)
-    return pack.write_pack(report.graph, batches, task, new.pack, asked).left_out
+    return pack.write_pack(report.graph, batches, task, new.pack, asked, progress).left_out

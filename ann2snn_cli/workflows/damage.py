@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,15 +14,22 @@ from ann2snn_cli.errors import Setting
 from ann2snn_cli.pipeline import Conversion
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.analyse.damage import Damage, damage
+from ann2snn_cli.types import Inputs
 from ann2snn_cli.workflows.prepare import Prepared
 
 SAMPLES = 256  # of the calibration set
 
 
-def measured(prepared: Prepared, conversion: Conversion) -> Damage:
+def batches(prepared: Prepared) -> int:
+    """How many batches of samples it is measured on, if there are as many."""
+    data = prepared.settings.data
+    return -(-min(SAMPLES, data.calibration_samples) // data.batch_size)
+
+
+def measured(prepared: Prepared, conversion: Conversion, tick: Callable[[], None] = lambda: None) -> Damage:
     """How far the SNN and its quantized network are from the float network."""
     settings = prepared.settings
-    batches = prepared.data.calibration_batches(
+    drawn = prepared.data.calibration_batches(
         min(SAMPLES, settings.data.calibration_samples),
         settings.data.batch_size,
         settings.run.seed,
@@ -29,9 +37,14 @@ def measured(prepared: Prepared, conversion: Conversion) -> Damage:
     )
     graphs = (conversion.folded, conversion.graph, conversion.quantized)
     floats, spiking, quantized = (graph.to(prepared.device) for graph in graphs)
-    samples = (trees.map_leaves(Tensor.double, trees.to(x, prepared.device)) for x, _ in batches)
+
+    def samples() -> Iterator[Inputs]:
+        for x, _ in drawn:
+            yield trees.map_leaves(Tensor.double, trees.to(x, prepared.device))
+            tick()
+
     engine = partial(engines.run, engine=settings.run.engine)
-    return damage(floats, spiking, samples, engine, quantized)
+    return damage(floats, spiking, samples(), engine, quantized)
 
 
 def facts(found: Damage) -> dict[str, Any]:

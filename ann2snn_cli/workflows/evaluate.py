@@ -6,7 +6,7 @@ such a graph is given. The task knows which numbers are scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +22,13 @@ from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.ir.validate import theorem_exception
 from ann2snn_cli.stages import simulate as engines
+from ann2snn_cli.stages.trace import to_eval
 from ann2snn_cli.tasks import Task
 from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs
 
 ANN, QUANTIZED = "ann", "quantized"
+
+PORTION_ELEMENTS = 1 << 26  # of the widest train, all steps: as many samples are evaluated at once
 
 Scores = Mapping[str, float | None]  # a metric's numbers by name, the headline first
 
@@ -84,21 +87,31 @@ def evaluate(
     by_delay: Mapping[int, Graph] | None = None,
     device: torch.device | str = "cpu",
     engine: str = engines.AUTO,
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[int], None] = lambda samples: None,
 ) -> Evaluation:
     """Run SPIKING `graph`, the integer quantized network and, where given, the ANN on labelled samples.
 
     `quantized` is the graph whose closed form the quantized network is, `by_delay` holds graphs for other
-    delays; without them it is the one graph throughout.
+    delays; without them it is the one graph throughout. A few samples are run at a time, however large the
+    batches and however many the steps; `tick` is told how many.
     """
     others = {delay: each.to(device) for delay, each in (by_delay or {}).items()}
     closed_form = graph if quantized is None else quantized
-    ann = network.eval() if network is not None else None
+    ann = to_eval(network) if network is not None else None
     tally = _Tally(graph.to(device), closed_form.to(device), others, task, engine, ann)
-    for x, labels in batches:
-        tally.add(trees.to(x, device), labels)
-        tick()
+    for batch in batches:
+        for x, labels in portions(batch, PORTION_ELEMENTS // (graph.widest * graph.timing.timesteps)):
+            tally.add(trees.to(x, device), labels)
+            tick(trees.sample_count(x))
     return tally.result()
+
+
+def portions(batch: Batch, size: int) -> Iterator[Batch]:
+    """A batch in parts of so many samples, at least one."""
+    x, labels = batch
+    for start in range(0, trees.sample_count(x), max(1, size)):
+        part = slice(start, start + max(1, size))
+        yield trees.index(x, part), trees.index(labels, part)
 
 
 @dataclass(eq=False)

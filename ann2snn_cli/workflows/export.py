@@ -150,6 +150,7 @@ def export(request: ExportRequest, progress: Progress = SILENT) -> ExportReport:
     _refuse_idle_options(request, formats)
     _refuse_idle_settings(request, formats)
     files.refuse_unwritable(request.save_dir, "save_dir")
+    progress.begin("load the SNN")
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
     request = replace(request, formats=tuple(formats))
     for refuse in dict.fromkeys(EXPORTERS[name].refuse for name in formats):
@@ -236,9 +237,8 @@ def _pack(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
     )
     batches = data.test_batches(request.settings.data.test_batch_size)
     made = pack.write_pack(
-        snn.graph, batches, task_named(data.task), folder, asked,
-        tell=progress.line, overwrite=request.overwrite,
-    )  # fmt: skip
+        snn.graph, batches, task_named(data.task), folder, asked, progress, overwrite=request.overwrite
+    )
     for line in made.notes:
         progress.line(line)
     notes = (*(f"no sample {each.name}: {each.reason}" for each in made.absent), *made.notes)
@@ -256,6 +256,7 @@ def _onnx(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
     from ann2snn_cli.stages.export import onnx
 
     path = _path(request, ".onnx")
+    progress.begin("write ONNX")
     refused = onnx.write(snn.graph, path, potentials=request.potentials, overwrite=request.overwrite)
     entry = _entry(path, "the network in integers, all steps (ONNX, opset 18)")
     if refused:
@@ -274,6 +275,7 @@ def _nir(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
     from ann2snn_cli.stages.export.nir.writing import loss_file
 
     path = _path(request, ".nir")
+    progress.begin("write NIR")
     losses = nir.write(snn.graph, path, flavor=request.flavor, overwrite=request.overwrite)
     what = f"NIR, flavor {request.flavor}: {nir.FLAVORS[request.flavor]}"
     written = Exported(
@@ -281,6 +283,7 @@ def _nir(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
     )
     if not request.replay:
         return written
+    progress.begin("replay NIR in other readers")
     agreement, notes = _replayed(request, snn, path)
     return replace(written, agreement=tuple(agreement), notes=tuple(notes))
 

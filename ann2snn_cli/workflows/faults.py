@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,8 +67,10 @@ class FaultReport:
         return {"faults": found, "coverage": [asdict(row) for row in self.coverage]}
 
 
-def judged(pack: Pack, count: int, seed: int, names: Sequence[str]) -> FaultReport:
+def judged(
+    pack: Pack, count: int, seed: int, names: Sequence[str], tick: Callable[[], None] = lambda: None
+) -> FaultReport:
     """Break the network in `count` ways, drawn by the seed, and replay the named samples on each."""
     return FaultReport(
-        tuple(faults.judge(pack, count, seed, tuple(names))), tuple(faults.coverage(pack)), seed
+        tuple(faults.judge(pack, count, seed, tuple(names), tick)), tuple(faults.coverage(pack)), seed
     )

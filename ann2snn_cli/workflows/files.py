@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ann2snn_cli.config import Settings, as_dict
-from ann2snn_cli.errors import BadFile, Setting, UsageError
+from ann2snn_cli.errors import BadFile, Setting, Stopped, UsageError
 from ann2snn_cli.stages.export import files, pth, replacement
 from ann2snn_cli.stages.export.replacement import Staging
 from ann2snn_cli.workflows.report import FileEntry, Progress
@@ -143,6 +143,26 @@ class Interrupted:
         buffer = io.BytesIO()
         torch.save({"format": STATE_FORMAT, "run": self.run, **state}, buffer)
         files.write_file(self.path, buffer.getvalue(), is_ours=lambda path: True)
+
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Who is stopped in the midst of it is told how to go on, where an epoch of this run is kept."""
+        try:
+            yield
+        except KeyboardInterrupt as stopped:
+            if not self._is_kept():
+                raise
+            again = Stopped() if not isinstance(stopped, Stopped) else stopped
+            again.remedy = (
+                f"the epochs that are done are kept: repeat the command with {Setting('resume', True)}"
+            )
+            raise again from None
+
+    def _is_kept(self) -> bool:
+        try:
+            return pth.read(self.path).get("run") == self.run
+        except BadFile:
+            return False
 
     def saved(self) -> dict[str, Any]:
         """The state to go on from."""

@@ -78,6 +78,7 @@ def inspect(request: InspectRequest, progress: Progress = SILENT) -> InspectRepo
         _refuse_idle_settings(request.settings)
         replacement.finish(Path(request.settings.network), progress.line)
         return _snn(Path(request.settings.network))
+    progress.begin("trace and fold")
     outline = prepare.outline(request.settings)
     for note in outline.notes:
         progress.line(f"note: {note}")

@@ -23,6 +23,8 @@ from ann2snn_cli.stages.simulate import AUTO, simulate
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.twins import PROGRAMS
 from ann2snn_cli.types import Batch, Inputs, Labels
+from ann2snn_cli.workflows.evaluate import portions
+from ann2snn_cli.workflows.report import SILENT, Progress
 
 Stimuli = dict[str, Tensor]  # by input node
 
@@ -63,19 +65,21 @@ def write_pack(
     task: Task,
     folder: Path,
     request: PackRequest,
+    progress: Progress = SILENT,
     *,
-    tell: Callable[[str], None] = lambda line: None,
     overwrite: bool = False,
 ) -> PackReport:
     """Choose samples of the labelled `batches`, record them one by one, and write the pack."""
     pack.refuse(graph)
     request.extent.chosen(graph)  # what cannot be recorded is refused before anything is simulated
     request.extent.steps_of(graph)
+    progress.begin("choose the samples of the vector pack")
     samples, absent = choose_samples(
         graph, batches, task, request.samples, corners=request.corners, engine=request.engine
     )
     samples, extent, left_out = limit(graph, samples, request.extent, request.most_bytes)
-    tell(f"record {len(samples)} samples, about {len(samples) * sample_bytes(graph, extent) / 1e6:,.0f} MB")
+    size = len(samples) * sample_bytes(graph, extent) / 1e6
+    progress.begin(f"record {len(samples)} samples, about {size:,.0f} MB", len(samples), "samples")
     notes: list[str] = []
     write_samples(
         graph,
@@ -87,6 +91,7 @@ def write_pack(
         origin=request.origin,
         languages=request.languages,
         engine=request.engine,
+        tick=progress.advance,
         overwrite=overwrite,
         tell=notes.append,
     )
@@ -104,6 +109,7 @@ def write_samples(
     origin: Mapping[str, str] | None = None,
     languages: Iterable[str] = (),
     engine: str = AUTO,
+    tick: Callable[[], None] = lambda: None,
     overwrite: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
@@ -113,6 +119,7 @@ def write_samples(
         with torch.no_grad():
             for sample in samples:
                 yield record(graph, sample, task, engine)
+                tick()
 
     return pack.write(
         graph,
@@ -170,10 +177,8 @@ def choose_samples(
 
 def _portions(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Smaller batches: the search for a wrong sample mostly ends in the first."""
-    for x, labels in batches:
-        for start in range(0, trees.sample_count(x), PORTION):
-            part = slice(start, start + PORTION)
-            yield trees.index(x, part), trees.index(labels, part)
+    for batch in batches:
+        yield from portions(batch, PORTION)
 
 
 def _stimuli(graph: Graph, x: Inputs) -> Stimuli:
@@ -266,12 +271,12 @@ def record(graph: Graph, sample: Sample, task: Task = CLASSIFICATION, engine: st
 
     def watch(node: Node, activity: Activity) -> None:
         assert activity.potentials is not None
-        train = activity.train[:, 0].long()
+        train = activity.train[:, 0]
         potentials[node.name] = activity.potentials[:, 0].long().numpy()
         if isinstance(node.op, IntegrateFire):
-            spikes[node.name] = train.numpy()
+            spikes[node.name] = train.to(torch.uint8).numpy()
         if node.name in graph.outputs:
-            sums[node.name] = train.sum(0).numpy()
+            sums[node.name] = train.sum(0).long().numpy()
 
     units = {node.name: node.known_unit.cpu().double() for node in graph.inputs}
     x = {name: values[None].double() * units[name] for name, values in sample.stimulus.items()}

@@ -59,11 +59,11 @@ class FileEntry:
 class Progress(Protocol):
     """Who is told how far a use case is."""
 
-    def begin(self, label: str, steps: int | None = None) -> None:
-        """A part of the work begins that takes so many steps."""
+    def begin(self, label: str, steps: int | None = None, unit: str = "batches") -> None:
+        """A part of the work begins that takes so many steps; None: nobody knows how many."""
 
-    def advance(self) -> None:
-        """One step is done."""
+    def advance(self, count: int = 1) -> None:
+        """So many steps more are done."""
 
     def line(self, text: str) -> None:
         """A line for a log."""
@@ -72,10 +72,10 @@ class Progress(Protocol):
 class Silent:
     """A Progress that tells nobody."""
 
-    def begin(self, label: str, steps: int | None = None) -> None:
+    def begin(self, label: str, steps: int | None = None, unit: str = "batches") -> None:
         """Do nothing."""
 
-    def advance(self) -> None:
+    def advance(self, count: int = 1) -> None:
         """Do nothing."""
 
     def line(self, text: str) -> None:

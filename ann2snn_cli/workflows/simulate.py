@@ -9,7 +9,7 @@ from typing import Any
 from ann2snn_cli import devices
 from ann2snn_cli.config import Schedule, Settings, delay_name
 from ann2snn_cli.tasks import task_named
-from ann2snn_cli.workflows import saved
+from ann2snn_cli.workflows import cost, saved
 from ann2snn_cli.workflows.evaluate import Evaluation, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.latency import Latency, latency
 from ann2snn_cli.workflows.prepare import refuse_unknown_names
@@ -62,12 +62,15 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     """Run a saved SNN on the dataset it was converted with, or on another one of the same shape."""
     settings = request.settings
     refuse_unknown_names(settings)
+    progress.begin("load the SNN and the data")
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
     samples = snn.samples(settings)
     for line in samples.notes:
         progress.line(line)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
-    progress.begin("simulate", -(-samples.test_size // size))
+    steps = snn.graph.timing.timesteps
+    progress.line(cost.line(snn.graph, steps, samples.test_size, delays_of(snn.graph)))
+    progress.begin("simulate", samples.test_size, "samples")
     evaluation = evaluate(
         snn.graph,
         samples.test_batches(size, workers),

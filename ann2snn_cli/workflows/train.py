@@ -69,6 +69,7 @@ class TrainReport(Report):
 
 def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     """Train the network that the settings name, test it, and write its checkpoint."""
+    progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings, trained=False)
     name = catalog.checkpoint_name(prepared.name, prepared.dataset)
     path = named_pth(request.save_file or Path("checkpoints") / f"{name}.pth")
@@ -81,6 +82,7 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
         progress.line(line)
     last = _trained(prepared, request, task, progress)
     settings = prepared.settings
+    progress.begin("test")
     batches = prepared.data.test_batches(settings.data.test_batch_size, settings.data.num_workers)
     scores = stage.measure(prepared.network, batches, task.metric(), prepared.device)
     provenance = {

@@ -120,6 +120,7 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
     backends = backends_named(request.backends)
     _refuse_idle_numbers(request, backends)
     with _pack(request, progress) as folder:
+        progress.begin("check the files")
         damage = problems(folder)
         try:
             pack = read(folder)
@@ -129,8 +130,8 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
         runs = tuple(_run(name, pack, names, request.max_clocks, progress) for name in backends)
         faults = None
         if request.faults is not None:
-            progress.line(f"faults: {request.faults} mutants")
-            faults = judged(pack, request.faults, request.settings.run.seed, request.names)
+            progress.begin(f"faults: {request.faults} mutants", len(names), "samples")
+            faults = judged(pack, request.faults, request.settings.run.seed, request.names, progress.advance)
         return VerifyReport(request.source, tuple(damage), runs, faults)
 
 
@@ -208,7 +209,7 @@ def _run(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None
         if not fitting:
             needed = f"one sample takes about {clocks:,} clocks, more than {most:,}"
             return Run(name, skipped=f"{needed}: raise {Setting('max_clocks')}")
-    progress.line(f"{name}: {len(fitting)} of {len(samples)} samples")
+    progress.begin(f"{name}: {len(fitting)} of {len(samples)} samples")
     expected = sum(values_to_check(pack, sample) for sample in fitting)
     start, outcome, failed = time.perf_counter(), None, ""
     try:
@@ -241,7 +242,8 @@ def _pack(request: VerifyRequest, progress: Progress) -> Iterator[Path]:
     asked = pack.PackRequest(count, most_bytes=TEMPORARY_BYTES, origin=facts, engine=engine)
     batches = data.test_batches(request.settings.data.test_batch_size)
     with tempfile.TemporaryDirectory(prefix="ann2snn_") as place:
-        made = pack.write_pack(snn.graph, batches, task_named(data.task), Path(place) / "pack", asked)
+        folder = Path(place) / "pack"
+        made = pack.write_pack(snn.graph, batches, task_named(data.task), folder, asked, progress)
         if made.left_out:
             progress.line(made.left_out)
         yield made.folder

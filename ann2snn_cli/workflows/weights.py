@@ -6,6 +6,7 @@ import hashlib
 import shlex
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ann2snn_cli import catalog
@@ -102,12 +103,13 @@ def _refuse_other_dataset(weights: Weights, settings: Settings) -> None:
 
 def _training(settings: Settings) -> str:
     """The command that trains this network on these data."""
-    return shlex.join(["ann2snn", "train", settings.network, "--dataset", settings.data.dataset])
+    dataset = Setting("dataset", shlex.quote(settings.data.dataset))
+    return f"{shlex.join(['ann2snn', 'train', settings.network])} {dataset}"
 
 
 def _state_hash(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -2,8 +2,10 @@
 
 import errno
 import importlib.util
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -324,6 +326,48 @@ def test_a_reader_that_goes_away_is_no_error():
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+@pytest.mark.parametrize("to", [">&-", ">/dev/full", "2>&-", "2>/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize("words", ["ls --json", "ls", "ls nonsense --json"])
+def test_streams_that_are_closed_or_full_are_no_fault(to, words):
+    """No traceback; a result that cannot be written is an error, progress that cannot be is none."""
+    command = f'"$PYTHON" -m ann2snn_cli {words} {to}'
+    shell = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=shell)
+    assert "Traceback" not in done.stderr
+    assert "fault" not in done.stderr
+    lost = words != "ls nonsense --json" and to == ">/dev/full"
+    assert done.returncode == (2 if "nonsense" in words else 1 if lost else 0), done.stderr
+    if "1" not in to and not to.startswith(">"):
+        assert done.stdout.startswith("networks" if words == "ls" else "{")
+
+
+def test_work_goes_on_where_nobody_can_be_told_of_its_progress(monkeypatch):
+    """A log on a full disk, or a reader that went away, ends no conversion."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    with ProgressBar() as progress:
+        progress.begin("calibrate", 2)
+        progress.advance()
+        progress.line("note")
+
+
+@pytest.mark.parametrize("json_flag", [(), ("--json",)])
+def test_sigterm_ends_a_command_as_ctrl_c_does(json_flag, plant, capsys):
+    """Exit code 143, one line, no traceback; one document with --json; afterwards the signal is as it was."""
+    before = signal.getsignal(signal.SIGTERM)
+    plant(lambda settings, as_json: signal.raise_signal(signal.SIGTERM))
+    assert main(["convert", *json_flag]) == 143
+    out, err = capsys.readouterr()
+    assert err.strip() == "error: terminated"
+    assert not json_flag or json.loads(out)["error"]["what"] == "terminated"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_tables_are_aligned():
     """Words to the left, numbers to the right, a dash for nothing."""
     text = table(["layer", "rate"], [["conv1", 0.12345], ["a", None]])
@@ -341,10 +385,46 @@ def test_json_numbers_stay_json():
 
 
 def test_progress_is_lines_where_there_is_no_terminal(capsys):
-    """A log gets one line an epoch and no bar; stdout gets nothing."""
+    """A log gets a line a part and what it is told, and no bar; stdout gets nothing."""
     with ProgressBar() as progress:
         progress.begin("finetune", steps=2)
         progress.advance()
         progress.line("epoch 1/1  loss 0.5")
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "epoch 1/1  loss 0.5\n")
+    assert (out, err) == ("", "finetune\nepoch 1/1  loss 0.5\n")
+
+
+def wait_for(text: str, capsys, seconds: float = 5.0) -> str:
+    """What stderr says until the text is in it."""
+    said, end = "", time.monotonic() + seconds
+    while text not in said:
+        assert time.monotonic() < end, f"{text!r} is not in {said!r}"
+        time.sleep(0.01)
+        said += capsys.readouterr().err
+    return said
+
+
+def test_a_log_is_told_the_time_while_nothing_else_is_said(capsys):
+    """Where a step takes longer than the interval, lines say how far it is, and the time gone and left."""
+    with ProgressBar(seconds=0.05) as progress:
+        progress.begin("evaluate", 40, "samples")
+        said = wait_for("evaluate: 0 of 40 samples, 00:00 elapsed\n", capsys)
+        assert "left" not in said, "nobody knows before the first step"
+        progress.advance(10)
+        wait_for("evaluate: 10 of 40 samples, 00:00 elapsed, about 00:0", capsys)
+        progress.begin("write ONNX")
+        wait_for("write ONNX: 00:00 elapsed\n", capsys)
+    capsys.readouterr()
+    time.sleep(0.15)
+    assert capsys.readouterr().err == "", "nothing is said when the work is over"
+
+
+def test_the_time_is_told_within_15_seconds_and_not_after_a_line_that_was_said(capsys):
+    """A log that speaks anyway needs no clock."""
+    assert ProgressBar()._seconds <= 15
+    with ProgressBar(seconds=0.2) as progress:
+        progress.begin("finetune", 1000)
+        for epoch in range(10):
+            time.sleep(0.03)
+            progress.line(f"epoch {epoch}")
+    assert "elapsed" not in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +249,8 @@ def test_the_saved_settings_are_complete_yaml(tiny, ann2snn):
     assert saved["check"]["hardware"] == "none"
 
 
-def interrupt_after_epoch(number: int, monkeypatch) -> None:
-    """Ctrl-C at the first batch after so many epochs."""
+def interrupt_after_epoch(number: int, monkeypatch, by: signal.Signals = signal.SIGINT) -> None:
+    """Ctrl-C, or another signal, at the first batch after so many epochs."""
     from ann2snn_cli.commands.render import ProgressBar
 
     original, epochs = ProgressBar.line, []
@@ -260,23 +261,27 @@ def interrupt_after_epoch(number: int, monkeypatch) -> None:
 
     def advance(self, count=1):
         if len(epochs) >= number:
-            raise KeyboardInterrupt
+            signal.raise_signal(by)
 
     monkeypatch.setattr(ProgressBar, "line", line)
     monkeypatch.setattr(ProgressBar, "advance", advance)
 
 
-def test_an_interrupted_finetuning_is_resumed_to_the_same_bytes(tiny, ann2snn):
-    """Killed after epoch 1 of 3: --resume does the other two, and nobody can tell the results apart."""
+@pytest.mark.parametrize(
+    ("by", "what", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
+def test_an_interrupted_finetuning_is_resumed_to_the_same_bytes(by, what, code, tiny, ann2snn):
+    """Stopped after epoch 1 of 3: it says --resume, which does the other two; nobody can tell them apart."""
     words = (*TINY, "-e", "3", "-T", "4")
     assert ann2snn(*words).code == 0
     whole = sha256(tiny / "tiny_snn.pth")
     (tiny / "tiny_snn.pth").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        interrupt_after_epoch(1, patch)
+        interrupt_after_epoch(1, patch, by)
         done = ann2snn(*words)
-    assert done.code == 130
-    assert "interrupted" in done.err
+    assert done.code == code
+    assert f"error: {what}\n  remedy: " in done.err
+    assert "repeat the command with --resume" in done.err
     assert not (tiny / "tiny_snn.pth").exists()
     assert (tiny / ".tiny_snn.finetuning").is_file()
     resumed = ann2snn(*words, "--resume")
@@ -287,6 +292,36 @@ def test_an_interrupted_finetuning_is_resumed_to_the_same_bytes(tiny, ann2snn):
     assert not (tiny / ".tiny_snn.finetuning").exists()
 
 
+def test_who_is_stopped_before_an_epoch_is_done_is_told_of_no_resume(tiny, ann2snn):
+    """Nothing is kept that could be gone on with; nor is the state of a run with other settings meant."""
+    for kept, settings in ((0, "3"), (1, "3"), (0, "2")):
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt_after_epoch(kept, patch)
+            done = ann2snn(*TINY, "-e", "3", "--weight_bitwidth", settings)
+        assert done.code == 130
+        assert ("--resume" in done.err) == bool(kept)
+
+
+def test_who_is_stopped_while_writing_leaves_what_was_there_and_nothing_beside_it(tiny, ann2snn):
+    """A signal in the midst of a pack: the earlier one stays whole, no half of the new one is left."""
+    from ann2snn_cli.commands.render import ProgressBar
+
+    assert ann2snn(*TINY, "-e", "0").code == 0
+    pack = {path: path.read_bytes() for path in sorted((tiny / "tiny_snn_pack").rglob("*.*"))}
+    names = {path.name for path in tiny.iterdir()}
+
+    def advance(self, count=1):
+        if self._part.label.startswith("record "):
+            assert {path.name for path in tiny.iterdir()} > names, "something is half written"
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProgressBar, "advance", advance)
+        assert ann2snn(*TINY, "-e", "0", "--seed", "5").code == 143
+    assert {path.name for path in tiny.iterdir()} == names
+    assert {path: path.read_bytes() for path in sorted((tiny / "tiny_snn_pack").rglob("*.*"))} == pack
+
+
 def test_a_run_with_other_settings_cannot_be_resumed(tiny, ann2snn):
     """Half of one recipe and half of another is neither."""
     with pytest.MonkeyPatch.context() as patch:
@@ -295,6 +330,23 @@ def test_a_run_with_other_settings_cannot_be_resumed(tiny, ann2snn):
     done = ann2snn(*TINY, "-e", "3", "--weight_bitwidth", "2", "--resume")
     assert done.code == 1
     assert "other settings or weights" in done.err
+
+
+def test_what_the_steps_will_take_is_said_before_they_are_taken(tiny, ann2snn, monkeypatch):
+    """Samples, steps, time and memory; what does not fit the memory is refused with what does."""
+    done = ann2snn(*TINY, "-e", "0", "-T", "6", "--delay", "2")
+    said = done.err.splitlines()
+    place = next(i for i, line in enumerate(said) if line.startswith("30 samples of 6 steps each: about "))
+    assert said[place].endswith(" GB of memory")
+    assert said.index("trace and fold") < place < said.index("calibrate")
+
+    monkeypatch.setattr("ann2snn_cli.ir.memory.free_bytes", lambda device: 1_000_000)
+    refused = ann2snn(*TINY, "-e", "0", "-T", "1000", "--save_file", "long.pth")
+    assert refused.code == 2
+    assert "1,000 steps of one sample need about" in refused.err
+    assert "use --timesteps " in refused.err
+    assert "calibrate" not in refused.err
+    assert not (tiny / "long.pth").exists()
 
 
 # Options -------------------------------------------------------------------------------------------

@@ -99,7 +99,15 @@ def test_a_checkpoint_that_is_not_there_is_named(name, refused):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--timesteps", "0"), "timing.timesteps is 0; it must be a whole number, 1 or more"),
+        (("--timesteps", "0"), "timing.timesteps is 0; it must be a whole number from 1 to 65536: a count"),
+        (
+            ("-T", "99999999999999999999"),
+            "timing.timesteps is 99999999999999999999; it must be a whole number from 1 to 65536",
+        ),
+        (
+            ("--test_batch_size", "99999999999999999999"),
+            "data.test_batch_size is 99999999999999999999; it must be a whole number, 1 or more",
+        ),
         (("--weight_bitwidth", "9"), "quantize.weight_bitwidth is 9; it must be 1 to 8 bits, or 32 (floats)"),
         (("--weight_bitwidth", "four"), "quantize.weight_bitwidth is four"),
         (("--calibration_samples", "0"), "data.calibration_samples is 0"),

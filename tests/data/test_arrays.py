@@ -113,7 +113,7 @@ def test_several_inputs_in_two_splits(path):
 
 
 def test_an_input_that_one_split_lacks_is_refused(path):
-    """A slip of the pen would train on one input more than it tests."""
+    """A typo would train on one input more than it tests."""
     np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y, vector_tran=VECTORS, vector_test=VECTORS)
 
     with pytest.raises(BadData, match="it holds vector_test without vector_train") as caught:

@@ -25,8 +25,13 @@ def test_nearest_name(name, meant):
 
 @pytest.mark.parametrize("name", ["digits", "debug0", "debug1", "debug2"])
 def test_shapes_are_known_without_loading(name):
-    """What `shapes_of` says before anything is loaded is what is loaded; every dataset has an entry."""
+    """What `shapes_of` says before anything is loaded is what is loaded."""
     loaded = data.load(name)
 
     assert data.shapes_of(name) == (loaded.input_shapes, loaded.classes)
-    assert set(data.SHAPES) == set(data.DATASETS)
+
+
+def test_every_dataset_goes_by_its_own_name():
+    """The key is the name."""
+    assert len(data.DATASETS) == 8
+    assert all(name == each.name for name, each in data.DATASETS.items())

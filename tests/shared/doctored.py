@@ -256,6 +256,8 @@ SNNS: dict[str, tuple[str, Change]] = {
     "threshold_zero": ("a threshold of 0", _field("fire", "threshold", torch.tensor(0))),
     "threshold_wide": ("a threshold of 2^62", _field("fire", "threshold", torch.tensor(2**62))),
     "bias_lowest": ("the lowest of all biases", _field("fire", "bias", torch.tensor(-(2**63)))),
+    "bias_narrow": ("a bias of 8 bits, whose sums would wrap",
+                    _field("fire", "bias", torch.tensor(100, dtype=torch.int8))),
     "fraction_huge": ("2^40 fraction bits", _field("fire", "fraction_bits", HUGE)),
     "fraction_word": ("fraction bits in words", _field("fire", "fraction_bits", "two")),
     "groups_zero": ("0 groups", _field("conv", "groups", 0)),

@@ -28,7 +28,8 @@ from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.quantize.weights import quantize
-from ann2snn_cli.stages.simulate import reference, simulate
+from ann2snn_cli.stages.simulate import Request, reference, simulate
+from ann2snn_cli.stages.simulate.reference import ReferenceEngine
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import trace
 
@@ -501,6 +502,32 @@ def test_portions_change_nothing(monkeypatch):
     assert set(portions) == {1}
     assert torch.equal(at_once.by_step[0], one_by_one.by_step[0])
     assert all(torch.equal(at_once.counts[name], one_by_one.counts[name]) for name in at_once.counts)
+
+
+def test_portions_are_kept_where_nodes_are_revised(monkeypatch):
+    """Who revises is shown the counts of all samples, but no op is handed more of them than a portion."""
+    graph, x = converted("residual"), samples("residual")
+    monkeypatch.setattr(reference, "TRAIN_ELEMENTS", 1)
+    stepped, original = [], IntegrateFire.train
+
+    def train(self, trains, place):
+        stepped.append(trains[0].shape[1])
+        return original(self, trains, place)
+
+    monkeypatch.setattr(IntegrateFire, "train", train)
+    shown = {}
+
+    def revise(node, counts):
+        shown[node.name] = len(counts)
+        return node
+
+    found = ReferenceEngine().run(graph, Request(x, counts=True, revise=revise))
+
+    assert set(stepped) == {1}
+    assert set(shown.values()) == {len(x)}
+    plain = simulate(graph, x, counts=True)
+    assert torch.equal(found.outputs[0], plain.outputs[0])
+    assert all(torch.equal(found.counts[name].double(), plain.counts[name].double()) for name in shown)
 
 
 def test_the_delay_is_the_graphs_own_unless_given():

@@ -69,13 +69,15 @@ def layers(name):
         for role in ("threshold", "bias", "initial")
     }
     neurons["initial"] |= {"shape": [5], "words": 5, "per": "neuron"}
+    ends, bits = {"lowest": -16, "highest": 15}, {"lowest": 0, "highest": 1}
     return [
-        {"name": "x", "kind": "input", "inputs": [], "shape": [1], "bits": 1, "encoding": "unsigned",
-         "source": "", "parameters": {}},
-        {"name": "w", "kind": "linear", "inputs": ["x"], "shape": [5], "source": "",
-         "parameters": {"weight": weight}},
-        {"name": name, "kind": "integrate_fire", "inputs": ["w"], "shape": [5], "fraction_bits": 0,
-         "source": "", "potential": {"bits": 5}, "parameters": neurons},
+        {"name": "x", "file_name": "in", "kind": "input", "inputs": [], "shape": [1], "passes": bits,
+         "bits": 1, "encoding": "unsigned", "source": "", "parameters": {}},
+        {"name": "w", "file_name": "w", "kind": "linear", "inputs": ["x"], "shape": [5], "passes": ends,
+         "source": "", "parameters": {"weight": weight}},
+        {"name": name, "file_name": "n", "kind": "integrate_fire", "inputs": ["w"], "shape": [5],
+         "passes": bits, "fraction_bits": 0, "source": "", "potential": {"bits": 5, "bound": ends},
+         "parameters": neurons},
     ]  # fmt: skip
 
 
@@ -94,7 +96,10 @@ def write(folder, delay, reset_mode, comparator, name="n"):
         "widest_bits": 6,
         "outputs": [name],
         "layers": layers(name),
-        "samples": [{"name": "s", "stimulus": {"x": STIMULUS}, "result": RESULT, "expect": expect}],
+        "samples": [
+            {"name": "s", "stimulus": {"x": STIMULUS}, "events": {}, "result": RESULT, "expect": expect}
+        ],
+        "files": {},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return replay.read(folder)

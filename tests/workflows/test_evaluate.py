@@ -1,5 +1,6 @@
 """Evaluate: the variants of a network side by side, and the theorem held against every sample."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import task_named
+from ann2snn_cli.workflows import evaluate as evaluating
 from ann2snn_cli.workflows.evaluate import evaluate, refuse_mismatch
 
 
@@ -36,6 +38,17 @@ def settings(training_free):
 
 
 CLASSES = task_named("classification")
+
+
+def test_a_large_batch_is_evaluated_a_few_samples_at_a_time(network, data, settings, monkeypatch):
+    """However many samples and steps are asked for at once, memory is that of a portion; nothing else is."""
+    graph = pipeline.convert(network, data, settings(timing={"timesteps": 5})).graph
+    at_once, ticks = evaluate(graph, data.test_batches(48), CLASSES, network=network), []
+    monkeypatch.setattr(evaluating, "PORTION_ELEMENTS", 5 * graph.widest * 10)
+    in_parts = evaluate(graph, data.test_batches(48), CLASSES, network=network, tick=ticks.append)
+    assert ticks == [10, 10, 10, 10, 8]
+    assert (in_parts.headlines, in_parts.spikes) == (at_once.headlines, at_once.spikes)
+    assert in_parts.by_step == at_once.by_step
 
 
 @pytest.mark.parametrize("delay", [0, 2, 5])
@@ -189,3 +202,24 @@ def test_a_difference_is_no_mismatch_where_the_theorem_does_not_hold(network, da
         refuse_mismatch(graph, result)
     with pytest.raises(VerificationMismatch):
         refuse_mismatch(held, result)
+
+
+@pytest.mark.parametrize(
+    "form", [nn.Module.half, nn.Module.bfloat16, nn.Module.double, lambda network: exported(network).module()]
+)
+def test_a_network_is_scored_in_its_own_type_and_form(form, network, data, settings):
+    """A network in another floating type, or that torch.export gave, is shown the same samples."""
+    graph = pipeline.convert(network, data, settings()).graph
+    expected = evaluate(graph, data.test_batches(7), CLASSES, network=network)
+    other = form(copy.deepcopy(network))
+
+    found = evaluate(graph, data.test_batches(7), CLASSES, network=other)
+
+    assert found.headlines["ann"] == pytest.approx(expected.headlines["ann"], abs=5)
+    assert found.largest_error == pytest.approx(expected.largest_error, abs=0.05)
+
+
+def exported(network):
+    """The network by torch.export, for batches of any size."""
+    sizes = ({0: torch.export.Dim.DYNAMIC},)
+    return torch.export.export(network.eval(), (torch.zeros(2, 2, 6, 6),), dynamic_shapes=sizes)

@@ -123,17 +123,21 @@ class IntegrateFire(Op):
         initial, bias, threshold = (
             cast(value, trains[0]) for value in (self.initial, self.bias, self.threshold)
         )
-        charges = trains[0] * 2**self.fraction_bits + bias
-        potential = torch.zeros_like(charges[0]) + initial + charges[:delay].sum(0)
-        spikes, potentials = [], []
+
+        def charge(train: Tensor) -> Tensor:
+            charged: Tensor = train * 2**self.fraction_bits + bias
+            return charged
+
+        potential = torch.zeros_like(charge(trains[0][0])) + initial + charge(trains[0][:delay]).sum(0)
+        spikes = potential.new_empty(steps, *potential.shape)  # written step by step: a train is large
+        potentials = torch.empty_like(spikes) if place.keeps_potentials else None
         for step in range(delay, delay + steps):
             if step < steps:
-                potential = potential + charges[step]
-            fired, potential = neuron.fire(potential, threshold, place.contract.reset_mode)
-            spikes.append(fired)
-            if place.keeps_potentials:
-                potentials.append(potential)
-        return Activity(torch.stack(spikes), torch.stack(potentials) if potentials else None)
+                potential = potential + charge(trains[0][step])
+            spikes[step - delay], potential = neuron.fire(potential, threshold, place.contract.reset_mode)
+            if potentials is not None:
+                potentials[step - delay] = potential
+        return Activity(spikes, potentials)
 
     def sums(self, xs: list[Tensor], place: Place) -> Tensor:
         """N = clip(⌊(V0 + 2^fraction_bits·U + T·B)/θ⌋, 0, T)."""

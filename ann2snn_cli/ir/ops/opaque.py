@@ -52,6 +52,13 @@ class Opaque(Op):
         """The name a reader sees: the operator's own."""
         return self.target.split(".")[1]
 
+    @property
+    def makes_whole(self) -> bool:
+        """Does it make whole numbers of real ones, such as tokens for an embedding?"""
+        wanted = dict(self.kwargs).get("dtype")
+        is_type = isinstance(wanted, torch.dtype) and not (wanted.is_floating_point or wanted.is_complex)
+        return self.kind in ("_to_copy", "to") and is_type and wanted != torch.bool
+
     def details(self) -> str:
         """The operator in full."""
         return self.target
@@ -59,7 +66,8 @@ class Opaque(Op):
     def real(self, xs: list[Tensor], shape: Shape) -> Tensor:
         """The operator on these values. Where a `BatchSize` occurs, the last input is the sample."""
         names = self.dtypes or (None,) * len(xs)
-        resolve = _filling_in([_typed(x, name) for x, name in zip(xs, names, strict=True)])
+        real = next((x.dtype for x in xs if x.is_floating_point()), None)
+        resolve = _filling_in([_typed(x, name) for x, name in zip(xs, names, strict=True)], real)
         operator = allowed.operator(self.target)
         result = operator(*map(resolve, self.args), **{key: resolve(arg) for key, arg in self.kwargs})
         value: Tensor = result if self.output is None else result[self.output]
@@ -109,9 +117,9 @@ def _typed(x: Tensor, name: str | None) -> Tensor:
     return x if name is None or not x.is_floating_point() else x.round().to(_TYPES[name])
 
 
-def _filling_in(xs: list[Tensor]) -> Callable[[Any], Any]:
+def _filling_in(xs: list[Tensor], real: torch.dtype | None) -> Callable[[Any], Any]:
+    """`real` is the type that constants are computed in; None: their own."""
     batch = xs[-1].shape[0]
-    real = next((x.dtype for x in xs if x.is_floating_point()), None)  # what constants are computed in
 
     def resolve(value: Any) -> Any:
         if isinstance(value, Ref):
@@ -121,7 +129,9 @@ def _filling_in(xs: list[Tensor]) -> Callable[[Any], Any]:
         if isinstance(value, tuple):
             return [resolve(item) for item in value]
         if isinstance(value, Tensor) and value.is_floating_point():
-            return value.to(real)
+            return value.to(real or value.dtype)
+        if isinstance(value, torch.dtype) and value.is_floating_point:
+            return real or value  # of zeros, such as recurrent layers start from
         return value
 
     return resolve

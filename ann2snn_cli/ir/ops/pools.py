@@ -64,7 +64,7 @@ class AvgPool(LinearOp):
 
     @property
     def count(self) -> int | Tensor:
-        """By how much the sum of each window is divided."""
+        """The number that the sum of each window is divided by."""
         return self.area if self.divisor is None else self.divisor.to(torch.float64)
 
     def real(self, xs: list[Tensor], shape: Shape) -> Tensor:

@@ -292,7 +292,7 @@ class Scale(Synapse):
         return self.weight.numel() == 1 and self.bits != FLOAT_BITS and float(self.weight.detach()) != 0
 
     def integers(self, units: list[Tensor], place: Place) -> Integers:
-        """Of one factor for all values the integer is its sign, and its size goes into the unit."""
+        """The integers; of one factor for all values they are its sign, and its size goes into the unit."""
         if not self.is_one_factor:
             return super().integers(units, place)
         weight = self.weight.to(torch.float64)
@@ -352,7 +352,7 @@ class BatchNorm(Op):
 class Add(LinearOp):
     """y = Σ x_i. SPIKING: y = Σ m_i·x_i, identity synapses with integer weights m_i.
 
-    Of one input it brings the values to one unit.
+    It brings the values of one input to one unit.
     """
 
     weights: tuple[Tensor, ...] | None = None  # SPIKING: each broadcasts to the node's shape

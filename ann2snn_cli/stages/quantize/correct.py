@@ -6,7 +6,7 @@ corrected already, so the errors of timing are undone as well as those of roundi
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -28,12 +28,19 @@ SAMPLES = 256
 
 @stage(Level.QUANTIZED, Level.QUANTIZED)
 def correct_biases(
-    graph: Graph, x: Inputs, engine: Run, *, delay: int | None = None, trained: bool = False
+    graph: Graph,
+    x: Inputs,
+    engine: Run,
+    *,
+    delay: int | None = None,
+    trained: bool = False,
+    tick: Callable[[], None] = lambda: None,
 ) -> Graph:
     """Needs QUANTIZED; gives QUANTIZED with biases that undo the mean error on the samples `x`.
 
     The error is the distance to the float network (the same graph: its weights are the master copy), or,
-    after training, to the quantized network that was trained: then it is the error of timing alone.
+    after training, to the quantized network that was trained: then it is the error of timing alone. `tick`
+    is called after every population and read-out.
     """
     x = trees.map_leaves(Tensor.double, trees.index(x, slice(_affordable(graph))))
     with torch.no_grad(), plain_arithmetic():
@@ -42,6 +49,7 @@ def correct_biases(
         corrected: dict[str, Op] = {}
 
         def revise(node: Node, counts: Tensor) -> Node:
+            tick()
             if not _is_corrected(graph[node.name].op):
                 return node
             mean = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
@@ -61,8 +69,7 @@ def _is_corrected(op: Op) -> bool:
 
 
 def _affordable(graph: Graph) -> int:
-    widest = max(math.prod(node.shape) for node in graph.nodes)
-    return max(1, min(SAMPLES, TRAIN_ELEMENTS // (widest * graph.timing.timesteps)))
+    return max(1, min(SAMPLES, TRAIN_ELEMENTS // (graph.widest * graph.timing.timesteps)))
 
 
 def _float_means(graph: Graph, x: Inputs) -> dict[str, Tensor]:

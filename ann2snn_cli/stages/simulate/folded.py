@@ -7,7 +7,6 @@ counts   D = T: a population's count has a closed form, so it takes one forward,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from ann2snn_cli.ir.bounds import Bound, bounds
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
+from ann2snn_cli.ir.memory import refuse_too_long
 from ann2snn_cli.ir.ops import Activity, Add, AvgPool, Input, Integrate, IntegrateFire, Synapse
 from ann2snn_cli.ir.ops.base import LinearOp, Place
 from ann2snn_cli.ir.ops.moves import Move
@@ -80,6 +80,8 @@ def _read_by_outputs_alone(graph: Graph) -> frozenset[str]:
 def _run(name: str, graph: Graph, request: Request, contract: Contract, summed: frozenset[str]) -> Simulation:
     plan = _Plan(graph, request, contract, summed)
     given = bind_inputs(graph, request.inputs)
+    if len(summed) < len(graph.nodes):  # there are trains
+        refuse_too_long(graph, next(iter(given.values())).device)
     with torch.no_grad(), plain_arithmetic():
         portions = [_Portion(plan, part) for part in _portions(plan, given)]
         # Who revises a node has to see all samples of it: then all portions go on node by node.
@@ -101,10 +103,14 @@ def _advance(plan: _Plan, node: Node, portions: list[_Portion]) -> None:
         portion.keep(node, value)
 
 
+def portion_size(graph: Graph, timesteps: int) -> int:
+    """How many samples are stepped at once."""
+    return max(1, TRAIN_ELEMENTS // (graph.widest * timesteps))
+
+
 def _portions(plan: _Plan, given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    widest = max(math.prod(node.shape) for node in plan.graph.nodes)
     steps = 1 if len(plan.summed) == len(plan.graph.nodes) else plan.contract.timesteps
-    size = max(1, TRAIN_ELEMENTS // (widest * steps))
+    size = portion_size(plan.graph, steps)
     samples = len(next(iter(given.values())))
     for start in range(0, max(1, samples), size):  # no samples are one portion too
         yield {name: x[start : start + size] for name, x in given.items()}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ann2snn_cli.ir.contract import Contract
-from ann2snn_cli.ir.engine import Request, Simulation
+from ann2snn_cli.ir.engine import Request, Revise, Simulation
 from ann2snn_cli.ir.graph import Graph, Node, sweep
+from ann2snn_cli.ir.memory import refuse_too_long
 from ann2snn_cli.ir.ops import Activity, Input, Integrate, IntegrateFire
 from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import bind_inputs
@@ -34,12 +35,14 @@ class ReferenceEngine:
         contract = graph.timing.with_delay(request.delay)
         dtypes = exact_dtypes(graph, contract.delay)
         given = bind_inputs(graph, request.inputs)
-        whole = request.revise is not None  # who revises a node has to see all samples of it
+        refuse_too_long(graph, next(iter(given.values())).device)
+        parts = [_Portion(graph, request, contract, dtypes, part) for part in _portions(graph, given)]
         with torch.no_grad(), plain_arithmetic():
-            parts = [
-                _Portion(graph, request, contract, dtypes, part).run()
-                for part in _portions(graph, given, whole)
-            ]
+            if request.revise is not None:
+                _run_side_by_side(graph, request.revise, parts)
+            else:
+                for part in parts:
+                    part.run()
         return joined(graph, request, [(part.outputs, part.counts) for part in parts], self.name)
 
 
@@ -55,42 +58,87 @@ class _Portion:
     counts: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
-    def run(self) -> _Portion:
+    def run(self) -> None:
         """Step every node in order; keep what was asked for."""
-        trains = sweep(self.graph, self._train)
-        by_step = self.request.by_step
-        self.outputs = {
-            name: train.double().cumsum(0) if by_step else train.double().sum(0)
-            for name, train in trains.items()
-        }
-        return self
+        for name, train in sweep(self.graph, self.train).items():
+            self.keep_output(name, train)
 
-    def _train(self, node: Node, trains: list[Tensor]) -> Tensor:
+    def keep_output(self, name: str, train: Tensor) -> None:
+        """What comes out, summed over the steps."""
+        self.outputs[name] = train.double().cumsum(0) if self.request.by_step else train.double().sum(0)
+
+    def train(self, node: Node, trains: list[Tensor]) -> Tensor:
+        """What a node passes on; of neurons, what was asked for is kept and shown."""
         if isinstance(node.op, Input):
             shown = node.op.encode(self.given[node.name]).to(self.dtypes[node.name])
             return shown.expand(self.contract.timesteps, *shown.shape)
-        activity = self._compute(node, trains)
+        activity = self.compute(node, trains)
         if not isinstance(node.op, IntegrateFire | Integrate):
             return activity.train
-        if self.request.revise is not None:
-            revised = self.request.revise(node, activity.train.sum(0))
-            activity = activity if revised is node else self._compute(revised, trains)
         if self.request.watch is not None:
             self.request.watch(node, activity)
         if self.request.counts:
             self.counts[node.name] = activity.train.sum(0)
         return activity.train
 
-    def _compute(self, node: Node, trains: list[Tensor]) -> Activity:
+    def compute(self, node: Node, trains: list[Tensor]) -> Activity:
+        """What its op makes of these trains."""
         dtype = self.dtypes[node.name]
         keep = self.request.watch is not None and self.request.potentials
         place = self.graph.place(node, contract=self.contract, keeps_potentials=keep)
         return node.op.train([train.to(dtype) for train in trains], place)
 
 
-def _portions(graph: Graph, given: dict[str, Tensor], whole: bool) -> Iterator[dict[str, Tensor]]:
-    widest = max(torch.Size(node.shape).numel() for node in graph.nodes)
+# Who revises a node has to see all samples of it ----------------------------------------------------
+
+Trains = Callable[[int], Tensor]  # of one node: its train in a portion, by the portion's number
+
+
+def _run_side_by_side(graph: Graph, revise: Revise, parts: list[_Portion]) -> None:
+    """Node by node, all portions of each, before the next node.
+
+    What is kept of them between two nodes are spikes, a byte each. Currents, which only one node reads, are
+    computed when it reads them.
+    """
+
+    def trains(node: Node, feeders: list[Trains]) -> Trains:
+        def train(number: int) -> Tensor:
+            return parts[number].train(node, [feeder(number) for feeder in feeders])
+
+        if isinstance(node.op, IntegrateFire | Integrate):
+            return _revised(graph, node, feeders, revise, parts)
+        if isinstance(node.op, Input) or len(graph.users[node.name]) == 1:
+            return train
+        return _kept(map(train, range(len(parts))))
+
+    for name, outcome in sweep(graph, trains).items():
+        for number, part in enumerate(parts):
+            part.keep_output(name, outcome(number))
+
+
+def _revised(
+    graph: Graph, node: Node, feeders: list[Trains], revise: Revise, parts: list[_Portion]
+) -> Trains:
+    """The counts of all samples, then the trains of the node that is to go on with."""
+
+    def counts(number: int) -> Tensor:
+        return parts[number].compute(node, [feeder(number) for feeder in feeders]).train.sum(0)
+
+    going_on = revise(node, torch.cat([counts(number) for number in range(len(parts))]))
+
+    def train(number: int) -> Tensor:
+        found = parts[number].train(going_on, [feeder(number) for feeder in feeders])
+        return found.to(torch.uint8) if node.name in graph.spiking else found
+
+    return _kept(map(train, range(len(parts))))
+
+
+def _kept(trains: Iterable[Tensor]) -> Trains:
+    return list(trains).__getitem__
+
+
+def _portions(graph: Graph, given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     samples = len(next(iter(given.values())))
-    size = max(1, samples if whole else TRAIN_ELEMENTS // (widest * graph.timing.timesteps))
+    size = max(1, TRAIN_ELEMENTS // (graph.widest * graph.timing.timesteps))
     for start in range(0, max(1, samples), size):  # no samples are one portion too
         yield {name: x[start : start + size] for name, x in given.items()}

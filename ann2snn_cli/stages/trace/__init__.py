@@ -19,12 +19,13 @@ from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.user_rules import UserRule, user_rules
 from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.trace.built_in import BUILT_IN
+from ann2snn_cli.stages.trace.forms import notes, to_eval, unwrapped
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
-from ann2snn_cli.stages.trace.program import export_program
+from ann2snn_cli.stages.trace.program import export_program, refuse_changing
 from ann2snn_cli.stages.trace.reader import Reader
 from ann2snn_cli.types import Shape
 
-__all__ = ["BUILT_IN", "OnnxNetwork", "load_onnx", "trace"]
+__all__ = ["BUILT_IN", "OnnxNetwork", "load_onnx", "to_eval", "trace", "unwrapped"]
 
 
 def trace(
@@ -40,10 +41,16 @@ def trace(
     the user's own, by target: they take the place of the built-in ones. `note` is told of each.
     """
     own = user_rules(rules or {})
+    network = unwrapped(network)
     if isinstance(network, OnnxNetwork):
         return validate(_refuse_rules(own, network).traced(input_shapes))
-    reader = Reader(export_program(network, input_shapes), {**BUILT_IN, **own})
+    for line in notes(network):
+        note(line)
+    program, repeats = export_program(network, input_shapes)
+    reader = Reader(program, {**BUILT_IN, **own})
     graph = validate(reader.graph())
+    if not repeats:
+        refuse_changing(program, network)
     for rule in own.values():
         note(f"rule for {rule.target} from {rule.origin}{'' if reader.used[rule.target] else ': not used'}")
     return graph

@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch.fx import Node as FxNode
 
+from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.ops import BatchSize
 from ann2snn_cli.ir.rules import Value
+from ann2snn_cli.stages.trace.forms import widened
+
+_LAYERS = ("torch.nn.modules", "torch.nn.utils.parametrize.Parametrized", "torch.ao.nn")  # torch's own
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ def module_of(call: FxNode) -> Module:
     path = re.sub(r"@\d+", "", str(path)).removeprefix("L['self'].").removeprefix("L['self']")
     path = re.sub(r"_modules\['([^']+)'\]", r"\1", path).strip(".")
     kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-    if kind.startswith("torch.nn.modules") and path:
+    if kind.startswith(_LAYERS) and path:
         return Module(path, path, path)
     lines = re.findall(r'File "([^"]+)", line (\d+)', call.meta.get("stack_trace") or "")
     own = [f"{file.rsplit('/', 1)[-1]}:{line}" for file, line in lines if "/torch/" not in file]
@@ -50,12 +54,12 @@ def result_of(call: FxNode) -> Value:
     """Describe the tensor that the call gives; sizes that follow the batch are left out of the shape."""
     tensor = call.meta["val"]
     sizes = tuple(size for size in tensor.shape[1:] if isinstance(size, int))
-    keeps = (
-        tensor.dim() == len(sizes) + 1
-        and not isinstance(tensor.shape[0], int)
-        and batch_size(tensor.shape[0]) == BatchSize(1, 0)
-    )
-    return Value(sizes, tensor.dtype, keeps)
+    keeps = tensor.dim() == len(sizes) + 1 and _is_batch(tensor.shape[0])
+    return Value(sizes, widened(tensor.dtype), keeps)
+
+
+def _is_batch(size: Any) -> bool:
+    return isinstance(size, torch.SymInt) and size.node.expr.is_Symbol
 
 
 def batch_size(size: Any) -> int | BatchSize:
@@ -63,6 +67,11 @@ def batch_size(size: Any) -> int | BatchSize:
     if isinstance(size, int):
         return size
     expression = size.node.expr
+    if len(expression.free_symbols) != 1:
+        raise UnsupportedNetwork(
+            "the batches of several inputs are joined to one",
+            remedy="call the layers once for each input, and join what they give: torch.cat([f(a), f(b)], 1)",
+        )
     (symbol,) = expression.free_symbols
     offset = int(expression.subs(symbol, 0))
     return BatchSize(int(expression.subs(symbol, 1)) - offset, offset)

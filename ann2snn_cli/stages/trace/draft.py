@@ -12,6 +12,7 @@ from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Input, Op
 from ann2snn_cli.ir.rules import Call, Value
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
+from ann2snn_cli.stages.trace.forms import widened
 from ann2snn_cli.types import Shape
 
 
@@ -57,7 +58,7 @@ class Draft(Nodes):
             return self.constants.get(argument, self.values.get(argument, argument))
         if isinstance(argument, list | tuple):
             return tuple(self.argument(item) for item in argument)
-        return batch_size(argument) if isinstance(argument, torch.SymInt) else argument
+        return batch_size(argument) if isinstance(argument, torch.SymInt) else widened(argument)
 
     def call(self, call: FxNode, result: FxNode, output: int | None = None) -> Call:
         """Describe a call to its rule; `result` is the call itself, or the one that takes an item of it."""

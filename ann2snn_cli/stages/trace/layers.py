@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.ops import BatchNorm, Conv, Linear, Op, Permute
 from ann2snn_cli.ir.rules import Call, Rule, Value, registry
 from ann2snn_cli.stages.trace.common import ints, padded
@@ -53,8 +54,13 @@ def _linear(call: Call) -> Op | None:
 
 
 def _batch_norm(call: Call) -> Op | None:
-    mean, var = call["running_mean"], call["running_var"]
+    mean, var = (call.arguments.get(name) for name in ("running_mean", "running_var"))
     trains = call.arguments.get("training", False)
+    if call.input.keeps_batch and (trains or mean is None):
+        raise UnsupportedNetwork(
+            "batch norm takes the statistics of the batch: what a sample gives follows the samples beside it",
+            remedy="let it keep running statistics (track_running_stats=True), and use them in eval mode",
+        )
     if trains or call.output not in (None, 0) or not isinstance(mean, Tensor) or not isinstance(var, Tensor):
         return None
     weight = call["weight"] if call["weight"] is not None else torch.ones_like(mean)
@@ -87,4 +93,5 @@ RULES: dict[str, Rule] = registry(
     (_linear, ["aten.linear.default"]),
     (_matmul, ["aten.matmul.default", "aten.mm.default"]),
     (_batch_norm, ["aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default"]),
+    (_batch_norm, [f"aten._native_batch_norm_legit{how}" for how in (".no_stats", "_functional.default")]),
 )

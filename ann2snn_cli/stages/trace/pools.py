@@ -36,7 +36,7 @@ def _avg_pool(call: Call) -> Op | Value | None:
 def _divisor(
     call: Call, pool: AvgPool, shape: Shape, begin: Shape | None = None, end: Shape = ()
 ) -> Tensor | None:
-    """By how much the call divides the sum of each window; None where that is the area of all."""
+    """The number that the call divides the sum of each window by; None where that is the area of all."""
     ones = torch.ones(1, 1, *shape[1:], dtype=torch.float64)
     mean = allowed.operator(call.target)(ones, **_settings(call))
     if begin is not None:

@@ -5,48 +5,85 @@ The only home of torch.export.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.fx import Node as FxNode
 
 from ann2snn_cli import trees
 from ann2snn_cli.errors import UnsupportedNetwork
+from ann2snn_cli.stages.trace import forms
 from ann2snn_cli.stages.trace.fixed_batch import fixed_batch, fixes_batch
 from ann2snn_cli.types import Inputs, Shape
 
 Program = ExportedProgram
 
+_OURS = (__file__, trees.__file__, contextlib.__file__)
 
-def export_program(network: nn.Module, input_shapes: Sequence[Shape] | Mapping[str, Shape]) -> Program:
-    """The network in eval mode as ATen calls; `input_shapes` are those of one sample, in order or by name."""
-    modes = {module: module.training for module in network.modules()}  # parts may be frozen on their own
-    parameter = next(network.parameters(), torch.zeros(()))
-    zeros = partial(torch.zeros, dtype=parameter.dtype, device=parameter.device)
+
+def export_program(
+    network: nn.Module, input_shapes: Sequence[Shape] | Mapping[str, Shape]
+) -> tuple[Program, bool]:
+    """The network in eval mode as ATen calls, and whether a second run gave the same as the first.
+
+    `input_shapes` are those of one sample, in order or by name.
+    """
+    forms.refuse(network)
     in_order, by_name = _by_argument(network, input_shapes)
-    arguments = tuple(zeros(2, *shape) for shape in in_order)
-    named = {name: zeros(2, *shape) for name, shape in by_name.items()}
-    network.eval()
+    samples = {name: _sample(shape) for name, shape in by_name.items()} or [
+        _sample(each) for each in in_order
+    ]
+    with forms.reading(network), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export's own deprecations are not the user's concern
+        repeats = _try_eager(network, samples)
+        program = _exported(network, trees.as_taken(network, samples))
+    return program, repeats
+
+
+def refuse_changing(program: Program, network: nn.Module) -> None:
+    """Raise for a network that gives something else at every run, though no call in it draws random numbers.
+
+    A call that does is refused by its name, or has a rule of a user's own.
+    """
+    if not any(map(_draws, program.graph.nodes)):
+        raise UnsupportedNetwork(
+            "a second run of the network gives something else than the first",
+            where=type(network).__name__,
+            remedy="forward() must not draw random numbers (nn.Dropout rests in eval mode), nor keep a state",
+        )
+
+
+def _draws(call: FxNode) -> bool:
+    target = call.target
+    return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
+
+
+def _sample(shape: Shape) -> Tensor:
+    """Two samples of numbers from 0 to 1, always the same."""
+    return torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _exported(network: nn.Module, samples: Inputs) -> Program:
+    arguments, named = ((), dict(samples)) if isinstance(samples, Mapping) else (tuple(samples), {})
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.export's own deprecations are not the user's concern
-            _try_eager(network, named or arguments)
-            batch = {0: Dim.DYNAMIC}
-            sizes = dict.fromkeys(named, batch) if named else tuple(batch for _ in arguments)
-            exported = partial(export, network, arguments, named, dynamic_shapes=sizes)
-            try:
-                program = exported()
-            except Exception as error:
-                if not fixes_batch(error):
-                    raise
-                raise fixed_batch(exported, _user_line(error, network)) from error
-            flat: Program = program.run_decompositions({})
-            return flat
+        sizes = _sizes(network, arguments, named)
+        exported = partial(export, network, arguments, named, dynamic_shapes=sizes)
+        try:
+            program = exported()
+        except Exception as error:
+            if not fixes_batch(error):
+                raise
+            raise fixed_batch(exported, _user_line(error, network)) from error
+        flat: Program = program.run_decompositions({})
+        return flat
     except UnsupportedNetwork:
         raise
     except Exception as error:
@@ -56,9 +93,19 @@ def export_program(network: nn.Module, input_shapes: Sequence[Shape] | Mapping[s
             remedy="forward() must not branch on values (`if x.sum() > 0`, `.item()`) or on the batch size; "
             "use torch.where, or split the network at that point",
         ) from error
-    finally:
-        for module, training in modes.items():
-            module.training = training
+
+
+def _sizes(network: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Tensor]) -> dict[str, Any]:
+    """The first axis of every input is the batch's: by argument, as forward binds them (`*inputs` too)."""
+    batch = {0: Dim.DYNAMIC}
+
+    def sizes(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: sizes(each) for key, each in value.items()}
+        return tuple(map(sizes, value)) if isinstance(value, tuple) else batch
+
+    bound: dict[str, Any] = sizes(inspect.signature(network.forward).bind(*arguments, **named).arguments)
+    return bound
 
 
 def _by_argument(
@@ -87,18 +134,44 @@ def _other_inputs(
     )
 
 
-def _try_eager(network: nn.Module, samples: Inputs) -> None:
-    """Run once as it is: what fails here is the network or the shape, not the export."""
+def _try_eager(network: nn.Module, samples: Inputs) -> bool:
+    """Run twice as it is: what fails here is the network or the shape. Does it give the same again?"""
     try:
         with torch.no_grad():
-            trees.call(network, samples)
+            first, second = trees.call(network, samples), trees.call(network, samples)
     except Exception as error:
+        if (refused := _takes_whole_numbers(network, samples, error)) is not None:
+            raise refused from error
         shapes = ", ".join(str(tuple(sample.shape[1:])) for sample in trees.leaves(samples))
+        narrow = forms.narrow_types(network)
+        other = f"; or convert network.float(), as torch runs little in {narrow[0]}" if narrow else ""
         raise UnsupportedNetwork(
             f"the network does not run on samples of shape {shapes}: {_first_line(error)}",
             where=_user_line(error, network),
-            remedy="check the network against the dataset's shape (ann2snn ls shows both)",
+            remedy=f"check the network against the dataset's shape (ann2snn ls shows both){other}",
         ) from error
+    return all(map(_alike, first, second))
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """The same but for the last bits, in which a GPU may differ from run to run."""
+    one, other = one.double(), other.double()
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(one.abs().max()), equal_nan=True)
+
+
+def _takes_whole_numbers(network: nn.Module, samples: Inputs, error: Exception) -> UnsupportedNetwork | None:
+    """The refusal of a network that runs on whole numbers, and not on real ones."""
+    try:
+        with torch.no_grad():
+            trees.call(network, trees.map_leaves(lambda values: torch.zeros_like(values).long(), samples))
+    except Exception:
+        return None
+    return UnsupportedNetwork(
+        "the network takes whole numbers, such as tokens of an embedding: an SNN is given real ones",
+        where=_user_line(error, network),
+        remedy="tokens up to 255: write embedding(x.long()) in forward(), and give them as floats; or split "
+        "it behind the embedding: convert the rest, and give it embedding(x) as its samples",
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -107,16 +180,23 @@ def _first_line(error: Exception) -> str:
 
 
 def _user_line(error: BaseException, network: nn.Module) -> str:
-    """The innermost line of the traceback that is not torch's or ours; an export error quotes it."""
+    """The innermost line of the traceback that is not torch's or ours, and the layer that was called.
+
+    An export error quotes the line.
+    """
     if quoted := re.findall(r'File "([^"]+)", line (\d+), in (\w+)', str(error)):
         own = [place for place in quoted if "/torch/" not in place[0]]
         if own:
             path, line, function = own[-1]
             return f"{path}:{line} in {function}"
-    place, trace_back = type(network).__name__, error.__traceback__
+    names = {id(module): name for name, module in network.named_modules()}
+    line, layer, trace_back = "", "", error.__traceback__
     while trace_back is not None:
-        path = trace_back.tb_frame.f_code.co_filename
-        if "/torch/" not in path and path != __file__ and not path.startswith("<"):
-            place = f"{path}:{trace_back.tb_lineno} in {trace_back.tb_frame.f_code.co_name}"
+        frame = trace_back.tb_frame
+        path, called = frame.f_code.co_filename, frame.f_locals.get("self")
+        if "/torch/" not in path and path not in _OURS and not path.startswith("<"):
+            line = f"{path}:{trace_back.tb_lineno} in {frame.f_code.co_name}"
+        if name := names.get(id(called)):
+            layer = f"{name} ({type(called).__name__})"
         trace_back = trace_back.tb_next
-    return place
+    return ", ".join(filter(None, (layer, line))) or type(network).__name__

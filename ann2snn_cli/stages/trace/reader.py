@@ -22,6 +22,7 @@ from ann2snn_cli.stages.trace.built_in import BUILT_IN
 from ann2snn_cli.stages.trace.calls import batch_size, module_of, result_of, target_of
 from ann2snn_cli.stages.trace.common import CONSTANT, reads_numbers
 from ann2snn_cli.stages.trace.draft import Draft
+from ann2snn_cli.stages.trace.forms import widened
 from ann2snn_cli.stages.trace.opaque import opaque
 from ann2snn_cli.stages.trace.program import Program
 
@@ -86,9 +87,8 @@ class Reader:
                 self.draft.constants[call] = state_of(self.program, table[call.name])
                 return
         if call.name in signature.inputs_to_lifted_tensor_constants:
-            self.draft.constants[call] = self.program.constants[
-                signature.inputs_to_lifted_tensor_constants[call.name]
-            ]
+            name = signature.inputs_to_lifted_tensor_constants[call.name]
+            self.draft.constants[call] = widened(self.program.constants[name])
             return
         self._node(call, result_of(call), Input(), (), call.name, call.name)
 
@@ -195,9 +195,9 @@ class Reader:
         """Raise what was refused: one error for all."""
         if not self.refused:
             return
-        if len(self.refused) == 1:
-            raise self.refused[0]
         lines = list(dict.fromkeys(f"{each.where}: {each.what}" for each in self.refused))
+        if len(lines) == 1:
+            raise self.refused[0]
         raise UnsupportedNetwork(
             "\n  ".join([f"{len(lines)} calls of the network cannot be converted", *lines]),
             where=", ".join(dict.fromkeys(each.where for each in self.refused)),
@@ -248,7 +248,7 @@ def _located(refused: UnsupportedNetwork, call: FxNode) -> UnsupportedNetwork:
 def state_of(program: Program, name: str) -> Tensor:
     """Give a parameter or buffer."""
     state: Tensor = program.state_dict[name] if name in program.state_dict else program.constants[name]
-    return state.detach()
+    return widened(state.detach())  # type: ignore[no-any-return]
 
 
 def attribute_of(program: Program, target: str) -> Any:
@@ -256,4 +256,4 @@ def attribute_of(program: Program, target: str) -> Any:
     value: Any = program.graph_module
     for part in target.split("."):
         value = getattr(value, part)
-    return value
+    return widened(value)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ann2snn_cli.twins import programs
 from ann2snn_cli.twins.replay import Damaged, Outcome, Pack, Problem
 from ann2snn_cli.twins.report import parse
 from ann2snn_cli.twins.verilog.bench import bench
@@ -70,7 +70,7 @@ def unavailable(tool: str = "iverilog") -> str:
 
 def version(tool: str = "iverilog") -> str:
     """The first line that it says about itself."""
-    done = subprocess.run(TOOLS[tool].version, capture_output=True, text=True, errors="replace", check=False)
+    done = programs.run(TOOLS[tool].version)
     return next(iter(done.stdout.splitlines()), f"{tool} that does not tell its version").strip()
 
 
@@ -103,7 +103,7 @@ def verify(pack: Pack, samples: Sequence[str], work: Path, tool: str = "iverilog
 
 
 def _build(command: Command, work: Path) -> None:
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, errors="replace", check=False)
+    done = programs.run(command, work=work)
     if done.returncode:
         said = done.stderr.splitlines() or done.stdout.splitlines()
         first = next((line for line in said if "rror" in line), " ".join(said[-1:]))
@@ -115,13 +115,4 @@ def _run(tool: Tool, pack: Pack, sample: str, work: Path) -> str:
     (program, *options) = tool.simulation
     given = [f"+pack={pack.folder.resolve()}", f"+sample={sample}"]
     command: Command = [work / program if isinstance(program, Path) else program, *options, *given]
-    done = subprocess.run(
-        command,
-        cwd=work,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return done.stdout
+    return programs.run(command, work=work, together=True).stdout

@@ -45,7 +45,7 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Of the spikes that one of both fired, the share that both did; 1 if there are none."""
+        """The share of the spikes that one of both fired which both did; 1 if there are none."""
         either = self.spikes + self.replayed - self.agreeing
         return self.agreeing / either if either else 1.0
 

@@ -135,7 +135,7 @@ def _document(draft: NirDraft, flavor: str, losses: list[NirLoss], content: byte
         "contract": _contract(graph, flavor),
         "inputs": {draft.names[node.name]: _coding(node) for node in graph.inputs},
         "populations": {draft.names[node.name]: node.name for node in graph.of(IntegrateFire)},
-        "outputs": {name: _worth(node) for name, node in draft.outputs.items()},
+        "outputs": {name: _decoding(node) for name, node in draft.outputs.items()},
         "weight_bits": {node.name: getattr(node.op, "bits", None) for node in synapses},
         "losses": [asdict(loss) | {"remedy": spelled(loss.remedy, as_words)} for loss in losses],
     }
@@ -146,6 +146,6 @@ def _coding(node: Node) -> dict[str, Any]:
     return {"layer": node.name, "unit": node.op.unit, "low": node.op.low, "high": node.op.high}
 
 
-def _worth(node: Node) -> dict[str, Any]:
+def _decoding(node: Node) -> dict[str, Any]:
     """The real value of 1, by output or for all: value = sum over the steps / T · unit."""
     return {"layer": node.name, "unit": node.known_unit.flatten().tolist()}

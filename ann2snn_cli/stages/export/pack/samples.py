@@ -164,7 +164,7 @@ def _by_drive(graph: Graph, start: Node, words: _Words) -> Iterator[Sample | Abs
 
 
 def _probes(graph: Graph, start: Node) -> Iterator[Probe]:
-    """Of the first population behind an input, a neuron in the middle of each channel."""
+    """The neuron in the middle of each channel of the first population behind an input."""
     values = {node.name: _zero(node)[None].double() for node in graph.inputs}
     values[start.name] = x = torch.zeros(1, *start.shape, dtype=torch.float64, requires_grad=True)
     for node in graph.nodes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
 from ann2snn_cli.stages.export.replacement import write_folder
 from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.replay import Damaged, Layer, Network, Pack
+
+ARRAYS = "pack.npz"
 
 Array = NDArray[Any]
 Programs = Callable[[Pack], Mapping[str, str]]  # a pack -> sources by file name
@@ -93,8 +96,9 @@ def write(
 
     def fill(place: Path) -> None:
         files = _Files(place, network)
-        files.network()
-        samples = [files.recording(each, chosen, steps, extent.potentials) for each in recordings]
+        with files.arrays_beside():
+            files.network()
+            samples = [files.recording(each, chosen, steps, extent.potentials) for each in recordings]
         head = {"schema": replay.SCHEMA, **(origin or {})}
         manifest = {
             **head,
@@ -106,9 +110,9 @@ def write(
             "samples": samples,
             "absent": [{"name": each.name, "reason": each.reason} for each in absent],
         }
-        files.arrays_file()
         files.text("replay.py", Path(replay.__file__).read_text("utf-8"))
-        files.text("README.md", guide(manifest, files.arrays))
+        with np.load(place / ARRAYS) as arrays:
+            files.text("README.md", guide(manifest, arrays))
         finished = Pack(place, manifest, network)
         for language, sources in (programs or {}).items():
             for name, text in _sources(language, sources, finished).items():
@@ -138,7 +142,7 @@ class _Files:
     place: Path
     net: Network
     listed: dict[str, dict[str, Any]] = field(default_factory=dict)
-    arrays: dict[str, Array] = field(default_factory=dict)  # what `pack.npz` will hold
+    archive: zipfile.ZipFile | None = None  # `pack.npz`: written as the memories are, never held as a whole
     seen: dict[str, list[int]] = field(default_factory=dict)  # by layer: lowest and highest potential
 
     def text(self, name: str, content: str) -> None:
@@ -220,14 +224,23 @@ class _Files:
         seen = {"lowest": lowest, "highest": highest}
         return {**layer, "potential": {**layer["potential"], "observed": seen}}
 
-    def arrays_file(self) -> None:
-        """The same as numpy arrays."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **self.arrays)  # type: ignore[arg-type]
-        self._file("pack.npz", buffer.getvalue())
+    @contextmanager
+    def arrays_beside(self) -> Iterator[None]:
+        """The memories that are written within it go into `pack.npz` too, as numpy arrays."""
+        path = self.place / ARRAYS
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as self.archive:
+            yield
+        self.archive = None
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while part := file.read(1 << 20):
+                digest.update(part)
+        self.listed[ARRAYS] = {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
 
     def _memory(self, name: str, content: bytes, bits: int, values: Array) -> None:
-        self.arrays[name.removesuffix(".mem")] = values
+        assert self.archive is not None
+        with self.archive.open(f"{name.removesuffix('.mem')}.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array(file, np.asanyarray(values), allow_pickle=False)
         lines = len(content) // (digits(bits) + 1)
         self._file(name, content, words=lines, word_bits=bits)
 

@@ -42,9 +42,9 @@ def is_constant(node: NodeProto, constants: Mapping[str, Array]) -> bool:
 def fold(node: NodeProto, constants: Mapping[str, Array], opset: int) -> list[Array]:
     """The results of a node, all of whose inputs are known."""
     inputs = {name: constants[name] for name in node.input if name}
-    _refuse_large(node, inputs, opset)
     if node.op_type in _FILLS and any(_follows_batch(array) for array in inputs.values()):
         raise Refused("it repeats a constant for each sample of the batch")
+    _refuse_large(node, inputs, opset)
     return evaluate(node, inputs, opset)
 
 

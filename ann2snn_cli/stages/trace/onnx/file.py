@@ -18,6 +18,7 @@ from ann2snn_cli.errors import BadFile, UnsupportedNetwork
 
 OLDEST_OPSET = 7
 MOST_NODES = 1_000_000  # with local functions written out
+UNREADABLE = "its weights cannot be read"
 ROOM = 2**16  # bytes behind a tensor in a file: exporters align them
 Array = np.ndarray[Any, Any]
 
@@ -48,13 +49,15 @@ def read_file(path: Path) -> OnnxFile:
     """The model in a file and in the files of weights beside it."""
     model = _parsed(path)
     beside = _weight_files(model, path)
-    _refuse_claims(model, path)
     try:
+        _refuse_claims(model, path)
         onnx.load_external_data_for_model(model, str(path.parent))
         weights = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    except BadFile:
+        raise
     except Exception as error:  # its own error, ValueError, OSError, ...: whatever the damage leads to
         raise BadFile(
-            f"its weights cannot be read: {first_line(error)}",
+            f"{UNREADABLE}: {first_line(error)}",
             where=str(path),
             remedy=f"export it again: {EXPORT}",
         ) from error
@@ -107,25 +110,22 @@ def _weight_files(model: ModelProto, path: Path) -> list[Path]:
 
 def _refuse_claims(model: ModelProto, path: Path) -> None:
     """Raise where tensors claim other sizes than are stored, before any is read."""
-    stored: dict[str, int] = {}  # by file beside the model: the bytes of the tensors in it, and some room
+    room: dict[str, int] = {}  # by file beside the model: the bytes of the tensors in it, and some more
     for tensor in _tensors(model):
         if any(size < 0 for size in tensor.dims):
-            raise _lies(f"the tensor {tensor.name!r} has a negative size", path)
+            raise _lies(f"{UNREADABLE}: {tensor.name!r} has a negative size", path)
         if tensor.data_location == TensorProto.EXTERNAL:
             given = {entry.key: entry.value for entry in tensor.external_data}
-            location, length = given.get("location", ""), given.get("length", "")
-            size = prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-            if length and (not length.isdecimal() or int(length[:20]) > max(size, 1)):
-                raise _lies(f"the tensor {tensor.name!r} takes {size:,} bytes, not {length[:20]}", path)
-            stored[location] = stored.get(location, 0) + size + ROOM
-            if size > (path.parent / location).stat().st_size:
-                raise _lies(
-                    f"the tensor {tensor.name!r} claims {size:,} bytes, more than {location} has", path
-                )
-    for location, size in stored.items():
-        refuse_sparse(path.parent / location)
-        if (held := (path.parent / location).stat().st_size) > size:
-            raise _lies(f"{location} has {held:,} bytes, its tensors take no more than {size:,}", path)
+            each = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            size, place = prod(tensor.dims) * each, given["location"]
+            stored = size if each > 1 else size // 4  # there are numbers of 4 and of 2 bits
+            if int(given.get("length", "0")) > size or stored > (path.parent / place).stat().st_size:
+                raise _lies(f"{UNREADABLE}: {tensor.name!r} has {size:,} bytes, {place} others", path)
+            room[place] = room.get(place, 0) + size + ROOM
+    for place, most in room.items():
+        refuse_sparse(path.parent / place)
+        if (size := (path.parent / place).stat().st_size) > most:
+            raise _lies(f"{UNREADABLE}: {place} has {size:,} bytes, more than {most:,} of weights", path)
 
 
 def _refuse_endless_calls(model: ModelProto, path: Path) -> None:

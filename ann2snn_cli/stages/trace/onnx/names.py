@@ -49,7 +49,7 @@ def names_and_labels(nodes: Sequence[NodeProto], weights: Collection[str]) -> li
 
 
 def place_of(node: NodeProto) -> Place:
-    """By the exporter's metadata, else by a name with slashes, else by the name or the output as it is."""
+    """The path of a node: by the exporter's metadata, a name with slashes, or the name or output as it is."""
     scopes = _scopes(node)
     if len(scopes) > 1:
         return Place(scopes[-2], scopes[-1])

@@ -40,7 +40,7 @@ def _avg_pool(draft: OnnxDraft, call: Call) -> Reading:
 
 
 def _values_in_windows(windows: Windows, with_padding: bool) -> torch.Tensor:
-    """By how many each window's sum is divided, [1, windows...]; what is beyond the padding never counts."""
+    """What each window's sum is divided by, [1, windows...]; what is beyond the padding never counts."""
 
     def pad(x: torch.Tensor, begin: Shape, end: Shape, value: float) -> torch.Tensor:
         return F.pad(

@@ -154,7 +154,7 @@ class _Walk:
             raise Refused(_UNKNOWN)
 
     def _refuse_invalid(self, call: Call) -> None:
-        """By the operator's schema. (The whole model's check would refuse files that every runtime takes.)"""
+        """Check a node by its operator's schema. (The whole model's refuses files that all runtimes take.)"""
         context = type(checker.DEFAULT_CONTEXT)()
         context.ir_version = checker.DEFAULT_CONTEXT.ir_version
         context.opset_imports = {"": self.draft.opset}
