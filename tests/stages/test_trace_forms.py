@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.contract import Contract
-from ann2snn_cli.ir.ops import AvgPool, IntegrateFire, Opaque, Relu, Scale
+from ann2snn_cli.ir.ops import AvgPool, IntegrateFire, Linear, Opaque, Relu, Scale
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.stages.calibrate import calibrate
+from ann2snn_cli.stages.export import pth
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.simulate import simulate
@@ -239,18 +240,24 @@ def test_fractional_max_pooling_is_refused_in_words():
 
 
 def test_one_factor_for_all_needs_no_grid():
-    """At 1 bit −x/3 is exact: its integer is −1, and 1/3 goes into the unit."""
-    network = nn.Sequential(nn.ReLU())
-    graph = trace(nn.Sequential(nn.ReLU(), Times(-1 / 3)), [(4,)])
-    x = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
-    calibrated = calibrate(fold(graph), [x], mode="max", timesteps=3)
-    assert network(x).equal(x)
+    """−x/3 of channels whose units are 300 to 1: its integers are −1, and 1/3 goes into the units."""
+    linear = nn.Linear(2, 2, bias=False)
+    linear.weight = nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 300.0]]))
+    x = torch.rand(8, 2)
+    calibrated = calibrate(
+        fold(trace(nn.Sequential(linear, Times(-1 / 3)), [(2,)])), [x], mode="max", timesteps=3
+    )
 
-    spiking = threshold(quantize(calibrated, Contract(3, delay=3), weight_bitwidth=1))
+    spiking = threshold(quantize(calibrated, Contract(3, delay=3), weight_bitwidth=8, channel_wise=True))
 
-    (scale,) = spiking.of(Scale)
-    assert scale.op.weight.flatten().tolist() == [-1]
-    torch.testing.assert_close(simulate(spiking, x).outputs[0], (-x / 3).double())
+    (scale,), (before,) = spiking.of(Scale), spiking.of(Linear)
+    assert scale.op.weight.unique().tolist() == [-1]
+    torch.testing.assert_close(scale.unit, before.unit / 3)
+    entry = spiking.inputs[0]
+    shown = (x.double() / entry.op.unit).round() * entry.op.unit
+    torch.testing.assert_close(
+        simulate(spiking, x).outputs[0], shown * torch.tensor([-1 / 3, -100.0]), rtol=1e-6, atol=1e-6
+    )
 
 
 class Times(nn.Module):
@@ -275,3 +282,13 @@ def test_windows_of_different_size_are_pooled_by_spiking_neurons():
     assert len(graph.of(AvgPool)) == len(graph.of(Relu)) == 1
     assert len(spiking.of(IntegrateFire)) == 2
     assert relative_error(simulate(spiking, x).outputs[0], wanted) <= 0.05
+
+
+def test_a_saved_network_knows_the_types_of_conditions(tmp_path):
+    """Written and read back, `where` is still given true and false."""
+    network, x = made(lambda x: torch.where(x > 0.3, x, x.flip(3)))
+    spiking = converted(network, x)[1]
+
+    loaded, _ = pth.load(pth.save(spiking, {}, tmp_path / "a.pth"))
+
+    assert torch.equal(simulate(loaded, x).outputs[0], simulate(spiking, x).outputs[0])
