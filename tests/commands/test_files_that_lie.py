@@ -10,6 +10,7 @@ import doctored as lies
 import pytest
 import torch
 
+from ann2snn_cli.ir.contract import MOST_TIMESTEPS
 from ann2snn_cli.stages.export import pth
 from ann2snn_cli.twins import PROGRAMS, TWINS, replay
 from ann2snn_cli.twins.replay import Damaged
@@ -119,13 +120,13 @@ def test_a_manifest_as_large_as_that_of_many_samples_is_read(tmp_path):
 
 
 def test_a_snn_with_the_most_that_is_allowed_is_loaded(tmp_path):
-    """T of 2^24, 2^53 - 1 as a threshold, 32 fraction bits: the limits themselves are no lies."""
+    """T of 2^16, 2^53 - 1 as a threshold, 32 fraction bits: the limits themselves are no lies."""
     lies.honest(tmp_path)
     content = torch.load(tmp_path / "honest.pth", weights_only=True)
-    content["contract"]["timesteps"] = 2**24
+    content["contract"]["timesteps"] = MOST_TIMESTEPS
     lies._node(content, "fire")["fields"] |= {"threshold": torch.tensor(2**53 - 1), "fraction_bits": 32}
     torch.save(content, tmp_path / "most.pth")
-    assert pth.load(tmp_path / "most.pth")[0].timing.timesteps == 2**24
+    assert pth.load(tmp_path / "most.pth")[0].timing.timesteps == MOST_TIMESTEPS
 
 
 LIMITED = """

@@ -639,7 +639,7 @@ def test_one_threshold_a_channel_is_refused_on_v1_before_any_work(small_data, tr
     with pytest.raises(HardwareViolations) as raised:
         pipeline.convert(
             POOLED.eval(), small_data, training_free(quantize={"channel_wise": True}), hardware=V1,
-            listener=pipeline.Listener(stage=stages.append),
+            listener=pipeline.Listener(stage=lambda title, steps: stages.append(title)),
         )  # fmt: skip
     (found,) = raised.value.violations
     assert (found.rule, found.layer, found.limit) == ("channel_wise_threshold", "1", 1)

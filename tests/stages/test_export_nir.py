@@ -499,8 +499,8 @@ def test_names_that_readers_stumble_over_are_changed(tmp_path):
 
 def test_numbers_that_float32_would_change_stay_float64(tmp_path):
     """A threshold of 2^24 + 1 arrives as it is, and the table warns of float32."""
-    op = IntegrateFire(torch.tensor(2**24 + 1), torch.tensor(0), torch.tensor(0))
-    graph = network((1, 1, 1), ("fire", op, ("input",), (1, 1, 1)), timesteps=2**21)
+    op = IntegrateFire(torch.tensor(2**24 + 1), torch.tensor(0), torch.tensor(2**24))
+    graph = network((1, 1, 1), ("fire", op, ("input",), (1, 1, 1)), timesteps=8)
     losses = write(graph, tmp_path / "a.nir")
     assert nir.read(tmp_path / "a.nir").nodes["fire"].v_threshold.item() == 2**24 + 1
     assert any("sums that may reach" in loss.what for loss in losses)

@@ -787,7 +787,7 @@ def test_an_unknown_layer_is_refused_with_those_there_are(tmp_path):
 
 
 def test_steps_limit_what_is_recorded_and_not_what_is_computed(tmp_path):
-    """The first two of four; results are those of all."""
+    """The first two of four; results are those of all. More than there are is refused."""
     folder, manifest = packed(tmp_path, three_populations(), stimulus(9, 1), extent=Extent(steps=2))
     whole_folder, _ = packed(tmp_path / "whole", three_populations(), stimulus(9, 1))
     assert manifest["recorded"]["steps"] == 2
@@ -796,7 +796,8 @@ def test_steps_limit_what_is_recorded_and_not_what_is_computed(tmp_path):
         assert parts[0] == parts[1][: len(parts[1]) // 2]
     results = [(place / "expect/one/result.json").read_text() for place in (folder, whole_folder)]
     assert results[0] == results[1]
-    assert packed(tmp_path, three_populations(), extent=Extent(steps=99))[1]["recorded"]["steps"] == 4
+    with pytest.raises(UsageError, match="99 steps cannot be recorded: the SNN has 4"):
+        packed(tmp_path / "more", three_populations(), extent=Extent(steps=99))
 
 
 @pytest.mark.parametrize("steps", [0, -1])
@@ -1045,11 +1046,11 @@ def test_the_same_pack_gives_the_same_bytes(tmp_path):
 
 
 def test_an_earlier_pack_is_replaced_whole(tmp_path):
-    """No file of the old one stays."""
+    """No file of the old one stays; one that a user put there does."""
     folder, _ = packed(tmp_path, small(), pixels(), pixels("two"))
-    (folder / "old.mem").touch()
+    (folder / "rtl_log.csv").write_text("mine")
     packed(tmp_path, small(), pixels("two"))
-    assert not (folder / "old.mem").exists()
+    assert (folder / "rtl_log.csv").read_text() == "mine"
     assert [path.name for path in (folder / "expect").iterdir()] == ["two"]
     assert [path.name for path in tmp_path.iterdir()] == ["pack"]
 
@@ -1058,7 +1059,7 @@ def test_a_foreign_folder_is_refused_unless_told(tmp_path):
     """A folder without our manifest, or with somebody else's."""
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack/manifest.json").write_text('{"schema": "theirs/1"}')
-    with pytest.raises(BadFile, match="not written by ann2snn"):
+    with pytest.raises(BadFile, match="that ann2snn did not write"):
         packed(tmp_path, small(), pixels())
     assert everything(tmp_path) == {"pack/manifest.json": b'{"schema": "theirs/1"}'}
     folder, _ = packed(tmp_path, small(), pixels(), overwrite=True)
@@ -1093,8 +1094,9 @@ def test_the_manifest_is_written_last(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Path, "write_bytes", lambda path, content: written.append(path.name) or original(path, content)
     )
-    packed(tmp_path, small(), pixels())
-    assert written.index("manifest.json") == len(written) - 1
+    folder, _ = packed(tmp_path, small(), pixels())
+    of_pack = [name for name in written if any(folder.rglob(name))]
+    assert of_pack.index("manifest.json") == len(of_pack) - 1
 
 
 def test_programs_are_written_and_listed(tmp_path):

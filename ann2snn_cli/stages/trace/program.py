@@ -156,7 +156,9 @@ def _try_eager(network: nn.Module, samples: Inputs) -> bool:
 def _alike(one: Tensor, other: Tensor) -> bool:
     """The same but for the last bits, in which a GPU may differ from run to run."""
     one, other = one.double(), other.double()
-    return torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(one.abs().max()), equal_nan=True)
+    return torch.allclose(
+        one, other, rtol=1e-4, atol=1e-4 * float(one.abs().nan_to_num().max()), equal_nan=True
+    )
 
 
 def _takes_whole_numbers(network: nn.Module, samples: Inputs, error: Exception) -> UnsupportedNetwork | None:
