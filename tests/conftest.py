@@ -1,6 +1,7 @@
 """What all tests share: one core for each process of the suite, and a small network with its data."""
 
 import os
+import signal
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,6 +12,8 @@ from ann2snn_cli.config import Settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is in the background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,12 @@ from ann2snn_cli.types import Inputs, Shape
 
 Program = ExportedProgram
 
+_COMMON = {
+    "aten.adaptive_avg_pool2d.default", "aten.add.Tensor", "aten.avg_pool2d.default",
+    "aten.batch_norm.default", "aten.conv2d.default", "aten.conv_transpose2d.input",
+    "aten.flatten.using_ints", "aten.hardtanh.default", "aten.linear.default",
+    "aten.max_pool2d.default", "aten.pad.default", "aten.relu.default", "aten.slice.Tensor",
+}  # fmt: skip
 _OURS = (__file__, trees.__file__, contextlib.__file__)
 
 
@@ -82,8 +88,7 @@ def _exported(network: nn.Module, samples: Inputs) -> Program:
             if not fixes_batch(error):
                 raise
             raise fixed_batch(exported, _user_line(error, network)) from error
-        flat: Program = program.run_decompositions({})
-        return flat
+        return program if _is_plain(program) else program.run_decompositions({})
     except UnsupportedNetwork:
         raise
     except Exception as error:
@@ -93,6 +98,19 @@ def _exported(network: nn.Module, samples: Inputs) -> Program:
             remedy="forward() must not branch on values (`if x.sum() > 0`, `.item()`) or on the batch size; "
             "use torch.where, or split the network at that point",
         ) from error
+
+
+def _is_plain(program: Program) -> bool:
+    """Is it made of common layers alone? Others torch rewrites first: calls in place, composite ones, blocks.
+
+    That takes twice as long as the export itself.
+    """
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    return all(str(call.target) in _COMMON or _is_dropout_in_eval(call) for call in calls)
+
+
+def _is_dropout_in_eval(call: FxNode) -> bool:
+    return str(call.target) == "aten.dropout.default" and call.args[2:] == (False,)
 
 
 def _sizes(network: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Tensor]) -> dict[str, Any]:
