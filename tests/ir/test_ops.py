@@ -137,3 +137,12 @@ def test_a_name_is_registered_once():
 
     register(Reshape)
     assert OPS["Reshape"] is Reshape
+
+
+def test_a_value_half_way_between_two_integers_has_one_of_them_in_every_type():
+    """Sixteenths of 255: in float32 127.5 comes out on either side of itself."""
+    x = torch.arange(17, dtype=torch.float64) / 16
+    entry = Input(1 / 255)
+
+    assert torch.equal(entry.encode(x), entry.encode(x.float()).double())
+    assert torch.equal(entry.encode(x), torch.round(x / (1 / 255)))

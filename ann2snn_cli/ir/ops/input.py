@@ -20,9 +20,12 @@ class Input(Op):
     high: int = 255
 
     def encode(self, x: Tensor) -> Tensor:
-        """The integers that the chip is given at every step."""
+        """The integers that the chip is given at every step.
+
+        In float64 whatever the samples are: a value half-way between two integers has one of them, always.
+        """
         assert self.unit is not None
-        return torch.clamp(torch.round(x / self.unit), self.low, self.high)
+        return torch.clamp(torch.round(x.double() / self.unit), self.low, self.high).to(x.dtype)
 
     def integers(self, units: list[Tensor], place: Place) -> Integers:
         """The op itself, and its own unit."""
