@@ -13,6 +13,7 @@ from ann2snn_cli.ir.ops import (
     Activity,
     AvgPool,
     Conv,
+    Input,
     Linear,
     Op,
     Opaque,
