@@ -193,6 +193,58 @@ def test_a_simulation_gives_what_is_asked_for(network, x):
     assert all(act.potentials is not None for act in seen.values())
 
 
+@pytest.mark.parametrize("form", [torch.Tensor.numpy, torch.Tensor.tolist, lambda x: x.double().numpy()])
+def test_an_snn_takes_samples_in_every_form_that_convert_takes(form, network, x):
+    """A numpy array or nested lists of numbers give the same outputs as the tensor, from both sides."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    wanted = snn(x)
+
+    assert torch.equal(snn(form(x)), wanted)
+    assert torch.equal(snn.simulate(form(x)).outputs[0], wanted)
+    assert torch.equal(ann2snn_cli.convert(network, form(x), timesteps=4)(x), wanted)
+
+
+def test_bytes_in_an_array_mean_what_they_mean_in_a_tensor(network, x):
+    """Fractions of 255."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    images = (255 * x).to(torch.uint8)
+    assert torch.equal(snn(images.numpy()), snn(images.float() / 255))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_samples_that_are_no_numbers_are_refused_by_their_index(value, network, x):
+    """In a call, in a simulation, and in the data of a conversion."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    x[3, 0, 0, 0] = x[7] = value
+    for use in (snn, snn.simulate, lambda x: ann2snn_cli.convert(network, x)):
+        with pytest.raises(ann2snn_cli.BadData, match=r"in 2 of 20 samples, first in x\[3\]") as caught:
+            use(x)
+        assert "nan_to_num" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x[0], r"\(1, 8, 8\), and not \[samples, 1, 8, 8\]\n.*x\[None\]"),
+        (lambda x: x.permute(0, 2, 3, 1), r"\(20, 8, 8, 1\).*\n.*x\.permute\(0, 3, 1, 2\)"),
+        (lambda x: x[:, 0], r"\(20, 8, 8\).*\n.*x\.reshape\(-1, 1, 8, 8\)"),
+        (lambda x: x[..., 1:], r"\(20, 1, 8, 7\).*\n.*the shape that the network was converted for"),
+        (lambda x: (255 * x).long(), "x is int64"),
+        (lambda x: None, "x is None\n.*a numpy array"),
+        (lambda x: {"photo": x}, "takes the inputs input, there are samples for photo"),
+    ],
+)
+def test_samples_that_an_snn_cannot_take_get_a_remedy(change, said, network, x):
+    """What was given, what is expected, and what to write."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    for use in (snn, snn.simulate):
+        with pytest.raises(ann2snn_cli.Ann2SnnError, match=said) as caught:
+            use(change(x))
+        assert not isinstance(caught.value, ann2snn_cli.InvalidGraph)
+    with pytest.raises(UsageError, match="takes the inputs input, each once"):
+        snn()
+
+
 def test_samples_without_labels_are_not_trained_on(network, x):
     """There is nothing to learn from them; labels or no epochs."""
     with pytest.raises(UsageError, match="without labels"):

@@ -166,7 +166,8 @@ def _try_eager(network: nn.Module, samples: Inputs) -> bool:
         raise UnsupportedNetwork(
             f"the network does not run on samples of shape {shapes}: {_first_line(error)}",
             where=_user_line(error, network),
-            remedy=f"check the network against the dataset's shape (ann2snn ls shows both){other}",
+            remedy="check the network against the dataset's shape (ann2snn ls shows both); the first axis of "
+            f"data counts samples: a single one is x[None]{other}",
         ) from error
     return all(map(_alike, first, second))
 
