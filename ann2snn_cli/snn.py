@@ -67,7 +67,7 @@ class SpikingNetwork(nn.Module):
         """Samples of every kind as `convert` takes them, where the network is: bytes are fractions of 255."""
         taken = read_samples(x)
         bind_inputs(self.graph, taken)
-        taken = trees.to(taken, self.graph.device or "cpu")
+        taken = taken if self.graph.device is None else trees.to(taken, self.graph.device)
         has_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(taken))
         return as_floats(taken) if has_bytes else taken
 
