@@ -15,7 +15,7 @@ from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, c
 from ann2snn_cli.data.collect import collect
 from ann2snn_cli.data.given import read_samples
 from ann2snn_cli.data.samples import as_floats
-from ann2snn_cli.errors import UsageError, spelled
+from ann2snn_cli.errors import UsageError, WrongKind, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
@@ -89,7 +89,7 @@ class SpikingNetwork(nn.Module):
         `counts` for the spike counts of every population; `watch(node, activity)` is shown the train of every
         population, and its potentials if asked for.
         """
-        asked = chosen_delay(self.graph.timing.timesteps, _schedule(schedule), delay)
+        asked = _delay(self.graph.timing.timesteps, schedule, delay)
         request = Request(
             self._as_taken(x), asked, by_step=by_step, counts=counts, potentials=potentials, watch=watch
         )
@@ -147,6 +147,11 @@ def convert(
 
         snn = ann2snn_cli.convert(network, x, mode="max", weight_bitwidth=8, timesteps=32)
     """
+    if not isinstance(settings, Settings | None):
+        raise WrongKind(
+            f"the settings are of type {type(settings).__name__}",
+            remedy="give a Settings, or single settings by name: convert(network, data, weight_bitwidth=4)",
+        )
     if settings is not None and flags:
         raise UsageError(
             "give settings or flags, not both", remedy=f"put {', '.join(flags)} into the settings"
@@ -184,8 +189,8 @@ def _by_dotted_name(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {dotted[flag]: value for flag, value in flags.items()}
 
 
-def _schedule(word: Schedule | str | None) -> Schedule | None:
-    names = [each.value for each in Schedule]
-    if word is not None and word not in names:
-        raise lookup.unknown("schedule", str(word), names)
-    return None if word is None else Schedule(word)
+def _delay(timesteps: int, schedule: Schedule | str | None, delay: int | None) -> int | None:
+    """The delay that is asked for, by the rules of these settings; None where none is."""
+    given = {"timing.timesteps": timesteps, "timing.schedule": schedule, "timing.delay": delay}
+    timing = resolve(None, [], given).timing
+    return chosen_delay(timesteps, timing.schedule, timing.delay)

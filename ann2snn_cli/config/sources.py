@@ -65,8 +65,8 @@ def settle(
         key = keys.get(each.dotted)
         if key is None:
             found.append(_unknown(each, keys))
-        elif complaint := key.complaint(each.value):
-            found.append(Mistake(complaint, each.where))
+        elif mistake := key.mistake(each.value, each.where):
+            found.append(mistake)
         else:
             values[each.dotted] = key.parse(each.value)
     refuse(found)
