@@ -76,11 +76,10 @@ def _written(report: ConvertReport) -> str:
 
 
 def _damage(report: ConvertReport) -> str:
-    from ann2snn_cli.workflows.damage import warning
+    from ann2snn_cli.workflows.damage import measured_line, warning
 
     found = report.damage
-    quantized = "" if found.quantized is None else f", of the quantized network {found.quantized:.2%}"
-    line = f"relative error of what varies between samples: of the SNN {found.snn:.2%}{quantized}"
+    line = measured_line(found)
     return f"{line}\nwarning: {warning(found)}" if found.is_large else line
 
 

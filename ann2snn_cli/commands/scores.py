@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.evaluate import Evaluation
     from ann2snn_cli.workflows.latency import Latency
 
+NO_SHARE = 1e6  # a difference so many times the largest output: that output is 0
 NAMES = {"ann": "ANN", "quantized": "quantized ANN"}
 
 
@@ -50,7 +51,9 @@ def theorem(evaluation: Evaluation) -> str:
     line = f"layerwise SNN and quantized ANN differ on {differing} of {samples} test samples"
     if not evaluation.theorem_exception:
         return line
-    size = f"by up to {evaluation.largest_difference:.2g} of the largest output"
+    difference = evaluation.largest_difference
+    is_share = difference < NO_SHARE
+    size = f"by up to {difference:.2g} of the largest output" if is_share else "from outputs that are all 0"
     return f"{line}, {size}; as may be: {evaluation.theorem_exception}"
 
 

@@ -22,7 +22,7 @@ from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
 from ann2snn_cli.workflows import cost, pack, prepare
 from ann2snn_cli.workflows import damage as measuring
-from ann2snn_cli.workflows.evaluate import QUANTIZED, Evaluation, delays_of, evaluate, refuse_mismatch
+from ann2snn_cli.workflows.evaluate import QUANTIZED, Evaluation, Scores, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.files import Interrupted, Outputs
 from ann2snn_cli.workflows.hardware import HardwareReport, judged
 from ann2snn_cli.workflows.latency import Latency, latency
@@ -247,18 +247,23 @@ def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None =
     """What to know before such an SNN is used, with what it scored, or else how far its outputs are off."""
     if settings.neurons.reset_mode is not Reset.ZERO:
         return []
-    found = f"the outputs are off by {damage.snn:.0%} of what varies between samples"
+    found = measuring.off_by(damage.snn)
     if evaluation is not None:
-        scores = {
-            name: f"{evaluation.headline} {shown_number(evaluation.headline, value)}"
-            for name, value in evaluation.headlines.items()
-        }
         own = delay_name(settings.timing.firing_delay, settings.timing.timesteps)
-        found = f"SNN {own}: {scores[own]}, where the quantized network has {scores[QUANTIZED]}"
+        differing = _first_difference(evaluation.scores[own], evaluation.scores[QUANTIZED])
+        if differing is None:
+            return []
+        found = f"SNN {own}: {differing[0]}, where the quantized network has {differing[1]}"
     return [
         "a reset to zero throws away what exceeds the threshold, and thresholds and finetuning do not know "
         f"that yet: {found}. Where the chip allows it, use {Setting('reset_mode', 'subtraction')}"
     ]
+
+
+def _first_difference(one: Scores, other: Scores) -> tuple[str, str] | None:
+    """The first number of a metric that is shown otherwise, of both; None where all look the same."""
+    pairs = ([f"{name} {shown_number(name, each[name])}" for each in (one, other)] for name in one)
+    return next(((a, b) for a, b in pairs if a != b), None)
 
 
 # Files ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -56,15 +57,33 @@ def warning(found: Damage) -> str:
     """What is wrong, where it begins and what to try; empty where the damage is below the limit."""
     if not found.is_large:
         return ""
-    worst = max(found.snn, found.quantized or 0.0)
-    where = f", first at {found.layer} ({_percent(found.layer_error)})" if found.layer else ""
+    size = "constant in the network" if math.isinf(found.layer_error) else _percent(found.layer_error)
+    where = f", first at {found.layer} ({size})" if found.layer else ""
     finer = f"more {Setting('weight_bitwidth')}, {Setting('channel_wise', True)} or another {Setting('mode')}"
     later = f"a larger {Setting('delay')} or more {Setting('timesteps')}"
-    return (
-        f"the outputs are off by {_percent(worst)} of what varies between samples{where}: "
-        f"try {later if found.in_time else finer}"
+    return f"{off_by(_worst(found))}{where}: try {later if found.in_time else finer}"
+
+
+def measured_line(found: Damage) -> str:
+    """The damage in a line, large or not."""
+    if math.isinf(worst := _worst(found)):
+        return off_by(worst)
+    quantized = (
+        "" if found.quantized is None else f", of the quantized network {_percent(found.quantized, 2)}"
     )
+    return f"relative error of what varies between samples: of the SNN {_percent(found.snn, 2)}{quantized}"
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.0f} %"
+def off_by(error: float) -> str:
+    """How far the outputs are off, in a sentence."""
+    if math.isinf(error):
+        return "the outputs vary between samples, where those of the network are the same for all of them"
+    return f"the outputs are off by {_percent(error)} of what varies between samples"
+
+
+def _worst(found: Damage) -> float:
+    return max(found.snn, found.quantized or 0.0)
+
+
+def _percent(fraction: float, digits: int = 0) -> str:
+    return f"{100 * fraction:.{digits}f} %"

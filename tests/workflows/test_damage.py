@@ -1,12 +1,15 @@
 """Damage: measured on calibration samples, and put into words where it is large."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from ann2snn_cli.config import Neurons, Settings
 from ann2snn_cli.errors import spelled
 from ann2snn_cli.stages.analyse.damage import Damage
 from ann2snn_cli.workflows import prepare
-from ann2snn_cli.workflows.convert import converted
-from ann2snn_cli.workflows.damage import facts, warning
+from ann2snn_cli.workflows.convert import cautions, converted
+from ann2snn_cli.workflows.damage import facts, measured_line, off_by, warning
 
 
 def test_more_bits_and_steps_do_less_damage(small_network, small_data, training_free):
@@ -41,6 +44,12 @@ def test_more_bits_and_steps_do_less_damage(small_network, small_data, training_
             "the outputs are off by 40 % of what varies between samples: "
             "try more weight_bitwidth, channel_wise=True or another mode",
         ),
+        (
+            Damage(0.1, float("inf"), "conv1", float("inf")),
+            "the outputs vary between samples, where those of the network are the same for all of them, "
+            "first at conv1 (constant in the network): "
+            "try more weight_bitwidth, channel_wise=True or another mode",
+        ),
     ],
 )
 def test_the_warning_names_the_layer_and_what_helps_there(found, said):
@@ -48,3 +57,33 @@ def test_the_warning_names_the_layer_and_what_helps_there(found, said):
     assert spelled(warning(found)) == said
     assert facts(found)["warning"] == warning(found)
     assert facts(found)["is_large"] == bool(said)
+
+
+def test_what_does_not_vary_in_the_network_is_no_percentage():
+    """A network that gives all samples the same has nothing that an error could be a share of."""
+    assert measured_line(Damage(0.5, 0.25)).endswith("of the SNN 25.00 %, of the quantized network 50.00 %")
+    assert measured_line(Damage(0.5, float("inf"))) == off_by(float("inf"))
+    assert "inf" not in off_by(float("inf"))
+
+
+def evaluated(stepwise, quantized):
+    """An evaluation with these accuracies and losses."""
+    numbers = {"stepwise": stepwise, "quantized": quantized}
+    return SimpleNamespace(
+        scores={k: dict(zip(("accuracy", "loss"), v, strict=True)) for k, v in numbers.items()}
+    )
+
+
+def test_a_reset_to_zero_is_warned_of_where_it_shows():
+    """By the first figure that differs as it is printed; not at all where none does."""
+    settings = Settings(neurons=Neurons(reset_mode="zero"))
+
+    def said(*numbers):
+        return " ".join(cautions(settings, Damage(None, 0.1), evaluated(*numbers)))
+
+    assert said((0.723, 0.5), (0.72302, 0.50001)) == ""
+    assert "SNN stepwise: accuracy 72.30 %, where the quantized network has accuracy 72.40 %" in said(
+        (0.723, 0.5), (0.724, 0.5)
+    )
+    assert "SNN stepwise: loss 0.5, where the quantized network has loss 0.4" in said((0.7, 0.5), (0.7, 0.4))
+    assert "inf" not in cautions(settings, Damage(None, float("inf")))[0]
