@@ -55,3 +55,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = "snn" if name in _OF_SNN else "config" if name in _OF_CONFIG else "errors"
     return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, and nothing that is only here to import them."""
+    return __all__
