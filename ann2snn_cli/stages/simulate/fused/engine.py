@@ -14,8 +14,9 @@ from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import AvgPool, Integrate, IntegrateFire, MaxPool
-from ann2snn_cli.ir.ops.moves import Concat, Move
+from ann2snn_cli.ir.ops.moves import Move
 from ann2snn_cli.stages.simulate.fused import interface, native
+from ann2snn_cli.stages.simulate.fused.moves import moved
 from ann2snn_cli.stages.simulate.fused.packed import (
     Packed,
     channels_of,
@@ -130,11 +131,8 @@ class FusedPortion(Portion):
         given = [self._packed(name) for name in node.inputs]
         if isinstance(node.op, AvgPool | MaxPool):
             return self._pool(node, node.op, given[0])
-        if isinstance(node.op, Concat) and all(len(part.shape) == len(node.shape) for part in given):
-            return given[0].concat(given[1:], node.shape)
         assert isinstance(node.op, Move)
-        moved = node.op.linear([part.train.flatten(0, 1) for part in given], node.shape)
-        return Packed.of(moved.reshape(given[0].steps, -1, *node.shape), node.shape)
+        return moved(node.op, given, node.shape)
 
     def total(self, node: Node, passed: Passed) -> Tensor:
         """The kernel has counted spikes already."""
@@ -196,7 +194,8 @@ class FusedPortion(Portion):
         taps = windows(op, given.shape, node.shape)
         values = torch.empty(images, len(taps), steps, channels, dtype=torch.uint8)
         request = interface.Pool(
-            images, len(taps), channels, given.steps, steps, pixels * steps * channels,
+            images, len(taps), channels, steps, pixels * steps * channels,
+            int(self.plan.bounds[node.inputs[0]].total.high),
             taps.shape[1], isinstance(op, MaxPool),
             given.values.data_ptr(), taps.data_ptr(), values.data_ptr(),
         )  # fmt: skip

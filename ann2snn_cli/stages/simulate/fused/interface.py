@@ -38,7 +38,7 @@ class Pool(Structure):
     """A pool of spikes, as in kernel.c."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("images", "pixels", "channels", "steps", "filled", "image")),
+        *((name, c_int64) for name in ("images", "pixels", "channels", "filled", "image", "reach")),
         *((name, c_int32) for name in ("taps", "largest")),
         *((name, c_void_p) for name in ("values", "sources", "pooled")),
     )

@@ -16,7 +16,7 @@
 
 #define LANES 16 /* neurons at a time */
 #define WORD 4   /* channels that are multiplied at once */
-#define STEPS 4  /* steps at a time */
+#define STEPS 4  /* steps at a time, or twice as many where there are registers for them */
 
 enum { DENSE, BY_CHANNEL, CURRENT };
 
@@ -48,140 +48,164 @@ typedef struct {
 
 /* Dot products: `sums[STEPS][LANES]` += what `words` words of STEPS rows make of the weights ------------------ */
 
+#define INLINE static inline __attribute__((always_inline))
+INLINE int32_t word_at(const uint8_t *x)
+{
+    int32_t word;
+    memcpy(&word, x, sizeof word);
+    return word;
+}
+
 #if defined(__AVX512VNNI__) && !defined(PLAIN)
 #include <immintrin.h>
-typedef struct { __m512i row[STEPS]; } Sums;
-static inline void clear(Sums *s) { for (int t = 0; t < STEPS; t++) s->row[t] = _mm512_setzero_si512(); }
-static inline int32_t word_at(const uint8_t *x) { int32_t w; memcpy(&w, x, sizeof w); return w; }
-static inline void multiply(Sums *s, const uint8_t *x, int64_t step, const int8_t *w)
+#define MOST_STEPS (2 * STEPS)
+typedef struct { __m512i row[MOST_STEPS]; } Sums;
+INLINE void clear(Sums *s, const int steps)
+{
+    for (int t = 0; t < steps; t++) s->row[t] = _mm512_setzero_si512();
+}
+INLINE void multiply(Sums *s, const int steps, const uint8_t *x, int64_t step, const int8_t *w)
 {
     const __m512i weights = _mm512_loadu_si512(w);
-    for (int t = 0; t < STEPS; t++)
+    for (int t = 0; t < steps; t++)
         s->row[t] = _mm512_dpbusd_epi32(s->row[t], _mm512_set1_epi32(word_at(x + t * step)), weights);
 }
-static inline void hand_over(Sums *s, int32_t *charge, const int32_t *factors)
+INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *factors)
 {
-    for (int t = 0; t < STEPS; t++) {
+    for (int t = 0; t < steps; t++) {
         int32_t *at = charge + t * LANES;
         __m512i sum = s->row[t];
         if (factors) sum = _mm512_mullo_epi32(sum, _mm512_loadu_si512(factors));
         _mm512_storeu_si512(at, _mm512_add_epi32(_mm512_loadu_si512(at), sum));
     }
-    clear(s);
+    clear(s, steps);
 }
 
 #elif defined(__AVX2__) && !defined(PLAIN)
 #include <immintrin.h>
+#define MOST_STEPS STEPS
 typedef struct { __m256i low[STEPS], high[STEPS]; } Sums; /* of pairs of channels, in 16 bits */
-static inline void clear(Sums *s)
+INLINE void clear(Sums *s, const int steps)
 {
-    for (int t = 0; t < STEPS; t++) s->low[t] = s->high[t] = _mm256_setzero_si256();
+    for (int t = 0; t < steps; t++) s->low[t] = s->high[t] = _mm256_setzero_si256();
 }
-static inline int32_t word_at(const uint8_t *x) { int32_t w; memcpy(&w, x, sizeof w); return w; }
-static inline void multiply(Sums *s, const uint8_t *x, int64_t step, const int8_t *w)
+INLINE void multiply(Sums *s, const int steps, const uint8_t *x, int64_t step, const int8_t *w)
 {
     __m256i low = _mm256_loadu_si256((const __m256i *)w);
     __m256i high = _mm256_loadu_si256((const __m256i *)(w + 32));
     __asm__("" : "+x"(low), "+x"(high)); /* read once: otherwise compilers read them for every step */
-    for (int t = 0; t < STEPS; t++) {
+    for (int t = 0; t < steps; t++) {
         const __m256i read = _mm256_set1_epi32(word_at(x + t * step));
         s->low[t] = _mm256_add_epi16(s->low[t], _mm256_maddubs_epi16(read, low));
         s->high[t] = _mm256_add_epi16(s->high[t], _mm256_maddubs_epi16(read, high));
     }
 }
-static inline void hand_over_half(__m256i sums, int32_t *at, const int32_t *factors)
+INLINE void hand_over_half(__m256i sums, int32_t *at, const int32_t *factors)
 {
     sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
     if (factors) sums = _mm256_mullo_epi32(sums, _mm256_loadu_si256((const __m256i *)factors));
     sums = _mm256_add_epi32(sums, _mm256_loadu_si256((const __m256i *)at));
     _mm256_storeu_si256((__m256i *)at, sums);
 }
-static inline void hand_over(Sums *s, int32_t *charge, const int32_t *factors)
+INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *factors)
 {
-    for (int t = 0; t < STEPS; t++) {
+    for (int t = 0; t < steps; t++) {
         hand_over_half(s->low[t], charge + t * LANES, factors);
         hand_over_half(s->high[t], charge + t * LANES + 8, factors ? factors + 8 : 0);
     }
-    clear(s);
+    clear(s, steps);
 }
 
 #elif defined(__ARM_FEATURE_DOTPROD) && !defined(PLAIN)
 #include <arm_neon.h>
+#define MOST_STEPS STEPS
 typedef struct { int32x4_t quarter[STEPS][4]; } Sums;
-static inline void clear(Sums *s)
+INLINE void clear(Sums *s, const int steps)
 {
-    for (int t = 0; t < STEPS; t++)
+    for (int t = 0; t < steps; t++)
         for (int q = 0; q < 4; q++) s->quarter[t][q] = vdupq_n_s32(0);
 }
-static inline int32_t word_at(const uint8_t *x) { int32_t w; memcpy(&w, x, sizeof w); return w; }
-static inline void multiply(Sums *s, const uint8_t *x, int64_t step, const int8_t *w)
+INLINE void multiply(Sums *s, const int steps, const uint8_t *x, int64_t step, const int8_t *w)
 {
     const int8x16_t weights[4] = {vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
-    for (int t = 0; t < STEPS; t++) {
+    for (int t = 0; t < steps; t++) {
         const int8x16_t read = vreinterpretq_s8_s32(vdupq_n_s32(word_at(x + t * step)));
         for (int q = 0; q < 4; q++) s->quarter[t][q] = vdotq_s32(s->quarter[t][q], read, weights[q]);
     }
 }
-static inline void hand_over(Sums *s, int32_t *charge, const int32_t *factors)
+INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *factors)
 {
-    for (int t = 0; t < STEPS; t++)
+    for (int t = 0; t < steps; t++)
         for (int q = 0; q < 4; q++) {
             int32_t *at = charge + t * LANES + 4 * q;
             int32x4_t sum = s->quarter[t][q];
             if (factors) sum = vmulq_s32(sum, vld1q_s32(factors + 4 * q));
             vst1q_s32(at, vaddq_s32(vld1q_s32(at), sum));
         }
-    clear(s);
+    clear(s, steps);
 }
 
 #else
+#define MOST_STEPS STEPS
 typedef struct { int32_t lane[STEPS][LANES]; } Sums;
-static inline void clear(Sums *s) { memset(s, 0, sizeof *s); }
-static inline void multiply(Sums *s, const uint8_t *x, int64_t step, const int8_t *w)
+INLINE void clear(Sums *s, const int steps) 
 {
-    for (int t = 0; t < STEPS; t++)
+    memset(s->lane, 0, (size_t)steps * sizeof *s->lane);
+}
+INLINE void multiply(Sums *s, const int steps, const uint8_t *x, int64_t step, const int8_t *w)
+{
+    for (int t = 0; t < steps; t++)
         for (int lane = 0; lane < LANES; lane++)
             for (int i = 0; i < WORD; i++) s->lane[t][lane] += x[t * step + i] * w[lane * WORD + i];
 }
-static inline void hand_over(Sums *s, int32_t *charge, const int32_t *factors)
+INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *factors)
 {
-    for (int t = 0; t < STEPS; t++)
+    for (int t = 0; t < steps; t++)
         for (int lane = 0; lane < LANES; lane++)
             charge[t * LANES + lane] += s->lane[t][lane] * (factors ? factors[lane] : 1);
-    clear(s);
+    clear(s, steps);
 }
 #endif
 
 /* Terms: `charge[filled][LANES]` += what one of them adds ------------------------------------------------------ */
 
-static __attribute__((noinline)) void add_dense(const Term *term, const uint8_t *image, int64_t pixel, int64_t block, int64_t filled,
-                      int32_t *charge)
+INLINE void add_steps(const Term *term, const int steps, const uint8_t *image, const int32_t *sources,
+                      const int8_t *weights, const int32_t *factors, int32_t *charge)
 {
-    const int64_t words = term->words, taps = term->taps;
-    const int32_t *sources = term->sources + pixel * taps;
-    const int8_t *weights = (const int8_t *)term->weights + block * taps * words * LANES * WORD;
-    const int32_t *factors = term->factors ? term->factors + block * LANES : 0;
-    image += term->first[block];
-    for (int64_t t = 0; t < filled; t += STEPS) {
-        Sums sums;
-        int64_t left = term->run;
-        clear(&sums);
-        for (int64_t tap = 0; tap < taps; tap++) {
-            if (sources[tap] < 0) continue;
-            const uint8_t *x = image + sources[tap] * term->pixel + t * term->step;
-            const int8_t *w = weights + tap * words * LANES * WORD;
-            for (int64_t word = 0; word < words;) {
-                const int64_t end = word + (left < words - word ? left : words - word);
-                left -= end - word;
-                for (; word < end; word++) multiply(&sums, x + word * WORD, term->step, w + word * LANES * WORD);
-                if (left == 0) {
-                    hand_over(&sums, charge + t * LANES, factors);
-                    left = term->run;
-                }
+    const int64_t words = term->words, step = term->step;
+    int64_t left = term->run;
+    Sums sums;
+    clear(&sums, steps);
+    for (int64_t tap = 0; tap < term->taps; tap++) {
+        if (sources[tap] < 0) continue;
+        const uint8_t *x = image + sources[tap] * term->pixel;
+        const int8_t *w = weights + tap * words * LANES * WORD;
+        for (int64_t word = 0; word < words;) {
+            const int64_t end = word + (left < words - word ? left : words - word);
+            left -= end - word;
+            for (; word < end; word++) multiply(&sums, steps, x + word * WORD, step, w + word * LANES * WORD);
+            if (left == 0) {
+                hand_over(&sums, steps, charge, factors);
+                left = term->run;
             }
         }
-        hand_over(&sums, charge + t * LANES, factors);
     }
+    hand_over(&sums, steps, charge, factors);
+}
+
+/* Not inlined: with less around it compilers keep the sums in registers. */
+static __attribute__((noinline)) void add_dense(const Term *term, const uint8_t *image, int64_t pixel,
+                                                int64_t block, int64_t filled, int32_t *charge)
+{
+    const int32_t *sources = term->sources + pixel * term->taps;
+    const int8_t *weights = (const int8_t *)term->weights + block * term->taps * term->words * LANES * WORD;
+    const int32_t *factors = term->factors ? term->factors + block * LANES : 0;
+    image += term->first[block];
+    int64_t t = 0;
+    for (; t + MOST_STEPS <= filled; t += MOST_STEPS)
+        add_steps(term, MOST_STEPS, image + t * term->step, sources, weights, factors, charge + t * LANES);
+    for (; t < filled; t += STEPS)
+        add_steps(term, STEPS, image + t * term->step, sources, weights, factors, charge + t * LANES);
 }
 
 static void add_by_channel(const Term *term, const uint8_t *image, int64_t pixel, int64_t block, int64_t channels,
@@ -220,11 +244,11 @@ static void add_current(const Term *term, const int32_t *image, int64_t pixel, i
 typedef int32_t Half __attribute__((vector_size(32))); /* of the lanes */
 typedef uint8_t HalfBytes __attribute__((vector_size(8)));
 
-static inline Half read_half(const int32_t *at) { Half h; memcpy(&h, at, sizeof h); return h; }
-static inline void write_half(int32_t *at, Half h) { memcpy(at, &h, sizeof h); }
+INLINE Half read_half(const int32_t *at) { Half h; memcpy(&h, at, sizeof h); return h; }
+INLINE void write_half(int32_t *at, Half h) { memcpy(at, &h, sizeof h); }
 
 /* A half has all bits set where a neuron fires, else none. */
-static inline void write_spikes(uint8_t *spikes, Half low, Half high)
+INLINE void write_spikes(uint8_t *spikes, Half low, Half high)
 {
 #ifdef __AVX2__
     const __m256i words = _mm256_packs_epi32((__m256i)low, (__m256i)high); /* lanes 0-3, 8-11, 4-7, 12-15 */
@@ -241,11 +265,11 @@ static inline void write_spikes(uint8_t *spikes, Half low, Half high)
 
 typedef struct { Half potential, threshold, bias, count; } Neurons;
 
-static inline void charge_half(Neurons *n, const int32_t *charge, int shift)
+INLINE void charge_half(Neurons *n, const int32_t *charge, int shift)
 {
     n->potential += (read_half(charge) << shift) + n->bias;
 }
-static inline Half fire_half(Neurons *n, Half kept)
+INLINE Half fire_half(Neurons *n, Half kept)
 {
     const Half fires = n->potential >= n->threshold; /* all bits, or none */
     const Half after = (n->potential - n->threshold) & kept;
@@ -253,7 +277,7 @@ static inline Half fire_half(Neurons *n, Half kept)
     n->count -= fires;
     return fires;
 }
-static inline Neurons neurons_at(const Population *p, int64_t parameters)
+INLINE Neurons neurons_at(const Population *p, int64_t parameters)
 {
     return (Neurons){read_half(p->initial + parameters), read_half(p->threshold + parameters),
                      read_half(p->bias + parameters), {0}};
@@ -322,7 +346,8 @@ int fire(const Population *p, int64_t first, int64_t last)
 /* Pools: [image][pixel][step][channel] to the same with other pixels --------------------------------------------- */
 
 typedef struct {
-    int64_t images, pixels, channels, steps, filled, image; /* image: how far apart in `values` */
+    int64_t images, pixels, channels, filled, image; /* image: how far apart in `values` */
+    int64_t reach;          /* no sum over all steps is larger */
     int32_t taps, largest;  /* largest: pass on by how much the largest sum so far has grown; else the sum */
     const uint8_t *values;
     const int32_t *sources; /* [pixel][tap], or -1 */
@@ -340,32 +365,33 @@ static void sum_of_window(const Pool *p, const uint8_t *image, const int32_t *so
     }
 }
 
-/* `so_far[taps + 1][channel]`: the sums of each pixel of the window, and the largest before this step. */
-static void largest_of_window(const Pool *p, const uint8_t *image, const int32_t *sources, uint8_t *pooled,
-                              int32_t *so_far)
-{
-    const int64_t channels = p->channels, size = p->filled * channels;
-    int32_t *before = so_far + p->taps * channels;
-    memset(so_far, 0, (size_t)((p->taps + 1) * channels) * sizeof *so_far);
-    for (int64_t t = 0; t < p->filled; t++) {
-        for (int64_t c = 0; c < channels; c += LANES) {
-            int32_t largest[LANES] = {0};
-            for (int32_t tap = 0; tap < p->taps; tap++) {
-                if (sources[tap] < 0) continue;
-                const uint8_t *x = image + sources[tap] * size + t * channels + c;
-                int32_t *sum = so_far + tap * channels + c;
-                for (int lane = 0; lane < LANES; lane++) {
-                    sum[lane] += x[lane];
-                    largest[lane] = sum[lane] > largest[lane] ? sum[lane] : largest[lane];
-                }
-            }
-            for (int lane = 0; lane < LANES; lane++) {
-                pooled[t * channels + c + lane] = (uint8_t)(largest[lane] - before[c + lane]);
-                before[c + lane] = largest[lane];
-            }
-        }
+/* `so_far[taps + 1][channel]`: the sums of each pixel of the window, and the largest before this step; in bytes
+   where no sum leaves them. */
+#define LARGEST_OF_WINDOW(NAME, NUMBER)                                                                        \
+    static void NAME(const Pool *p, const uint8_t *image, const int32_t *sources, uint8_t *pooled,             \
+                     NUMBER *so_far)                                                                           \
+    {                                                                                                          \
+        const int64_t channels = p->channels, size = p->filled * channels;                                     \
+        NUMBER *before = so_far + p->taps * channels;                                                          \
+        memset(so_far, 0, (size_t)((p->taps + 1) * channels) * sizeof *so_far);                                \
+        for (int64_t at = 0; at < size; at += LANES) {                                                         \
+            const int64_t c = at % channels;                                                                   \
+            NUMBER largest[LANES] = {0};                                                                       \
+            for (int32_t tap = 0; tap < p->taps; tap++) {                                                      \
+                if (sources[tap] < 0) continue;                                                                \
+                const uint8_t *x = image + sources[tap] * size + at;                                           \
+                NUMBER *sum = so_far + tap * channels + c;                                                     \
+                for (int lane = 0; lane < LANES; lane++) sum[lane] = (NUMBER)(sum[lane] + x[lane]);            \
+                for (int lane = 0; lane < LANES; lane++)                                                       \
+                    largest[lane] = sum[lane] > largest[lane] ? sum[lane] : largest[lane];                     \
+            }                                                                                                  \
+            for (int lane = 0; lane < LANES; lane++)                                                           \
+                pooled[at + lane] = (uint8_t)(largest[lane] - before[c + lane]);                               \
+            memcpy(before + c, largest, sizeof largest);                                                       \
+        }                                                                                                      \
     }
-}
+LARGEST_OF_WINDOW(largest_in_bytes, uint8_t)
+LARGEST_OF_WINDOW(largest_in_words, int32_t)
 
 /* Pixels of images: the items from `first` to before `last` of images x pixels. Gives 0, or 1 where there is no
    memory. */
@@ -377,10 +403,13 @@ int pool(const Pool *p, int64_t first, int64_t last)
         const int64_t image = item / p->pixels, pixel = item % p->pixels;
         const int32_t *sources = p->sources + pixel * p->taps;
         uint8_t *pooled = p->pooled + item * p->filled * p->channels;
-        if (p->largest)
-            largest_of_window(p, p->values + image * p->image, sources, pooled, so_far);
+        const uint8_t *values = p->values + image * p->image;
+        if (!p->largest)
+            sum_of_window(p, values, sources, pooled);
+        else if (p->reach < 256)
+            largest_in_bytes(p, values, sources, pooled, (uint8_t *)so_far);
         else
-            sum_of_window(p, p->values + image * p->image, sources, pooled);
+            largest_in_words(p, values, sources, pooled, so_far);
     }
     free(so_far);
     return 0;

@@ -1,4 +1,8 @@
-"""The compiled kernel: `kernel.c` built by the system's compiler, kept in the user's cache, and tried out."""
+"""The compiled kernel: `kernel.c` built by the system's compiler at first use, tried out, and kept for later.
+
+It lies in the user's cache folder by a hash of what it was built from and for. Where no folder keeps it,
+every process builds it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import hashlib
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import Structure, byref, c_int64
@@ -15,12 +20,13 @@ from pathlib import Path
 
 import torch
 
-from ann2snn_cli.stages.simulate.fused.trial import is_exact
+from ann2snn_cli.stages.simulate.fused.trial import Trial
 from ann2snn_cli.twins import programs
 
 SOURCE = Path(__file__).parent / "kernel.c"
 FLAGS = ("-O3", "-fwrapv", "-shared", "-fPIC")
-FAST, PLAIN = ("-march=native",), ("-DPLAIN",)  # the second where the first does not compile, or is not exact
+VARIANTS = (("-march=native",), ("-mcpu=native",), ("-DPLAIN",))  # x86, others, and plain C
+REPEATS = 5
 
 
 class Unavailable(Exception):
@@ -36,55 +42,74 @@ def unavailable() -> str:
     return ""
 
 
+def run(function: str, request: Structure, items: int) -> None:
+    """Let torch's number of threads share the items."""
+    _run(getattr(kernel(), function), request, items)
+
+
 @cache
 def kernel() -> ctypes.CDLL:
-    """The kernel as it is built for this processor, or in plain C where that is not exact here."""
-    for variant in (FAST, PLAIN):
-        try:
-            found = _kernel(variant)
-        except Unavailable as problem:
-            reason = problem
-            continue
-        if is_exact(partial(_run, found.fire)):
-            return found
-        reason = Unavailable("the compiled kernel gives wrong results on this machine")
-    raise reason
-
-
-def _kernel(variant: tuple[str, ...]) -> ctypes.CDLL:
-    """The kernel, built with these flags; raises Unavailable."""
+    """The kernel for this processor."""
     if reason := programs.no_c_compiler():
         raise Unavailable(reason)
-    command = [*programs.c_compiler(), *FLAGS, *variant]
-    code = SOURCE.read_bytes()
-    key = hashlib.sha256(b"\0".join([code, *(part.encode() for part in command), _processor()])).hexdigest()
-    name = f"kernel-{key[:16]}.so"
+    name = f"kernel-{_key()}.so"
     try:
-        return _loaded(command, _cache_folder() / name)
+        return _kept_in(_cache_folder(), name)
     except OSError:  # no such folder can be made, or no program may be loaded from it
         with tempfile.TemporaryDirectory() as folder:
             try:
-                return _loaded(command, Path(folder) / name)
+                return _kept_in(Path(folder), name)
             except OSError as problem:
                 raise Unavailable(f"the compiled kernel cannot be loaded: {problem}") from problem
 
 
-def _loaded(command: list[str], place: Path) -> ctypes.CDLL:
-    if not place.exists():
-        _build(command, place)
-    return ctypes.CDLL(str(place))
+def _kept_in(folder: Path, name: str) -> ctypes.CDLL:
+    if not (folder / name).exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            fastest(built(Path(work))).replace(folder / name)
+    return ctypes.CDLL(str(folder / name))
 
 
-def _build(command: list[str], place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=place.parent) as work:
-        made = Path(work) / place.name
-        done = programs.run([*command, SOURCE, "-o", made])
-        if done.returncode:
-            said = done.stderr.splitlines()
-            first = next((line for line in said if "error" in line), " ".join(said[-1:]))
-            raise Unavailable(f"{' '.join(command)} cannot compile {SOURCE.name}: {first}")
-        made.replace(place)
+def built(work: Path) -> list[Path]:
+    """The kernel in every variant that compiles here."""
+    found, problems = [], []
+    for number, variant in enumerate(VARIANTS):
+        made = work / f"{number}.so"
+        done = programs.run([*programs.c_compiler(), *FLAGS, *variant, SOURCE, "-o", made])
+        if not done.returncode:
+            found.append(made)
+            continue
+        said = done.stderr.splitlines()
+        problems.append(next((line for line in said if "error" in line), " ".join(said[-1:])))
+    if not found:
+        raise Unavailable(f"{' '.join(programs.c_compiler())} cannot compile {SOURCE.name}: {problems[-1]}")
+    return found
+
+
+def fastest(variants: list[Path]) -> Path:
+    """Of the variants that give right results here, the one that takes least time."""
+    trial = Trial()
+    seconds = {}
+    for variant in variants:
+        attempt = partial(_run, ctypes.CDLL(str(variant)).fire)
+        if trial.succeeds(attempt):
+            seconds[variant] = min(_seconds(partial(trial.succeeds, attempt)) for _ in range(REPEATS))
+    if not seconds:
+        raise Unavailable("the compiled kernel gives wrong results on this machine")
+    return min(seconds, key=lambda variant: seconds[variant])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _key() -> str:
+    """What it is built from, by what, and for what: another processor may have the same home folder."""
+    parts = [SOURCE.read_bytes(), repr((programs.c_compiler(), FLAGS, VARIANTS)).encode(), _processor()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _cache_folder() -> Path:
@@ -92,19 +117,12 @@ def _cache_folder() -> Path:
 
 
 def _processor() -> bytes:
-    """What it is built for: another processor, perhaps with the same home folder, needs another kernel."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        lines = [platform.processor(), platform.machine()]
-    return "\n".join(
-        sorted({line for line in lines if line.startswith(("flags", "Features"))} or lines)
-    ).encode()
-
-
-def run(function: str, request: Structure, items: int) -> None:
-    """Let torch's number of threads share the items."""
-    _run(getattr(kernel(), function), request, items)
+        lines = []
+    features = {line for line in lines if line.startswith(("flags", "Features"))}
+    return "\n".join([platform.machine(), platform.processor(), *sorted(features)]).encode()
 
 
 def _run(function: Callable[..., int], request: Structure, items: int) -> None:

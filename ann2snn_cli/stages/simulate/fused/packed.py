@@ -67,11 +67,6 @@ class Packed:
         kept = values[:, :, : self.steps, : channels_of(self.shape)]
         return kept.permute(2, 0, 3, 1).reshape(self.steps, len(values), *self.shape)
 
-    def concat(self, others: list[Packed], shape: Shape) -> Packed:
-        """One after the other along the channels."""
-        parts = [part.values[..., : channels_of(part.shape)] for part in (self, *others)]
-        return Packed(_filled_up(torch.cat(parts, dim=3)), shape, self.steps)
-
 
 def laid(train: Tensor, shape: Shape, dtype: torch.dtype, steps: int) -> Tensor:
     """A train, [T, batch, ...], as [image, pixel, step, channel], filled up to so many steps."""
@@ -82,11 +77,6 @@ def laid(train: Tensor, shape: Shape, dtype: torch.dtype, steps: int) -> Tensor:
     )
     whole[:, :, :count, : channels_of(shape)] = by_pixel
     return whole
-
-
-def _filled_up(values: Tensor) -> Tensor:
-    missing = filled(values.shape[3], LANES) - values.shape[3]
-    return torch.nn.functional.pad(values, (0, missing)).contiguous()
 
 
 def parameters(value: Tensor, shape: Shape, neutral: int) -> Tensor:
