@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ann2snn_cli.twins import TWINS, Simulator, c, replay
+from ann2snn_cli.twins import TWINS, Simulator, c, programs, replay
 from ann2snn_cli.twins.replay import Damaged, Difference, Outcome, Problem
 
 compiled = pytest.mark.skipif(bool(c.unavailable()), reason=c.unavailable() or "there is one")

@@ -172,22 +172,23 @@ INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *
 INLINE void add_steps(const Term *term, const int steps, const uint8_t *image, const int32_t *sources,
                       const int8_t *weights, const int32_t *factors, int32_t *charge)
 {
-    const int64_t words = term->words, step = term->step;
-    int64_t left = term->run;
+    const int64_t words = term->words, run = term->run, step = term->step;
+    int64_t left = run;
     Sums sums;
     clear(&sums, steps);
     for (int64_t tap = 0; tap < term->taps; tap++) {
         if (sources[tap] < 0) continue;
         const uint8_t *x = image + sources[tap] * term->pixel;
         const int8_t *w = weights + tap * words * LANES * WORD;
-        for (int64_t word = 0; word < words;) {
-            const int64_t end = word + (left < words - word ? left : words - word);
-            left -= end - word;
-            for (; word < end; word++) multiply(&sums, steps, x + word * WORD, step, w + word * LANES * WORD);
-            if (left == 0) {
+        for (int64_t word = 0; word < words; word += run) {
+            const int64_t count = words - word < run ? words - word : run;
+            if (count > left) {
                 hand_over(&sums, steps, charge, factors);
-                left = term->run;
+                left = run;
             }
+            left -= count;
+            for (int64_t i = word; i < word + count; i++)
+                multiply(&sums, steps, x + i * WORD, step, w + i * LANES * WORD);
         }
     }
     hand_over(&sums, steps, charge, factors);
