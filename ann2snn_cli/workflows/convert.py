@@ -13,10 +13,11 @@ from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yam
 from ann2snn_cli.errors import Setting, as_argument
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.pipeline import Conversion, Correction, Listener
+from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse.damage import Damage
 from ann2snn_cli.stages.export import files, pth
 from ann2snn_cli.stages.export.replacement import Change
+from ann2snn_cli.stages.quantize.biases import Correction
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
