@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from ann2snn_cli import lookup, trees
 from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
 from ann2snn_cli.data.collect import collect
+from ann2snn_cli.data.given import read_samples
 from ann2snn_cli.data.samples import as_floats
-from ann2snn_cli.errors import UsageError, spelled
+from ann2snn_cli.errors import UsageError, WrongKind, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.run import bind_inputs
 from ann2snn_cli.pipeline import Rules
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.export import pth
@@ -39,29 +41,39 @@ class SpikingNetwork(nn.Module):
         self.graph = graph
         self.provenance = provenance or Provenance()
 
-    def forward(self, *samples: Inputs, **by_name: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, *samples: Any, **by_name: Any) -> Tensor | tuple[Tensor, ...]:
         """The outputs after T steps, in real numbers; a tuple if there are several.
 
-        Several inputs are given as the float network takes them: in order, or by name.
+        Samples are a tensor, a numpy array or nested lists of numbers, [samples, ...]. Several inputs are
+        given as the float network takes them: in order, or by name.
         """
         x = samples[0] if len(samples) == 1 and not by_name else self._joined(samples, by_name)
-        outputs = engines.simulate(self.graph, _as_taken(x)).outputs
+        outputs = engines.simulate(self.graph, self._as_taken(x)).outputs
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _joined(self, samples: Sequence[Inputs], by_name: Mapping[str, Tensor]) -> Inputs:
+    def _joined(self, samples: Sequence[Any], by_name: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs of a call by their names."""
         names = [node.name for node in self.graph.inputs]
         in_order = dict(zip(names, samples, strict=False))
-        if len(samples) > len(names) or in_order.keys() & by_name.keys():
+        is_none = not in_order and not by_name
+        if is_none or len(samples) > len(names) or in_order.keys() & by_name.keys():
             raise UsageError(
                 f"the network takes the inputs {', '.join(names)}, each once",
                 remedy="give them in order, or by name",
             )
-        return {**in_order, **by_name}  # type: ignore[dict-item]
+        return {**in_order, **by_name}
+
+    def _as_taken(self, x: Any) -> Inputs:
+        """Samples of every kind as `convert` takes them, where the network is: bytes are fractions of 255."""
+        taken = read_samples(x)
+        bind_inputs(self.graph, taken)
+        taken = taken if self.graph.device is None else trees.to(taken, self.graph.device)
+        has_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(taken))
+        return as_floats(taken) if has_bytes else taken
 
     def simulate(
         self,
-        x: Inputs,
+        x: Any,
         *,
         delay: int | None = None,
         schedule: Schedule | str | None = None,
@@ -77,9 +89,9 @@ class SpikingNetwork(nn.Module):
         `counts` for the spike counts of every population; `watch(node, activity)` is shown the train of every
         population, and its potentials if asked for.
         """
-        asked = chosen_delay(self.graph.timing.timesteps, _schedule(schedule), delay)
+        asked = _delay(self.graph.timing.timesteps, schedule, delay)
         request = Request(
-            _as_taken(x), asked, by_step=by_step, counts=counts, potentials=potentials, watch=watch
+            self._as_taken(x), asked, by_step=by_step, counts=counts, potentials=potentials, watch=watch
         )
         return engines.run(self.graph, request, engine)
 
@@ -125,16 +137,21 @@ def convert(
 
     `data` are samples x, a pair (x, labels), a list or generator of such batches, a torch Dataset, a
     DataLoader, or a dataset of `ann2snn_cli.data`; training-free unless `finetune_epochs` is given. x is a
-    tensor or a numpy array, or of a network with several inputs a dict by the names of its arguments,
-    {"a": x1, "b": x2}, or in a pair a tuple in their order, ((x1, x2), labels): a pair (x1, x2) by itself is
-    samples and labels. Only as many samples are kept as `calibration_samples` says, unless they are in memory
-    already. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
+    tensor, a numpy array or nested lists of numbers, or of a network with several inputs a dict by the names
+    of its arguments, {"a": x1, "b": x2}, or in a pair a tuple in their order, ((x1, x2), labels): a pair
+    (x1, x2) by itself is samples and labels. Only as many samples are kept as `calibration_samples` says,
+    unless they are in memory already. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
     mode="99.9%", channel_wise=True, delay=4, schedule="layerwise", ... or `settings` holds them all. `rules`
     say what an activation becomes, by its torch operator (see `ann2snn_cli/ir/rules.py`), or name a file of
     such rules.
 
         snn = ann2snn_cli.convert(network, x, mode="max", weight_bitwidth=8, timesteps=32)
     """
+    if not isinstance(settings, Settings | None):
+        raise WrongKind(
+            f"the settings are of type {type(settings).__name__}",
+            remedy="give a Settings, or single settings by name: convert(network, data, weight_bitwidth=4)",
+        )
     if settings is not None and flags:
         raise UsageError(
             "give settings or flags, not both", remedy=f"put {', '.join(flags)} into the settings"
@@ -172,14 +189,8 @@ def _by_dotted_name(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {dotted[flag]: value for flag, value in flags.items()}
 
 
-def _as_taken(x: Inputs) -> Inputs:
-    """Bytes mean here what they mean in data: fractions of 255."""
-    has_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(x, "x"))
-    return as_floats(x) if has_bytes else x
-
-
-def _schedule(word: Schedule | str | None) -> Schedule | None:
-    names = [each.value for each in Schedule]
-    if word is not None and word not in names:
-        raise lookup.unknown("schedule", str(word), names)
-    return None if word is None else Schedule(word)
+def _delay(timesteps: int, schedule: Schedule | str | None, delay: int | None) -> int | None:
+    """The delay that is asked for, by the rules of these settings; None where none is."""
+    given = {"timing.timesteps": timesteps, "timing.schedule": schedule, "timing.delay": delay}
+    timing = resolve(None, [], given).timing
+    return chosen_delay(timesteps, timing.schedule, timing.delay)

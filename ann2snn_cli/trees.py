@@ -29,14 +29,18 @@ def call(network: nn.Module, x: Inputs) -> Outputs:
 
 
 def as_taken(network: nn.Module, x: Inputs) -> Sequence[Tensor] | Mapping[str, Tensor]:
-    """The arguments for a network: real numbers in the type of its weights, and where they are."""
+    """The arguments for a network: real numbers in the type of its weights, and where they are.
+
+    They are copies: a network may change its input in place.
+    """
     weights = [each for each in network.parameters() if each.is_floating_point()]
     like = weights[0] if weights else None
 
     def taken(values: Tensor) -> Tensor:
         if like is None:
-            return values
-        return values.to(like.device, like.dtype if values.is_floating_point() else values.dtype)
+            return values.clone()
+        dtype = like.dtype if values.is_floating_point() else values.dtype
+        return values.to(like.device, dtype, copy=True)
 
     return map_leaves(taken, [x] if isinstance(x, Tensor) else x)
 

@@ -178,6 +178,54 @@ def test_words_that_do_not_exist_are_answered(network, x):
         snn.simulate(x, engine="refrence")
 
 
+@pytest.mark.parametrize("four", [4, "4", 4.0, "4.0", np.int64(4), np.float32(4), torch.tensor(4)])
+def test_a_number_means_the_same_however_it_is_written(four, network, x):
+    """Text, a whole float, a number of numpy's or torch's: in a conversion and in a simulation."""
+    snn = ann2snn_cli.convert(network, x, weight_bitwidth=four, timesteps=four, channel_wise=np.bool_(True))
+    assert snn.provenance.settings["quantize"]["weight_bitwidth"] == 4
+    assert torch.equal(snn.simulate(x, delay=four).outputs[0], snn.simulate(x, delay=4).outputs[0])
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"), [(0.5, "0.5"), (1, "1.0"), (np.float64(0.25), "0.25"), (1e-5, "0.00001")]
+)
+def test_a_factor_of_the_maximum_is_a_number_or_its_text(mode, text):
+    """Both sides of the API keep it as text."""
+    assert resolve(None, [], {"calibrate.mode": mode}).calibrate.mode == text
+    assert Settings(calibrate=replace(Settings().calibrate, mode=mode)).calibrate.mode == text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"weight_bitwidth": 4.5}, "weight_bitwidth is 4.5; it must be 1 to 8"),
+        ({"weight_bitwidth": True}, "weight_bitwidth is True; it must be 1 to 8"),
+        ({"timesteps": float("inf")}, "timesteps is inf; it must be a whole number"),
+        ({"mode": "1/3"}, "mode is 1/3; .*\n.*give 99.9%, max, mse or 0.5"),
+        ({"mode": True}, "mode is True; .*\n.*give 99.9%, max, mse or 0.5"),
+        ({"mode": None}, "mode has no value; .*\n.*give 99.9%, max, mse or 0.5"),
+        ({"mode": "Max"}, "mode is Max; .*\n.*did you mean max"),
+        ({"mode": 99.9}, "mode is 99.9; .*\n.*did you mean 99.9%"),
+        ({"schedule": "Layerwise"}, "schedule is Layerwise; .*\n.*did you mean layerwise"),
+        ({"reset_mode": 1}, "reset_mode is 1; .*\n.*give subtraction or zero"),
+        ({"device": "gpu"}, "unknown device 'gpu'.*\n.*use auto, cpu"),
+        ({"settings": {}}, "the settings are of type dict\n.*weight_bitwidth=4"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_those_there_are(words, said, network, x):
+    """Nothing is guessed, and nothing is taken for another cause."""
+    with pytest.raises(UsageError, match=said):
+        ann2snn_cli.convert(network, x, **words)
+
+
+def test_a_delay_of_another_kind_is_refused(network, x):
+    """In a simulation by the same rules as in a conversion."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    for delay in ("two", 1.5, True):
+        with pytest.raises(UsageError, match=f"timing.delay is {delay}; it must be a whole number"):
+            snn.simulate(x, delay=delay)
+
+
 def test_a_simulation_gives_what_is_asked_for(network, x):
     """Outputs at any delay, by name or number; by step; counts of spikes; trains and potentials."""
     snn = ann2snn_cli.convert(network, x, timesteps=4, delay=1)
@@ -191,6 +239,58 @@ def test_a_simulation_gives_what_is_asked_for(network, x):
     assert torch.equal(found.by_step[0][-1], found.outputs[0])
     assert all(torch.equal(act.train.sum(0), found.counts[name]) for name, act in seen.items())
     assert all(act.potentials is not None for act in seen.values())
+
+
+@pytest.mark.parametrize("form", [torch.Tensor.numpy, torch.Tensor.tolist, lambda x: x.double().numpy()])
+def test_an_snn_takes_samples_in_every_form_that_convert_takes(form, network, x):
+    """A numpy array or nested lists of numbers give the same outputs as the tensor, from both sides."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    wanted = snn(x)
+
+    assert torch.equal(snn(form(x)), wanted)
+    assert torch.equal(snn.simulate(form(x)).outputs[0], wanted)
+    assert torch.equal(ann2snn_cli.convert(network, form(x), timesteps=4)(x), wanted)
+
+
+def test_bytes_in_an_array_mean_what_they_mean_in_a_tensor(network, x):
+    """Fractions of 255."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    images = (255 * x).to(torch.uint8)
+    assert torch.equal(snn(images.numpy()), snn(images.float() / 255))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_samples_that_are_no_numbers_are_refused_by_their_index(value, network, x):
+    """In a call, in a simulation, and in the data of a conversion."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    x[3, 0, 0, 0] = x[7] = value
+    for use in (snn, snn.simulate, lambda x: ann2snn_cli.convert(network, x)):
+        with pytest.raises(ann2snn_cli.BadData, match=r"in 2 of 20 samples, first in x\[3\]") as caught:
+            use(x)
+        assert "nan_to_num" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x[0], r"\(1, 8, 8\), and not \[samples, 1, 8, 8\]\n.*x\[None\]"),
+        (lambda x: x.permute(0, 2, 3, 1), r"\(20, 8, 8, 1\).*\n.*x\.permute\(0, 3, 1, 2\)"),
+        (lambda x: x[:, 0], r"\(20, 8, 8\).*\n.*x\.reshape\(-1, 1, 8, 8\)"),
+        (lambda x: x[..., 1:], r"\(20, 1, 8, 7\).*\n.*the shape that the network was converted for"),
+        (lambda x: (255 * x).long(), "x is int64"),
+        (lambda x: None, "x is None\n.*a numpy array"),
+        (lambda x: {"photo": x}, "takes the inputs input, there are samples for photo"),
+    ],
+)
+def test_samples_that_an_snn_cannot_take_get_a_remedy(change, said, network, x):
+    """What was given, what is expected, and what to write."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    for use in (snn, snn.simulate):
+        with pytest.raises(ann2snn_cli.Ann2SnnError, match=said) as caught:
+            use(change(x))
+        assert not isinstance(caught.value, ann2snn_cli.InvalidGraph)
+    with pytest.raises(UsageError, match="takes the inputs input, each once"):
+        snn()
 
 
 def test_samples_without_labels_are_not_trained_on(network, x):

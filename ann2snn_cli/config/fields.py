@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Any, get_type_hints
 
-from ann2snn_cli.config.kinds import KINDS
+from ann2snn_cli.config.kinds import KINDS, plain
 from ann2snn_cli.errors import UsageError
 
 
@@ -17,6 +18,10 @@ class Rule:
 
     words: str
     holds: Callable[[Any], bool]
+    examples: tuple[
+        str, ...
+    ] = ()  # values for a remedy, where the words alone do not show how one is written
+    read: Callable[[Any], Any] | None = None  # where more is taken than what the declared type reads
 
 
 MOST = 2**31 - 1  # what torch counts with in 32 bits; nothing here is ever so large
@@ -72,8 +77,9 @@ class Key:
 
     def parse(self, value: object) -> Any:
         """The value as its declared type, from text or from Python; ValueError with the whole sentence."""
+        read = (self.rule and self.rule.read) or KINDS[self.kind].read
         try:
-            parsed = KINDS[self.kind].read(value)
+            parsed = read(plain(value))
             fits = self.rule is None or self.rule.holds(parsed)
         except ValueError:
             fits = False
@@ -82,13 +88,20 @@ class Key:
             raise ValueError(f"{self.dotted} {is_what}; it must be {self.words}")
         return parsed
 
-    def complaint(self, value: object) -> str:
-        """What is wrong with the value; "" if nothing is."""
+    def mistake(self, value: object, where: str) -> Mistake | None:
+        """What is wrong with the value; None if nothing is."""
         try:
             self.parse(value)
         except ValueError as error:
-            return str(error)
-        return ""
+            return Mistake(str(error), where, self._remedy(value))
+        return None
+
+    def _remedy(self, value: object) -> str:
+        """The word that was most likely meant, or those there are."""
+        words = self.choices or (self.rule.examples if self.rule else ())
+        if near := get_close_matches("".join(str(value).lower().split()), words, n=1):
+            return f"did you mean {near[0]}?"
+        return f"give {', '.join(words[:-1])} or {words[-1]}" if words else ""
 
 
 @cache
@@ -123,8 +136,8 @@ class Checked:
         own_type: Any = type(self)
         section = self.section()
         own = [key for key in keys_of(own_type, section).values() if key.section == section]
-        complaints = (key.complaint(getattr(self, key.name)) for key in own)
-        refuse(Mistake(what, type(self).__name__) for what in complaints if what)
+        found = (key.mistake(getattr(self, key.name), type(self).__name__) for key in own)
+        refuse(mistake for mistake in found if mistake)
         for key in own:
             object.__setattr__(self, key.name, key.parse(getattr(self, key.name)))
 

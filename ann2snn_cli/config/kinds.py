@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from ann2snn_cli.config.schedule import Schedule
@@ -26,6 +27,11 @@ class ValueKind:
     choices: tuple[str, ...] = ()  # for help, where there are only a few
 
 
+def plain(value: Any) -> Any:
+    """A single number of numpy's or torch's as Python's own; all else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
 def _read_bool(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -36,10 +42,11 @@ def _read_bool(value: object) -> bool:
 
 
 def _read_int(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    """A whole number, however it is written: 4, "4", 4.0 and "4.0" are the same one."""
     # 010 is ten, as in YAML 1.2: nobody who writes it today means eight.
-    if not isinstance(value, str) or not re.fullmatch(r"[-+]?[0-9]+", value):
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.0*)?", value):
+        return int(value.partition(".")[0])
+    if isinstance(value, str | bool) or not isinstance(value, int | float) or value != value // 1:
         raise ValueError
     return int(value)
 
@@ -54,6 +61,11 @@ def _read_float(value: object) -> float:
     if not math.isfinite(number):
         raise ValueError
     return number
+
+
+def read_text_or_number(value: object) -> str:
+    """Text; a number as the text that means it, without an exponent."""
+    return _read_str(value) if isinstance(value, str) else format(Decimal(repr(_read_float(value))), "f")
 
 
 def _read_str(value: object) -> str:

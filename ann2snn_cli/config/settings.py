@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, setting
-from ann2snn_cli.config.kinds import KINDS
+from ann2snn_cli.config.kinds import KINDS, read_text_or_number
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
 from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Pooling, Reset, Rounding
 
@@ -61,7 +61,12 @@ def _is_mode(text: str) -> bool:
     return True
 
 
-MODE = Rule("a percentile such as 99.9%, max, mse, or a factor of the maximum, above 0 and up to 1", _is_mode)
+MODE = Rule(
+    "a percentile such as 99.9%, max, mse, or a factor of the maximum, above 0 and up to 1",
+    _is_mode,
+    examples=("99.9%", "max", "mse", "0.5"),
+    read=read_text_or_number,
+)
 ENGINE = Rule("auto, or the name of an engine such as reference", bool)
 WEIGHT = Rule("auto, none, or the name or path of a checkpoint", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)

@@ -7,7 +7,7 @@ YAML is read as its author wrote it: the loader's own guesses (PyYAML takes `1e-
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,9 @@ def settle(
         key = keys.get(each.dotted)
         if key is None:
             found.append(_unknown(each, keys))
-        elif complaint := key.complaint(each.value):
-            found.append(Mistake(complaint, each.where, alone=_correction(key, each.file)))
+        elif mistake := key.mistake(each.value, each.where):
+            alone = mistake.remedy or _correction(key, each.file)
+            found.append(replace(mistake, alone=alone))
         else:
             values[each.dotted] = key.parse(each.value)
     refuse(found)

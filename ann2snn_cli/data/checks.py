@@ -28,6 +28,13 @@ def check_samples(x: Inputs, part: str, where: str) -> int:
     return samples
 
 
+def check_inputs(x: Inputs) -> None:
+    """Refuse samples of which an SNN can make nothing: numbers of another kind, NaN, infinite ones."""
+    for name, values in _inputs(x).items():
+        _check_kind(values, name)
+        _check_finite(values, name)
+
+
 def check_labels(
     labels: Labels, samples: int, part: str, where: str, count_classes: Callable[[Labels], int]
 ) -> int:
@@ -80,9 +87,7 @@ def _said_of(part: str, where: str) -> Iterator[None]:
 
 def _check_form(x: Tensor, name: str) -> None:
     shape = tuple(x.shape)
-    if not x.is_floating_point() and x.dtype != torch.uint8:
-        word = str(x.dtype).removeprefix("torch.")
-        raise BadData(f"{name} is {word}", remedy=_TYPES)
+    _check_kind(x, name)
     if x.dim() < 2:
         remedy = "the first axis counts samples: [samples, ...]"
         raise BadData(f"{name} has the shape {shape}", remedy=remedy)
@@ -90,9 +95,24 @@ def _check_form(x: Tensor, name: str) -> None:
         raise BadData(f"{name} has its channels last: {shape}", remedy=CHANNELS_FIRST)
 
 
+def _check_kind(x: Tensor, name: str) -> None:
+    if not x.is_floating_point() and x.dtype != torch.uint8:
+        word = str(x.dtype).removeprefix("torch.")
+        raise BadData(f"{name} is {word}", remedy=_TYPES)
+
+
 def _check_values(x: Tensor, name: str) -> None:
     if x.numel() == 0:
         raise BadData(f"{name} is empty: {tuple(x.shape)}", remedy="give at least one sample")
-    if x.is_floating_point() and not bool(torch.isfinite(x.float()).all()):
-        what = f"{name} holds NaN or infinite values"
-        raise BadData(what, remedy="replace them, or leave those samples out")
+    _check_finite(x, name)
+
+
+def _check_finite(x: Tensor, name: str) -> None:
+    if not x.is_floating_point() or bool((fine := torch.isfinite(x.float())).all()):
+        return
+    samples = (~fine).reshape(len(x) if x.dim() else 1, -1).any(1)
+    first, count = int(samples.nonzero()[0]), int(samples.sum())
+    what = (
+        f"{name} holds NaN or infinite values in {count} of {len(samples)} samples, first in {name}[{first}]"
+    )
+    raise BadData(what, remedy="replace them (torch.nan_to_num), or leave those samples out")

@@ -28,18 +28,21 @@ from torch.utils.data import (
 )
 
 from ann2snn_cli import trees
-from ann2snn_cli.data.checks import check_labels, check_samples, check_shapes
-from ann2snn_cli.data.samples import LABELS_AT_MOST, Data, TensorSplit, kept, split_indices, split_note
+from ann2snn_cli.data.checks import check_shapes
+from ann2snn_cli.data.given import (
+    FORMS,
+    ONE_LENGTH,
+    PAIRS,
+    TO_TENSOR,
+    is_numbers,
+    kind,
+    read_batch,
+    with_labels,
+)
+from ann2snn_cli.data.samples import Data, TensorSplit, kept, split_indices, split_note
 from ann2snn_cli.errors import Ann2SnnError, BadData, Setting, UsageError, WrongKind
-from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import Batch, Inputs, Labels
 
-FORMS = (
-    "give samples x as a tensor or a numpy array; (x, labels); of several inputs {'a': x1, 'b': x2} or "
-    "((x1, x2), labels); a list or generator of such batches; a torch Dataset; or a DataLoader"
-)
-PAIRS = "a pair is (x, labels), and of several inputs ((x1, x2), labels)"
-TASK = "classification"
 END = object()
 
 
@@ -72,7 +75,7 @@ class DatasetSplit:
             collate_fn=self.collate,
         )
         for number, given in enumerate(_seeded(loader, seed)):
-            yield _labelled(_batch(given, f"batch {number}"))
+            yield with_labels(read_batch(given, f"batch {number}"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ class Stream:
     def read(self, seed: int) -> Iterator[tuple[Inputs, Labels | None]]:
         """Every batch as samples and labels."""
         for number, given in enumerate(_seeded(self.batches, seed)):
-            yield _batch(given, f"batch {number}")
+            yield read_batch(given, f"batch {number}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +160,7 @@ def _first(stream: Stream, samples: int | None, seed: int) -> TensorSplit:
     labelled = batches[0][1] is not None
     x = trees.cat([x for x, _ in batches])
     labels = trees.cat([labels for _, labels in batches]) if labelled else None
-    return TensorSplit(x, _labelled((x, labels))[1], labelled)
+    return TensorSplit(x, with_labels((x, labels))[1], labelled)
 
 
 def _refuse_other_form(first: tuple[Inputs, Any], other: tuple[Inputs, Any], number: int) -> None:
@@ -254,11 +257,11 @@ def _classes(*splits: TensorSplit | DatasetSplit) -> int:
 
 def _source(given: Any, batch_size: int) -> TensorSplit | DatasetSplit | Stream:
     """Data of any kind as one of three."""
-    if isinstance(given, Tensor | np.ndarray | Mapping | tuple):
+    if isinstance(given, Tensor | np.ndarray | Mapping | tuple) or is_numbers(given):
         if isinstance(given, tuple) and len(given) != 2:
-            raise BadData(f"the data are a tuple of {len(given)}", remedy=FORMS)
-        x, labels = _batch(given, "the data")
-        return TensorSplit(trees.map_leaves(kept, x), _labelled((x, labels))[1], labels is not None)
+            raise BadData(f"the data are {kind(given)}", remedy=FORMS)
+        x, labels = read_batch(given, "the data")
+        return TensorSplit(trees.map_leaves(kept, x), with_labels((x, labels))[1], labels is not None)
     if isinstance(given, DataLoader):
         return _of_loader(given)
     if isinstance(given, IterableDataset):
@@ -271,7 +274,8 @@ def _source(given: Any, batch_size: int) -> TensorSplit | DatasetSplit | Stream:
         return Stream(given, "the generator", once=True)
     is_text = isinstance(given, str | bytes | set | frozenset | nn.Module)
     if is_text or not isinstance(given, Iterable):
-        raise WrongKind(f"the data are {_kind(given)}", remedy=FORMS)
+        by_name = "of a dataset by its name ann2snn_cli.data.load(name)" if isinstance(given, str) else ""
+        raise WrongKind(f"the data are {kind(given)}", remedy="; ".join(filter(None, (by_name, FORMS))))
     return Stream(given, f"the {type(given).__name__}")
 
 
@@ -298,68 +302,7 @@ def _of_dataset(dataset: Any, collate: Any = None, workers: int = 0) -> DatasetS
         what = "the Dataset has no length" if size is None else "the Dataset is empty"
         raise BadData(what, remedy="give it __len__ and at least one item, or an IterableDataset")
     given = next(_seeded(DataLoader(dataset, batch_sampler=[[0]], collate_fn=collate), 0))
-    return DatasetSplit(dataset, _batch(given, "the first item")[1] is not None, collate, workers)
-
-
-def _batch(given: Any, name: str) -> tuple[Inputs, Labels | None]:
-    """Samples, and labels where there are some; BadData for what is neither."""
-    labels = None
-    if isinstance(given, tuple | list):
-        if not 1 <= len(given) <= 2:
-            remedy = "give x, (x, labels) or, of several inputs, ((x1, x2), labels)"
-            raise BadData(f"{name} is a {type(given).__name__} of {len(given)}", remedy=remedy)
-        given, labels = (given[0], None) if len(given) == 1 else given
-    x = _tensors(given, "x", name)
-    count = check_samples(x, name, "the data")
-    if labels is None:
-        return x, None
-    labels = _tensor(labels, "labels", name)
-    task, most = task_named(TASK), max(LABELS_AT_MOST, count)
-    try:
-        check_labels(labels, count, name, "the data", lambda y: task.count_classes(y, most))
-    except BadData as error:
-        raise BadData(error.what, where=error.where, remedy=f"{error.remedy} ({PAIRS})") from None
-    return x, labels.long()
-
-
-def _labelled(batch: tuple[Inputs, Labels | None]) -> Batch:
-    """The batch with zeros for labels where it has none: nothing is ever trained on these."""
-    x, labels = batch
-    return x, torch.zeros(trees.sample_count(x), dtype=torch.int64) if labels is None else labels
-
-
-def _tensors(given: Any, part: str, name: str) -> Any:
-    """Of several inputs a dict or a tuple of tensors."""
-    if isinstance(given, Mapping):
-        return {str(key): _tensor(value, f"{part}[{key!r}]", name) for key, value in given.items()}
-    if isinstance(given, tuple | list):
-        return tuple(_tensor(value, f"{part}[{place}]", name) for place, value in enumerate(given))
-    return _tensor(given, part, name)
-
-
-def _tensor(given: Any, part: str, name: str) -> Tensor:
-    if isinstance(given, Tensor):
-        return given.detach().cpu()
-    try:
-        if isinstance(given, np.ndarray):
-            return torch.from_numpy(np.require(given, requirements=["C", "W"]))
-        if isinstance(given, list | tuple | np.generic | int | float):
-            return torch.as_tensor(given)
-    except (TypeError, ValueError, RuntimeError):
-        pass
-    remedy = TO_TENSOR if "PIL" in type(given).__module__ else FORMS
-    raise WrongKind(f"{name}: {part} is {_kind(given)}", remedy=remedy)
-
-
-TO_TENSOR = "turn images into tensors: Dataset(..., transform=torchvision.transforms.ToTensor())"
-
-
-def _kind(given: Any) -> str:
-    if "PIL" in type(given).__module__:
-        return "a PIL image"
-    if isinstance(given, np.ndarray):
-        return f"an array of {given.dtype}"
-    return "None" if given is None else f"of type {type(given).__name__}"
+    return DatasetSplit(dataset, read_batch(given, "the first item")[1] is not None, collate, workers)
 
 
 # Reading -------------------------------------------------------------------------------------------
@@ -389,7 +332,16 @@ def _reading() -> Iterator[None]:
         raise
     except Exception as raised:
         lines = list(chain(str(raised).strip().splitlines(), [""]))
-        is_image = "PIL." in str(raised)
         what = f"reading the data raised {type(raised).__name__}: {lines[0]}"
-        remedy = TO_TENSOR if is_image else "correct the Dataset, its transform or its collate function"
-        raise BadData(what, remedy=remedy) from raised
+        raise BadData(what, remedy=_reading_remedy(str(raised))) from raised
+
+
+def _reading_remedy(message: str) -> str:
+    """What to do about what a Dataset or its collate function raised."""
+    if "PIL." in message:
+        return TO_TENSOR
+    if "default_collate" in message:
+        return "let each item of the Dataset be (x, label), as in `return torch.as_tensor(image), int(label)`"
+    if "stack expects each tensor to be equal size" in message:
+        return ONE_LENGTH
+    return "correct the Dataset, its transform or its collate function"

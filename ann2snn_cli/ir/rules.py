@@ -156,7 +156,7 @@ def affine(weight: Tensor, bias: Tensor, shape: Shape) -> Scale | None:
     ]
     if any(term.dim() > len(shape) for term in terms):
         return None
-    weight, bias = (term.reshape(*[1] * (len(shape) - term.dim()), *term.shape) for term in terms)
+    weight, bias = (term.reshape((*[1] * (len(shape) - term.dim()), *term.shape)) for term in terms)
     return Scale(weight, bias if bool((bias != 0).any()) else None)
 
 

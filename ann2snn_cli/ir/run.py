@@ -6,13 +6,14 @@ Sums in closed form are the integer quantized network: what the SNN of delay T p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 
 from torch import Tensor
 
-from ann2snn_cli.errors import InvalidGraph
+from ann2snn_cli.errors import BadData
 from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.ops import Input
-from ann2snn_cli.types import Inputs
+from ann2snn_cli.types import Inputs, Shape
 
 
 def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:
@@ -22,14 +23,30 @@ def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:
         x = (x,)
     given = dict(x) if isinstance(x, Mapping) else dict(zip(names, x, strict=False))
     if set(given) != set(names) or (not isinstance(x, Mapping) and len(x) != len(names)):
-        raise InvalidGraph(f"the network takes the inputs {names}, it was given {len(x)}: {sorted(given)}")
+        there = ", ".join(map(str, given)) if isinstance(x, Mapping) else f"{len(x)} in order"
+        raise BadData(
+            f"the network takes the inputs {', '.join(names)}, there are samples for {there or 'none'}",
+            remedy="give samples by these names, or in the order of the inputs",
+        )
     for node in graph.inputs:
-        if tuple(given[node.name].shape[1:]) != node.shape:
-            raise InvalidGraph(
-                f"input {node.name!r} takes samples of shape {node.shape}, "
-                f"not {tuple(given[node.name].shape[1:])}"
-            )
+        shape = tuple(given[node.name].shape)
+        if len(shape) == 0 or shape[1:] != node.shape:
+            wanted = ", ".join(map(str, ("samples", *node.shape)))
+            what = f"the samples of input {node.name!r} have the shape {shape}, and not [{wanted}]"
+            raise BadData(what, remedy=_shape_remedy(shape, node.shape))
     return given
+
+
+def _shape_remedy(shape: Shape, wanted: Shape) -> str:
+    """How to make samples of what was given, where that can be seen."""
+    if shape == wanted:
+        return "the first axis counts samples: a single one is x[None]"
+    if len(wanted) > 1 and shape[1:] == (*wanted[1:], wanted[0]):
+        axes = ", ".join(map(str, (0, len(wanted), *range(1, len(wanted)))))
+        return f"the channels come first: give x.transpose({axes}); of a tensor x.permute({axes})"
+    if 0 < prod(wanted) in (prod(shape), prod(shape[1:])) and sorted(shape[1:]) != sorted(wanted):
+        return f"if only the axes are missing: x.reshape({', '.join(map(str, (-1, *wanted)))})"
+    return "give samples of the shape that the network was converted for; the first axis counts them"
 
 
 def run(graph: Graph, x: Inputs, watch: Callable[[Node, Tensor], None] | None = None) -> tuple[Tensor, ...]:

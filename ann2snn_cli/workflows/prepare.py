@@ -211,12 +211,13 @@ def from_objects(
     if not isinstance(hardware, Hardware):
         asked = replace(settings, check=replace(settings.check, hardware=hardware or settings.check.hardware))
         hardware = _hardware(asked, default="none")
-    place = torch.device(device) if device is not None else devices.pick(settings.run.device)
+    if not isinstance(device, torch.device):
+        device = devices.pick(settings.run.device if device is None else str(device))
     if not isinstance(rules, Mapping):
         rules = catalog.load_rules(rules or settings.rules)
     network = unwrapped(network)
     name = type(network).__name__
-    return Prepared(settings, name, network, samples, hardware, place, loss=loss, rules=rules)
+    return Prepared(settings, name, network, samples, hardware, device, loss=loss, rules=rules)
 
 
 def _refuse_unlabelled(samples: pipeline.Samples, settings: Settings) -> None:

@@ -1,5 +1,7 @@
 """Whatever users hold as data: the same samples in every form give the same conversion."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,56 @@ def test_data_that_cannot_be_used_say_why(given, said, network):
     """The batch, what is wrong with it and what to write."""
     with pytest.raises(BadData, match=said):
         ann2snn_cli.convert(network, given)
+
+
+class Items(Dataset):
+    """The same item again and again."""
+
+    def __init__(self, item):
+        super().__init__()
+        self.item = item
+
+    def __len__(self):
+        """Six."""
+        return 6
+
+    def __getitem__(self, index):
+        """The item, whatever it is; a function makes it of the index."""
+        return self.item(index) if callable(self.item) else self.item
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "remedy"),
+    [
+        ([None], "batch 0: x is None", r"as in \[\(x\[:100\], labels\[:100\]\)"),
+        ([(X, Y, Y)], r"batch 0 is a tuple of 3 \(a tensor \[24, 1, 6, 6\], ", r"\[\(each\[0\], each\[1\]\)"),
+        ([{"image": X, "label": Y}], r"x\['label'\]", r"\[\(each\['image'\], each\['label'\]\) for each"),
+        ([("a.png", "cat")], "of type str", "the number of the class"),
+        ([(X, ["cat"] * 24)], r"labels is a list of 24 \(of type str \('cat'\)", "the number of the class"),
+        ([[[0.5, 1.0], [0.5]]], "x is a list whose parts differ in length", "cut or pad"),
+        ([(x, int(y)) for x, y in zip(X, Y, strict=True)], "a single sample and its label", "DataLoader"),
+        ("mnist", "of type str", r"data\.load"),
+        (Items(None), "NoneType", r"\(x, label\)"),
+        (Items((X[0], 1, 2)), "a list of 3", r"\(x, labels\)"),
+        (Items({"image": X[0], "label": 1}), r"x\['label'\]", r"each\['image'\], each\['label'\]"),
+        (Items(("a.png", 1)), "of type str", "the number of the class"),
+        (Items((X[0], "cat")), r"a tuple of 1 \(of type str \('cat'\)\)", "the number of the class"),
+        (Items(lambda index: (torch.zeros(1, 6, 6 + index), 0)), "to be equal size", "cut or pad"),
+    ],
+)
+def test_what_no_batch_is_made_of_is_named_with_an_example(given, said, remedy, network):
+    """From a list, a Dataset or a DataLoader: what was yielded, and what to yield instead."""
+    for each in (given, DataLoader(given, batch_size=2)) if isinstance(given, Items) else (given,):
+        with pytest.raises((BadData, UsageError), match=said) as caught:
+            ann2snn_cli.convert(network, each)
+        assert re.search(remedy, caught.value.remedy)
+
+
+def test_a_dict_of_inputs_with_nan_is_not_taken_for_labels(network):
+    """The remedy is about what is wrong."""
+    with pytest.raises(BadData, match="NaN or infinite") as caught:
+        ann2snn_cli.convert(network, {"input": X / 0})
+    assert "nan_to_num" in caught.value.remedy
 
 
 class Images(Dataset):

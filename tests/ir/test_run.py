@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ann2snn_cli.errors import InvalidGraph
+from ann2snn_cli.errors import BadData
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
@@ -189,14 +189,22 @@ def test_the_wrong_inputs_are_refused(given):
     x = normal(2, 3)
     given = [x] * given if isinstance(given, int) else dict.fromkeys(given, x)
 
-    with pytest.raises(InvalidGraph, match="takes the inputs"):
+    with pytest.raises(BadData, match="takes the inputs"):
         run(one(Add(), (3,), (3,), (3,)), given)
 
 
 def test_a_sample_of_another_shape_is_refused():
-    """Both shapes are named."""
-    with pytest.raises(InvalidGraph, match=r"shape \(3,\), not \(4,\)"):
-        run(one(Relu(), (3,), (3,)), normal(2, 4))
+    """Both shapes are named, and what to do where that can be seen."""
+    for shape, wanted, said in (
+        ((2, 4), (3,), r"shape \(2, 4\), and not \[samples, 3\]\n.*the shape that the network was converted"),
+        ((3,), (3,), r"x\[None\]"),
+        ((2, 8, 8, 3), (3, 8, 8), r"x\.transpose\(0, 3, 1, 2\)"),
+        ((2, 64), (1, 8, 8), r"x\.reshape\(-1, 1, 8, 8\)"),
+        ((8, 8), (1, 8, 8), r"x\.reshape\(-1, 1, 8, 8\)"),
+        ((), (3,), "the first axis counts them"),
+    ):
+        with pytest.raises(BadData, match=said):
+            run(one(Relu(), wanted, wanted), torch.zeros(shape))
 
 
 # Counts --------------------------------------------------------------------------------------------

@@ -16,12 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import OutputKind
 from torch.fx import Node as FxNode
 
 from ann2snn_cli import trees
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.stages.trace import forms
 from ann2snn_cli.stages.trace.fixed_batch import fixed_batch, fixes_batch
+from ann2snn_cli.stages.trace.quiet import quiet
 from ann2snn_cli.types import Inputs, Shape
 
 Program = ExportedProgram
@@ -50,7 +52,8 @@ def export_program(
     with forms.reading(network), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export's own deprecations are not the user's concern
         repeats = _try_eager(network, samples)
-        program = _exported(network, trees.as_taken(network, samples))
+        with quiet():
+            program = _exported(network, trees.as_taken(network, samples))
     return program, repeats
 
 
@@ -65,6 +68,14 @@ def refuse_changing(program: Program, network: nn.Module) -> None:
             where=type(network).__name__,
             remedy="forward() must not draw random numbers (nn.Dropout rests in eval mode), nor keep a state",
         )
+
+
+def results_of(program: Program) -> list[Any]:
+    """What forward() returns; beside it the program gives inputs and buffers that forward() changes."""
+    (results,) = program.graph.output_node().args
+    given = results if isinstance(results, list | tuple) else (results,)
+    specs = program.graph_signature.output_specs
+    return [each for each, spec in zip(given, specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
 
 
 def _draws(call: FxNode) -> bool:
@@ -92,8 +103,11 @@ def _exported(network: nn.Module, samples: Inputs) -> Program:
     except UnsupportedNetwork:
         raise
     except Exception as error:
+        by_values = "data-dependent" in str(error)
         raise UnsupportedNetwork(
-            f"the network cannot be exported: {_first_line(error)}",
+            "forward() decides by the values of a tensor, which no export can follow"
+            if by_values
+            else f"the network cannot be exported: {_first_line(error)}",
             where=_user_line(error, network),
             remedy="forward() must not branch on values (`if x.sum() > 0`, `.item()`) or on the batch size; "
             "use torch.where, or split the network at that point",
@@ -166,7 +180,8 @@ def _try_eager(network: nn.Module, samples: Inputs) -> bool:
         raise UnsupportedNetwork(
             f"the network does not run on samples of shape {shapes}: {_first_line(error)}",
             where=_user_line(error, network),
-            remedy=f"check the network against the dataset's shape (ann2snn ls shows both){other}",
+            remedy="check the network against the dataset's shape (ann2snn ls shows both); the first axis of "
+            f"data counts samples: a single one is x[None]{other}",
         ) from error
     return all(map(_alike, first, second))
 

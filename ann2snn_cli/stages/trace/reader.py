@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import Node as FxNode
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir import allowed
@@ -24,13 +25,17 @@ from ann2snn_cli.stages.trace.common import CONSTANT, reads_numbers
 from ann2snn_cli.stages.trace.draft import Draft
 from ann2snn_cli.stages.trace.forms import widened
 from ann2snn_cli.stages.trace.opaque import opaque
-from ann2snn_cli.stages.trace.program import Program
+from ann2snn_cli.stages.trace.program import Program, results_of
 
 _FILLS = [f"aten.{fill}_like.default" for fill in ("zeros", "ones", "full")]
 _FILLS += [f"aten.new_{fill}.default" for fill in ("zeros", "ones", "full")]
 _SIZES = ("operator", "_operator", "math", "builtins", "torch")  # homes of functions that compute sizes only
 
 _CONSTANT_REMEDY = "compute it once, in __init__, and keep it with register_buffer()"
+_BY_VALUES_REMEDY = (
+    "keep it a tensor (x.max() instead of x.max().item()), and every shape the same for all samples "
+    "(torch.where(mask, x, 0) instead of x[mask])"
+)
 
 
 @dataclass
@@ -49,10 +54,11 @@ class Reader:
             if call.op == "placeholder":
                 self._placeholder(call)
             elif call.op == "output":
-                self._outputs(call)
+                self._outputs()
             elif call.op == "get_attr":
                 self.draft.constants[call] = attribute_of(self.program, str(call.target))
             elif call.users:  # what nobody reads is a check on sizes or types, which the export has made
+                self._refuse_by_values(call)
                 self._read(call)
         self._refuse()
         return self.draft.graph()
@@ -74,6 +80,16 @@ class Reader:
             self.refused.append(_located(refused, call))
             self._stand_in(call)  # to go on, and find what else is refused
 
+    def _refuse_by_values(self, call: FxNode) -> None:
+        """Raise at once for a number, or a shape, that values decide: what reads it cannot be looked at."""
+        is_constant = all(source in self.draft.constants for source in call.all_input_nodes)
+        val = call.meta.get("val")
+        if is_constant or val is None or not free_unbacked_symbols(val):
+            return
+        what = f"{target_of(call)} gives a number or a shape that depends on the values of the samples"
+        self.refused.append(_located(UnsupportedNetwork(what, remedy=_BY_VALUES_REMEDY), call))
+        self._refuse()
+
     def _stand_in(self, call: FxNode) -> None:
         """Give a refused call a value of its own shape; the graph is not going to be used."""
         if isinstance(call.meta.get("val"), Tensor):
@@ -92,9 +108,8 @@ class Reader:
             return
         self._node(call, result_of(call), Input(), (), call.name, call.name)
 
-    def _outputs(self, call: FxNode) -> None:
-        (results,) = call.args
-        for result in results if isinstance(results, list | tuple) else (results,):
+    def _outputs(self) -> None:
+        for result in results_of(self.program):
             if isinstance(result, FxNode) and result in self.draft.values:
                 self.draft.outputs.append(self.draft.names[self.draft.values[result]])
         if not self.draft.outputs and not self.refused:
