@@ -10,29 +10,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ann2snn_cli import trees
 from ann2snn_cli.config import Hardware, Settings
 from ann2snn_cli.errors import HardwareViolations, Setting
-from ann2snn_cli.ir.contract import Contract, Pooling, Reset
+from ann2snn_cli.ir.contract import Contract, Pooling
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.memory import refuse_too_long
-from ann2snn_cli.ir.ops import Integrate, Relu
 from ann2snn_cli.ir.rules import Rule
-from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.validate import validate_exact
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.pairs import too_long, with_pairs
-from ann2snn_cli.stages.quantize.correct import correct_biases
+from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
 from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.threshold import threshold
@@ -141,25 +139,6 @@ def refuse_violations(verdicts: Sequence[Verdict], hardware: Hardware, allow: Se
 # Conversion ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Correction:
-    """Whether biases that were corrected for a delay were kept, and why: the mean error of an output."""
-
-    delay: int
-    kept: bool
-    error_before: float
-    error_after: float
-    samples: int  # of the calibration set
-
-    @property
-    def note(self) -> str:
-        """In words."""
-        return (
-            f"bias correction for a delay of {self.delay} {'kept' if self.kept else 'not kept'}: mean output "
-            f"error {self.error_before:.4g} -> {self.error_after:.4g} on {self.samples} calibration samples"
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class Conversion:
     """A converted network and what the hardware says of it. All its graphs but `folded` are SPIKING."""
@@ -210,7 +189,7 @@ def convert(
     if of_pairs and hardware is not None:
         verdicts = checked(folded, hardware, settings)
         refuse_violations(verdicts, hardware, settings.check.allow)
-    biases = _Biases(graph, settings, trees.to(_some_samples(data, settings), device), tell)
+    biases = _biases(graph, data, settings, device, tell)
     if settings.finetune.epochs > 0:
         biases = biases.trained(_finetuned(biases.for_rounding(), data, settings, device, loss, tell))
     wanted = {delay: biases.for_delay(delay) for delay in dict.fromkeys((contract.delay, *delays))}
@@ -314,78 +293,17 @@ def _finetuned(
     )
 
 
-# Biases --------------------------------------------------------------------------------------------
+def _biases(
+    graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
+) -> Biases:
+    engine = settings.run.engine
 
+    def outputs(spiking: Graph, x: Inputs) -> Outputs:
+        return engines.simulate(spiking, x, engine=engine).outputs
 
-@dataclass(eq=False)
-class _Biases:
-    """Corrects biases for a delay on some samples (SPEC 8), and keeps that only if outputs come nearer.
-
-    Without training they undo rounding and timing at once; after it, timing alone.
-    """
-
-    graph: Graph  # QUANTIZED
-    settings: Settings
-    x: Inputs
-    tell: Listener
-    is_trained: bool = False
-    corrections: dict[int, Correction] = field(default_factory=dict)
-    _rounding: tuple[Graph, Correction] | None = None
-
-    def _steps(self) -> int:
-        """How many ticks a correction has: one for each layer that is corrected, and for each comparison."""
-        return len(self.graph.of(Relu, Integrate)) + 2
-
-    def trained(self, graph: Graph) -> _Biases:
-        """The same of the graph after training."""
-        return _Biases(graph, self.settings, self.x, self.tell, is_trained=True)
-
-    def for_rounding(self) -> Graph:
-        """The graph whose closed form, the quantized network, is nearest: what finetuning begins with."""
-        if self.is_trained or not self.settings.quantize.bias_correction:
-            return self.graph
-        return self._for_closed_form()[0]
-
-    def for_delay(self, delay: int) -> Graph:
-        """The graph with biases for this delay. One that was trained is right for the delay T as it is."""
-        contract = self.graph.timing.with_delay(delay)
-        graph, is_lossless = replace(self.graph, contract=contract), delay == contract.timesteps
-        if not self.settings.quantize.bias_correction or (self.is_trained and is_lossless):
-            return graph
-        if is_lossless and contract.reset_mode is Reset.SUBTRACTION:
-            graph, self.corrections[delay] = self._for_closed_form()
-            return replace(graph, contract=contract)
-        self.tell.stage(f"correct biases for a delay of {delay}", self._steps())
-        graph, self.corrections[delay] = self._better(graph)
-        return graph
-
-    def _for_closed_form(self) -> tuple[Graph, Correction]:
-        """Corrected for the delay T and reset by subtraction, whatever the contract."""
-        if self._rounding is None:
-            own = self.graph.timing
-            self.tell.stage(f"correct biases for a delay of {own.timesteps}", self._steps())
-            closed_form = replace(own, reset_mode=Reset.SUBTRACTION, delay=own.timesteps)
-            graph, correction = self._better(replace(self.graph, contract=closed_form))
-            self._rounding = replace(graph, contract=own), correction
-        return self._rounding
-
-    def _better(self, graph: Graph) -> tuple[Graph, Correction]:
-        """The corrected graph if its outputs are nearer to those it stands for, and what was decided."""
-        engine = partial(engines.run, engine=self.settings.run.engine)
-        corrected = correct_biases(graph, self.x, engine, trained=self.is_trained, tick=self.tell.tick)
-        with torch.no_grad():
-            x = trees.map_leaves(Tensor.double, self.x)
-            wanted = run_counts(threshold(graph), x) if self.is_trained else run(graph, x)
-            before, after = (self._distance(each, wanted) for each in (graph, corrected))
-        kept = after < before
-        delay, samples = graph.timing.delay, trees.sample_count(self.x)
-        return (corrected if kept else graph), Correction(delay, kept, before, after, samples)
-
-    def _distance(self, graph: Graph, wanted: Outputs) -> float:
-        """The mean error of an output, summed over the outputs."""
-        found = engines.simulate(threshold(graph), self.x, engine=self.settings.run.engine)
-        self.tell.tick()
-        return sum(float((a - b).abs().mean()) for a, b in zip(found.outputs, wanted, strict=True))
+    means = Means(threshold, partial(engines.run, engine=engine), outputs, tell.stage, tell.tick)
+    x = trees.to(_some_samples(data, settings), device)
+    return Biases(graph, x, means, settings.quantize.bias_correction)
 
 
 def _some_samples(data: Samples, settings: Settings) -> Inputs:

@@ -262,7 +262,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(dotted, nearest):
     with pytest.raises(UsageError) as refused:
         resolve(None, [f"{dotted}=4"])
     assert refused.value.what == f"{dotted} is not a setting"
-    assert refused.value.remedy == f"did you mean {nearest}?"
+    assert refused.value.remedy.startswith(f"did you mean {nearest}?")
 
 
 def test_an_unknown_setting_with_nothing_near_lists_what_there_is():
@@ -446,3 +446,38 @@ def test_a_wrong_hardware_file_is_refused_with_its_line(yaml_file, text, complai
         load_hardware(path)
     assert complaint in refused.value.what
     assert refused.value.where == f"{path}:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (
+            "treshold_bits: 3\n",
+            "did you mean threshold_bits? It must be a whole number from 1 to 1024, or none",
+        ),
+        (
+            "bias_bits: -3\n",
+            "in {path}, set bias_bits to a whole number from 1 to 1024, or none, or leave it out",
+        ),
+        ("pooling: max\n", "in {path}, set pooling to sum or spiking, or leave it out"),
+        ("- conv\n", "give a YAML file of limits such as `threshold_bits: 18`, as in `ann2snn cp v1 .`"),
+    ],
+)
+def test_the_remedy_of_a_wrong_hardware_file_names_key_and_values(yaml_file, text, remedy):
+    """The nearest key that is known, what it may be, and the file."""
+    path = yaml_file(text)
+    with pytest.raises(UsageError) as refused:
+        load_hardware(path)
+    bits = "a whole number from 1 to 1024, or none"
+    assert refused.value.remedy == remedy.format(path=path, bits=bits)
+
+
+@pytest.mark.parametrize("text", ["", "# notes\n", "name: chip\ndescription: big\n", "bias_bits: none\n"])
+def test_a_hardware_file_that_limits_nothing_is_refused(yaml_file, text):
+    """Every network would fit it; the remedy lists what can be set."""
+    path = yaml_file(text)
+    with pytest.raises(UsageError, match="it sets no limits") as refused:
+        load_hardware(path)
+    assert refused.value.where == str(path)
+    assert "in_channels, synapse_lines, max_weight_bitwidth, ops" in refused.value.remedy
+    assert "hardware='none'" in str(refused.value)

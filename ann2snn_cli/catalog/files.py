@@ -100,7 +100,7 @@ def copy(name: str, target_dir: Path | str = ".", overwrite: bool = False) -> Pa
         remedy = "name another folder" if target.is_dir() else f"{Setting('overwrite', True)} replaces it"
         raise BadFile("there is one already", where=str(target), remedy=remedy)
     try:
-        write_file(target, entry.path.read_bytes(), is_ours=lambda path: True)
+        write_file(target, entry.path.read_bytes(), is_ours=lambda path: True, overwrite=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadFile(f"cannot write it: {reason}", where=str(target), remedy="name another folder") from None

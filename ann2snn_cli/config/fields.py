@@ -158,6 +158,7 @@ class Mistake:
     what: str
     where: str = ""
     remedy: str = ""
+    alone: str = ""  # the remedy where there is no other mistake; in a list of them it would only repeat
 
 
 def refuse(mistakes: Iterable[Mistake]) -> None:
@@ -166,7 +167,7 @@ def refuse(mistakes: Iterable[Mistake]) -> None:
     if not found:
         return
     if len(found) == 1:
-        remedy = found[0].remedy or "give such a value, or leave it out"
+        remedy = found[0].remedy or found[0].alone or "give such a value, or leave it out"
         raise UsageError(found[0].what, where=found[0].where, remedy=remedy)
     lines = [f"{each.what}  [{each.where}]{each.remedy and '; '}{each.remedy}" for each in found]
     raise UsageError(

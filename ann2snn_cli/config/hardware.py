@@ -8,7 +8,10 @@ from pathlib import Path
 from ann2snn_cli.config.fields import Checked, Rule, about, between, keys_of, setting
 from ann2snn_cli.config.kinds import IntTable
 from ann2snn_cli.config.sources import Given, from_file, settle
+from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.contract import Pooling
+
+REMEDY = "give a YAML file of limits such as `threshold_bits: 18`, as in `ann2snn cp v1 .`"
 
 # What a chip may or may not compute. Neurons are always there, so they have no name here.
 OPS = (
@@ -65,7 +68,15 @@ class Hardware(Checked):
 
 
 def load_hardware(path: Path) -> Hardware:
-    """The hardware that a file describes; UsageError with every mistake in it."""
-    given, mistakes = from_file(path, sections=())
+    """The hardware that a file describes; UsageError with every mistake in it, or where it limits nothing."""
+    given, mistakes = from_file(path, sections=(), remedy=REMEDY)
     values = settle([Given("name", path.stem, str(path)), *given], keys_of(Hardware), mistakes)
-    return Hardware(**values)
+    hardware, words = Hardware(**values), {"name", "description"}
+    if hardware == Hardware(**{name: values[name] for name in words & set(values)}):
+        limits = ", ".join(name for name in keys_of(Hardware) if name not in words)
+        raise UsageError(
+            "it sets no limits, so every network would fit",
+            where=str(path),
+            remedy=f"set some of {limits}; or, to check none, give {Setting('hardware', 'none')}",
+        )
+    return hardware

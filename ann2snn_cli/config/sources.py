@@ -7,7 +7,7 @@ YAML is read as its author wrote it: the loader's own guesses (PyYAML takes `1e-
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Given:
     dotted: str
     value: object
     where: str
+    file: str = ""  # that it stands in
 
 
 def resolve(
@@ -66,18 +67,28 @@ def settle(
         if key is None:
             found.append(_unknown(each, keys))
         elif mistake := key.mistake(each.value, each.where):
-            found.append(mistake)
+            alone = mistake.remedy or _correction(key, each.file)
+            found.append(replace(mistake, alone=alone))
         else:
             values[each.dotted] = key.parse(each.value)
     refuse(found)
     return values
 
 
-def from_file(path: Path, sections: Collection[str]) -> tuple[list[Given], list[Mistake]]:
-    """What a YAML file gives, with its lines, and which keys it gives twice."""
+def _correction(key: Key, file: str) -> str:
+    return f"in {file}, set {key.dotted} to {key.words}, or leave it out" if file else ""
+
+
+REMEDY = "give a YAML file with sections such as `quantize:`, as in `ann2snn cp example_net.yaml .`"
+
+
+def from_file(
+    path: Path, sections: Collection[str], remedy: str = REMEDY
+) -> tuple[list[Given], list[Mistake]]:
+    """What a YAML file gives, with its lines, and which keys it gives twice. `remedy`: for other files."""
     given: list[Given] = []
     mistakes: list[Mistake] = []
-    for each in _walk(path, _compose(path), sections):
+    for each in _walk(path, _compose(path, remedy), sections):
         earlier = next((other for other in given if other.dotted == each.dotted), None)
         if earlier:
             mistakes.append(
@@ -91,13 +102,12 @@ def _walk(path: Path, root: yaml.Node | None, sections: Collection[str]) -> Iter
     for name, node, line in _entries(root):
         if name in sections and (isinstance(node, yaml.MappingNode) or _plain(node) is None):
             for key, leaf, leaf_line in _entries(node):
-                yield Given(f"{name}.{key}", _plain(leaf), f"{path}:{leaf_line}")
+                yield Given(f"{name}.{key}", _plain(leaf), f"{path}:{leaf_line}", str(path))
         else:
-            yield Given(name, _plain(node), f"{path}:{line}")
+            yield Given(name, _plain(node), f"{path}:{line}", str(path))
 
 
-def _compose(path: Path) -> yaml.Node | None:
-    remedy = "give a YAML file with sections such as `quantize:`, as in `ann2snn cp example_net.yaml .`"
+def _compose(path: Path, remedy: str) -> yaml.Node | None:
     try:
         if path.stat().st_size > MOST_BYTES:
             what = f"it has {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} of any settings"
@@ -171,6 +181,7 @@ def _unknown(given: Given, keys: Mapping[str, Key]) -> Mistake:
         return Mistake(f"{given.dotted} is a section and has no value of its own", given.where, remedy)
     near = _nearest(given.dotted, keys, sections)
     remedy = f"did you mean {near}?" if near else f"known here: {', '.join(_neighbours(given.dotted, keys))}"
+    remedy += f" It must be {keys[near].words}" if near in keys else ""
     return Mistake(f"{given.dotted or '(nothing)'} is not a setting", given.where, remedy)
 
 

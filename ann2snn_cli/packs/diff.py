@@ -8,6 +8,8 @@ may hold any part of a run; what it holds is compared.
 from __future__ import annotations
 
 import csv
+import re
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
@@ -183,8 +185,12 @@ def _row(path: Path, layer: Layer, expected: dict[str, Array], row: _Row, to: tu
     for name, wanted in expected.items():
         if name not in row.values:
             continue
-        if not (1 <= row.step <= len(wanted) and 0 <= row.neuron < prod(layer["shape"])):
-            what = f"line {row.line}: the layer has no neuron {row.neuron} or the pack no step {row.step}"
+        neurons = prod(layer["shape"])
+        if not (1 <= row.step <= len(wanted) and 0 <= row.neuron < neurons):
+            what = (
+                f"line {row.line}: step {row.step}, neuron {row.neuron}, but the pack holds the steps 1 to "
+                f"{len(wanted)} and the layer the neurons 0 to {neurons - 1}"
+            )
             raise Damaged([Problem(path.name, what, layer["name"], sample)])
         value, got = int(wanted[row.step - 1].ravel()[row.neuron]), row.values[name]
         outcome.checked += 1
@@ -198,14 +204,16 @@ def _rows(path: Path) -> dict[tuple[str, str], list[_Row]]:
     """The rows of a table by (sample, layer)."""
     rows: dict[tuple[str, str], list[_Row]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             _refuse_other_columns(path, list(reader.fieldnames or []))
             for row in reader:
                 rows.setdefault((row["sample"], row["layer"]), []).append(
                     _read_row(path, reader.line_num, row)
                 )
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise Damaged([Problem(path.name, "it is no text")]) from error
+    except csv.Error as error:
         raise Damaged([Problem(path.name, f"it is no table: {error}")]) from error
     return rows
 
@@ -218,14 +226,23 @@ def _refuse_other_columns(path: Path, names: list[str]) -> None:
 
 def _read_row(path: Path, line: int, row: dict[str, str]) -> _Row:
     try:
-        values = {name: _number(row[name]) for name in FIELDS if row.get(name)}
-        return _Row(line, int(row["step"]), int(row["neuron"]), values)
-    except (TypeError, ValueError) as error:
+        values = {name: _value(row, name) for name in FIELDS if row.get(name)}
+        return _Row(line, _whole(row, "step"), _whole(row, "neuron"), values)
+    except ValueError as error:
         raise Damaged([Problem(path.name, f"line {line}: {error}")]) from error
 
 
-def _number(text: str) -> int | None:
-    return None if text.strip().lower() in ("x", "z") else int(text)
+def _value(row: dict[str, str], name: str) -> int | None:
+    return None if row[name].strip().lower() in ("x", "z") else _whole(row, name)
+
+
+def _whole(row: dict[str, str], name: str) -> int:
+    text = row.get(name) or ""
+    if not text:
+        raise ValueError(f"it has no {name}")
+    if not re.fullmatch(r"\s*[-+]?[0-9]{1,100}\s*", text):
+        raise ValueError(f"its {name} is {reprlib.repr(text)}, no whole number")
+    return int(text)
 
 
 def describe(pack: Pack, difference: Difference) -> str:

@@ -9,9 +9,6 @@ A program that does not build, run or report as it should is a raised `Damaged`.
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from ann2snn_cli.twins.replay import Damaged, Outcome, Pack, Problem
 from ann2snn_cli.twins.report import parse
 
 PROGRAM = "replay.c"
-COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O2")
 HAND_WRITTEN = ("layers", "windows", "memory")
 FILES = (PROGRAM, *(f"{name}.{kind}" for name in HAND_WRITTEN for kind in "ch"), "Makefile", "README.md")
@@ -29,17 +25,12 @@ FILES = (PROGRAM, *(f"{name}.{kind}" for name in HAND_WRITTEN for kind in "ch"),
 
 def unavailable() -> str:
     """Why it cannot run here, with the remedy; nothing if it can."""
-    command = _compiler()
-    if not command:
-        return f"no C compiler was found ({', '.join(COMPILERS)}): install one, or name it in the variable CC"
-    if not shutil.which(command[0]):
-        return f"the compiler {command[0]!r} that the variable CC names was not found: set CC, or unset it"
-    return ""
+    return programs.no_c_compiler()
 
 
 def version() -> str:
     """Name the compiler: the first line that it says about itself."""
-    done = programs.run([*_compiler(), "--version"])
+    done = programs.run([*programs.c_compiler(), "--version"])
     return next(iter(done.stdout.splitlines()), "a compiler that does not tell its version")
 
 
@@ -67,16 +58,10 @@ def verify(pack: Pack, samples: Sequence[str], work: Path) -> Outcome:
     return outcome
 
 
-def _compiler() -> list[str]:
-    """The command of the compiler: $CC, or the first one that is there."""
-    named = shlex.split(os.environ.get("CC", ""))
-    return named or [name for name in COMPILERS if shutil.which(name)][:1]
-
-
 def _build(work: Path) -> Path:
     program = work / "replay"
     inputs = [work / name for name in FILES if name.endswith(".c")]
-    command: list[str | Path] = [*_compiler(), *FLAGS, "-o", program, *inputs]
+    command: list[str | Path] = [*programs.c_compiler(), *FLAGS, "-o", program, *inputs]
     done = programs.run(command)
     if done.returncode:
         said = done.stderr.splitlines()

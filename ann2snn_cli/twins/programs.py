@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+C_COMPILERS = ("cc", "gcc", "clang")
 
 
 def run(
@@ -43,3 +47,21 @@ def _end(child: subprocess.Popen[str]) -> None:
         else:
             child.kill()
     child.wait()
+
+
+def c_compiler() -> list[str]:
+    """The command of the C compiler: $CC, or the first one that is there."""
+    named = shlex.split(os.environ.get("CC", ""))
+    return named or [name for name in C_COMPILERS if shutil.which(name)][:1]
+
+
+def no_c_compiler() -> str:
+    """Why no C compiler can be used, with the remedy; nothing if one can."""
+    command = c_compiler()
+    if not command:
+        return (
+            f"no C compiler was found ({', '.join(C_COMPILERS)}): install one, or name it in the variable CC"
+        )
+    if not shutil.which(command[0]):
+        return f"the compiler {command[0]!r} that the variable CC names was not found: set CC, or unset it"
+    return ""

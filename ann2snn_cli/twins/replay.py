@@ -3,8 +3,10 @@
 
     python replay.py [PACK] [--sample NAME]...      exit codes: 0 it agrees, 4 it does not
 
-Every pack carries a copy of this file. A train is an array [timesteps, ...] of integers, in the layer's own
-steps: what a population fires in steps D+1 to D+T of its input, D the delay, is its train's steps 1 to T.
+Every pack carries a copy of this file. What a chip has to compute is the part "The arithmetic"; the others
+read files, compare, and refuse what makes no sense, so that no doctored pack misleads. A train is an array
+[timesteps, ...] of integers, in the layer's own steps: what a population fires in steps D+1 to D+T of its
+input, D the delay, is its train's steps 1 to T.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +118,7 @@ class Pack:
         """By input layer the integers that it is shown, in its shape."""
         files, found = self.sample(name)["stimulus"], {}
         for layer in self.network.inputs:
-            if not isinstance(files, dict) or layer["name"] not in files:
+            if layer["name"] not in files:
                 raise Damaged([Problem(MANIFEST, "it names no stimulus", layer["name"], name)])
             form = (layer["bits"], layer["encoding"], layer["shape"])
             found[layer["name"]] = read_words(self.folder, files[layer["name"]], *form)
@@ -142,9 +144,9 @@ class Pack:
         try:
             document: dict[str, Any] = json.loads(_content(self.folder, file, most))
             sums = document["outputs"]
-            whole = all(np.shape(sums[output]) == (sizes[output],) for output in self.network.outputs)
-            whole = whole and all(
-                _are_whole(sums[output], -WIDEST, WIDEST) for output in self.network.outputs
+            whole = all(
+                _are_whole(sums[output], -WIDEST, WIDEST) and len(sums[output]) == sizes[output]
+                for output in self.network.outputs
             )
         except (KeyError, TypeError, ValueError, RecursionError):
             whole = False
@@ -220,13 +222,17 @@ def read(folder: Path) -> Pack:
     try:
         manifest = _manifest(folder)
         arrays = {
-            (layer["name"], role): _parameter(folder, entry)
+            (layer["name"], role): read_words(
+                folder, entry["file"], entry["bits"], entry["encoding"], entry["shape"]
+            )
             for layer in manifest["layers"]
             for role, entry in layer["parameters"].items()
         }
         contract, layers, outputs = (manifest[name] for name in ("contract", "layers", "outputs"))
         network = Network(contract, layers, outputs, manifest["widest_bits"], arrays)
-        _refuse_indices(network)
+        for layer in layers:
+            if layer["kind"] == "gather":
+                _refuse_index(network, layer, prod(network.layer(layer["inputs"][0])["shape"]))
         pack = Pack(folder, manifest, network)
         for sample in manifest["samples"]:
             pack.result(sample["name"])
@@ -247,20 +253,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
     manifest = json.loads(_content(folder, MANIFEST, MOST_MANIFEST))
     if not isinstance(manifest, dict):
         raise Damaged([Problem(MANIFEST, "it is no table of fields")])
-    _refuse_other_schemas(manifest.get("schema"))
+    if (schema := manifest.get("schema")) != SCHEMA:
+        earlier = f"its format is that of an earlier ann2snn ({schema}): export it again"
+        what = earlier if schema in EARLIER else f"its schema is {schema}, not {SCHEMA}"
+        raise Damaged([Problem(MANIFEST, what)])
     refuse_nonsense(manifest)
     for file in _named(manifest):
         if not (folder / file).resolve().is_relative_to(folder.resolve()):
             raise Damaged([Problem(file, "it is a link to somewhere outside of the pack's folder")])
     return manifest
-
-
-def _refuse_other_schemas(schema: object) -> None:
-    if schema in EARLIER:
-        what = f"its format is that of an earlier ann2snn ({schema}): export it again"
-        raise Damaged([Problem(MANIFEST, what)])
-    if schema != SCHEMA:
-        raise Damaged([Problem(MANIFEST, f"its schema is {schema}, not {SCHEMA}")])
 
 
 def refuse_contract(contract: dict[str, Any]) -> None:
@@ -287,17 +288,12 @@ def _contract_problems(contract: dict[str, Any]) -> Iterator[str]:
             yield f"its {name} is {contract.get(name)!r}, not one of {', '.join(words)}"
 
 
-def _is_whole(value: Any, lowest: int, highest: int | None = None) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= lowest
-    return whole and (highest is None or value <= highest)
+def _is_whole(value: Any, lowest: int, highest: float = inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
 
-def _are_whole(values: Any, lowest: int, highest: int | None = None) -> bool:
+def _are_whole(values: Any, lowest: int, highest: float = inf) -> bool:
     return isinstance(values, list) and all(_is_whole(value, lowest, highest) for value in values)
-
-
-def _parameter(folder: Path, entry: dict[str, Any]) -> Array:
-    return read_words(folder, entry["file"], entry["bits"], entry["encoding"], entry["shape"])
 
 
 def problems(folder: Path) -> list[Problem]:
@@ -357,331 +353,6 @@ def _owners(manifest: dict[str, Any]) -> dict[str, tuple[str, str]]:
         for layer, files in sample["expect"].items():
             owners.update(dict.fromkeys(files.values(), (layer, sample["name"])))
     return owners
-
-
-# What a manifest may say ---------------------------------------------------------------------------
-#
-# Everything that is built on it (arrays, C, Verilog, ONNX) may rely on this: types, names and sizes are
-# right, every layer reads layers before it, and its shape follows from theirs.
-
-KINDS = {  # by kind: how many inputs it has, and its further fields, which are lists of a number an axis
-    "input": (0, 0, ()),
-    "conv": (1, 1, ("kernel", "stride", "padding", "dilation")),
-    "conv_transpose": (1, 1, ("kernel", "stride", "padding", "dilation", "output_padding")),
-    "linear": (1, 1, ()),
-    "scale": (1, 1, ()),
-    "add": (1, 1000, ()),
-    "sum_pool": (1, 1, ("kernel", "stride", "padding")),
-    "max_pool": (1, 1, ("kernel", "stride", "padding", "dilation")),
-    "concat": (1, 1000, ()),
-    "reshape": (1, 1, ()),
-    "permute": (1, 1, ()),
-    "gather": (1, 1, ()),
-    "integrate_fire": (1, 1, ()),
-    "integrate": (1, 1, ()),
-}
-NEURONS = ("integrate_fire", "integrate")
-ENCODINGS = ("two's complement", "unsigned", "bipolar")
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+")  # what a layer's files may be called
-_PATH = re.compile(r"""[^/\\"%*$\x00-\x1f\x7f]+(/[^/\\"%*$\x00-\x1f\x7f]+)*""")  # words of a path in a pack
-
-
-def refuse_nonsense(manifest: dict[str, Any]) -> None:
-    """Raise Damaged, in words, for the first field of a manifest that makes no sense."""
-    contract = manifest.get("contract")
-    _need(isinstance(contract, dict), "its contract is no table of fields")
-    refuse_contract(manifest["contract"])
-    _need(
-        _is_whole(manifest.get("widest_bits"), 1, 2 * MOST_BITS), "its widest_bits is no width of a register"
-    )
-    layers = _tables(manifest, "layers")
-    _need(bool(layers), "it has no layers")
-    known: dict[str, Layer] = {}
-    for layer in layers:
-        _need_layer(layer, known)
-        known[layer["name"]] = layer
-    steps, values = manifest["contract"]["timesteps"], sum(prod(layer["shape"]) for layer in layers)
-    what = f"it claims {values} values a step and {steps} steps, more than {MOST_VALUES} in all"
-    _need(steps * values <= MOST_VALUES, what)
-    outputs = manifest.get("outputs")
-    _need(_is_choice(outputs, known) and bool(outputs), "its outputs are no layers of it")
-    _need_recorded(manifest, known)
-    names = [_need_sample(sample, manifest, known) for sample in _tables(manifest, "samples")]
-    _need(len(set(names)) == len(names), "two of its samples have the same name")
-    _need_files(manifest)
-
-
-def _need(holds: bool, what: str, layer: str = "", sample: str = "") -> None:
-    if not holds:
-        raise Damaged([Problem(MANIFEST, what, layer, sample)])
-
-
-def _tables(manifest: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    found = manifest.get(name)
-    _need(
-        isinstance(found, list) and all(isinstance(each, dict) for each in found),
-        f"its {name} are no list of tables",
-    )
-    return list(manifest[name])
-
-
-def _is_choice(names: Any, known: Any) -> bool:
-    """Are they some of the known names, each once?"""
-    words = isinstance(names, list) and all(isinstance(name, str) and name in known for name in names)
-    return words and len(set(names)) == len(names)
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value != "" and value.isprintable()
-
-
-def _is_path(value: Any) -> bool:
-    """Is it the path of a file in the pack's folder?"""
-    return isinstance(value, str) and bool(_PATH.fullmatch(value)) and not {".", ".."} & {*value.split("/")}
-
-
-def _need_layer(layer: Layer, known: dict[str, Layer]) -> None:
-    name = layer.get("name")
-    _need(_is_name(name), f"a layer is called {name!r}")
-    _need(name not in known, f"two layers are called {name!r}")
-
-    def need(holds: bool, what: str) -> None:
-        _need(holds, f"layer {name}: {what}", str(name))
-
-    kind, file_name, shape = layer.get("kind"), layer.get("file_name"), layer.get("shape")
-    need(
-        kind in KINDS if isinstance(kind, str) else False, f"its kind is {kind!r}, which is none of a pack's"
-    )
-    plain = isinstance(file_name, str) and bool(_PLAIN.fullmatch(file_name))
-    need(plain, f"its file_name is {file_name!r}, not of letters, digits and ._-")
-    need(_are_whole(shape, 1, MOST_VALUES), f"its shape is {shape!r}, not a list of whole numbers, 1 or more")
-    need(isinstance(layer.get("source", ""), str), "its source is no text")
-    fewest, most, axes = KINDS[layer["kind"]]
-    inputs = layer.get("inputs")
-    reads = isinstance(inputs, list) and all(isinstance(each, str) and each in known for each in inputs)
-    need(reads, f"its inputs are {inputs!r}, not layers before it")
-    need(fewest <= len(layer["inputs"]) <= most, f"a {kind} cannot have {len(layer['inputs'])} inputs")
-    passes = layer.get("passes")
-    need(_are_ends(passes), f"what it passes on is {passes!r}, not a lowest and a highest whole number")
-    for field_name in axes:
-        low = 0 if field_name.endswith("padding") else 1
-        found = layer.get(field_name)
-        need(
-            _are_whole(found, low, MOST_VALUES),
-            f"its {field_name} is {found!r}, not whole numbers, {low} or more",
-        )
-        fits = len(layer[field_name]) == len(layer["shape"]) - 1
-        need(fits, f"its {field_name} is {found!r}, which fits no shape of {len(layer['shape'])} axes")
-    _need_numbers(layer, need)
-    sources = [known[each] for each in layer["inputs"]]
-    _need_parameters(layer, sources, need)
-    need(_follows(layer, sources), f"its shape {shape} does not follow from what it reads")
-
-
-def _are_ends(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    lowest: Any = value.get("lowest")
-    highest: Any = value.get("highest")
-    return _are_whole([lowest, highest], -WIDEST, WIDEST) and bool(lowest <= highest)
-
-
-def _need_numbers(layer: Layer, need: Callable[[bool, str], None]) -> None:
-    """The numbers that only some kinds have."""
-    kind = layer["kind"]
-    if kind == "input":
-        _need_words(layer, "its stimulus", need)
-    if kind in ("conv", "conv_transpose"):
-        need(_is_whole(layer.get("groups"), 1, MOST_VALUES), f"its groups are {layer.get('groups')!r}")
-    if kind == "integrate_fire":
-        bits = layer.get("fraction_bits")
-        need(_is_whole(bits, 0, 32), f"its fraction_bits is {bits!r}, not a whole number from 0 to 32")
-    if kind in NEURONS:
-        potential = layer.get("potential")
-        need(isinstance(potential, dict), "its potential is no table of fields")
-        bits = layer["potential"].get("bits")
-        need(_is_whole(bits, 1, MOST_BITS), f"its potential has {bits!r} bits, not 1 to {MOST_BITS}")
-        need(
-            _are_ends(layer["potential"].get("bound")), "the bound of its potential is no lowest and highest"
-        )
-
-
-def _need_words(entry: dict[str, Any], what: str, need: Callable[[bool, str], None]) -> None:
-    bits, encoding = entry.get("bits"), entry.get("encoding")
-    need(_is_whole(bits, 1, MOST_BITS), f"{what} has words of {bits!r} bits, not of 1 to {MOST_BITS}")
-    need(isinstance(encoding, str) and encoding in ENCODINGS, f"{what} has the encoding {encoding!r}")
-    need(encoding != "bipolar" or bits == 1, f"{what} is bipolar with {bits} bits")
-
-
-def _need_parameters(layer: Layer, sources: list[Layer], need: Callable[[bool, str], None]) -> None:
-    kind, parameters = layer["kind"], layer.get("parameters")
-    need(isinstance(parameters, dict), "its parameters are no table")
-    found = layer["parameters"]
-    roles = {"scale": ["weight"], "gather": ["index"], "integrate_fire": ["threshold", "bias", "initial"]}
-    roles["add"] = [f"weight.{place}" for place in range(len(sources))]
-    roles |= {name: ["weight"] for name in ("conv", "conv_transpose", "linear")}
-    roles["integrate"] = [role for role in ("bias", "initial") if role in found]
-    wanted = roles.get(kind, [])
-    need(
-        set(found) == set(wanted),
-        f"its parameters are {', '.join(map(str, found)) or 'none'}, not {', '.join(wanted) or 'none'}",
-    )
-    for role, entry in found.items():
-        need(isinstance(entry, dict), f"its {role} is no table of fields")
-        need(
-            _is_path(entry.get("file")),
-            f"the file of its {role} is {entry.get('file')!r}, which is no path in the pack",
-        )
-        _need_words(entry, f"its {role}", need)
-        shape = _shape_of_parameter(layer, sources, role)
-        given = entry.get("shape")
-        need(given == shape, f"its {role} has the shape {given!r}, not {shape}")
-        words = entry.get("words")
-        need(
-            _is_whole(words, 0) and words == prod(given), f"its {role} has {words!r} words, not {prod(given)}"
-        )
-
-
-def _shape_of_parameter(layer: Layer, sources: list[Layer], role: str) -> list[int] | None:
-    """The shape that a parameter must have; None: there is none that fits."""
-    kind, shape, entry = layer["kind"], layer["shape"], layer["parameters"][role]
-    read = sources[0]["shape"]
-    if kind == "gather":
-        return list(shape)
-    if kind == "linear":
-        return [shape[-1], read[-1]] if shape and read else None
-    if kind in ("conv", "conv_transpose"):
-        ins, outs, groups = (*read[:1], *shape[:1], layer["groups"]) if read and shape else (1, 1, 2)
-        if ins % groups or outs % groups:
-            return None
-        first, second = (ins, outs // groups) if kind == "conv_transpose" else (outs, ins // groups)
-        return [first, second, *layer["kernel"]]
-    per = entry.get("per")
-    return (
-        {"layer": [1], "channel": shape[:1], "neuron": list(shape)}.get(per) if isinstance(per, str) else None
-    )
-
-
-def _follows(layer: Layer, sources: list[Layer]) -> bool:
-    """Does its shape follow from those of what it reads?"""
-    kind: str = layer["kind"]
-    shape: list[int] = layer["shape"]
-    reads: list[list[int]] = [source["shape"] for source in sources]
-    if kind in ("input", "gather"):
-        return True
-    if kind == "concat":
-        return (
-            all(each for each in reads)
-            and shape == [sum(each[0] for each in reads), *reads[0][1:]]
-            and all(each[1:] == reads[0][1:] for each in reads)
-        )
-    (read, *_) = reads
-    if kind == "reshape":
-        return prod(shape) == prod(read)
-    if kind == "permute":
-        order = layer.get("order")
-        orders = _are_whole(order, 0) and sorted(layer["order"]) == list(range(len(read)))
-        return orders and list(shape) == [read[axis] for axis in layer["order"]]
-    if kind == "linear":
-        return bool(shape[:-1] == read[:-1])
-    if "kernel" not in KINDS[kind][2]:
-        return all(each == shape for each in reads)
-    if len(read) != len(shape) or (kind.endswith("_pool") and read[0] != shape[0]):
-        return False
-    sizes = zip(read[1:], shape[1:], strict=True)
-    return all(_window_fits(layer, axis, n, out) for axis, (n, out) in enumerate(sizes))
-
-
-def _window_fits(layer: Layer, axis: int, n: int, out: int) -> bool:
-    """Do windows over n values of an axis give so many?"""
-    kernel, stride, padding = (layer[name][axis] for name in ("kernel", "stride", "padding"))
-    dilation = layer["dilation"][axis] if "dilation" in KINDS[layer["kind"]][2] else 1
-    extent = dilation * (kernel - 1) + 1
-    if layer["kind"] == "conv_transpose":
-        return bool(out == (n - 1) * stride - 2 * padding + extent + layer["output_padding"][axis])
-    room = n + 2 * padding - extent
-    whole = room // stride + 1
-    if layer["kind"] != "max_pool":
-        return bool(room >= 0 and out == whole)
-    overhangs = out == whole + 1 and room % stride != 0 and (out - 1) * stride < n + padding
-    return bool(2 * padding <= extent and (out == whole or overhangs))
-
-
-def _need_recorded(manifest: dict[str, Any], known: dict[str, Layer]) -> None:
-    held = manifest.get("recorded")
-    _need(isinstance(held, dict), "what is recorded is no table of fields")
-    steps, layers = manifest["recorded"].get("steps"), manifest["recorded"].get("layers")
-    most = manifest["contract"]["timesteps"]
-    _need(_is_whole(steps, 1, most), f"{steps!r} steps are recorded, not 1 to {most}")
-    _need(
-        isinstance(manifest["recorded"].get("potentials"), bool),
-        "recorded potentials are neither true nor false",
-    )
-    neurons = [name for name, layer in known.items() if layer["kind"] in NEURONS]
-    _need(
-        _is_choice(layers, neurons),
-        f"the recorded layers are {layers!r}, which are not all layers of neurons",
-    )
-
-
-def _need_sample(sample: dict[str, Any], manifest: dict[str, Any], known: dict[str, Layer]) -> str:
-    name = sample.get("name")
-    _need(_is_path(name) and "/" not in str(name), f"a sample is called {name!r}")
-
-    def need(holds: bool, what: str) -> None:
-        _need(holds, f"sample {name}: {what}", sample=str(name))
-
-    need(
-        _is_path(sample.get("result")),
-        f"its result is {sample.get('result')!r}, which is no path in the pack",
-    )
-    shown = {each for each, layer in known.items() if layer["kind"] == "input"}
-    for role in ("stimulus", "events"):
-        files = sample.get(role)
-        paths = isinstance(files, dict) and all(map(_is_path, files.values()))
-        need(
-            paths and set(sample[role]) <= shown,
-            f"its {role} is no table of a path in the pack for each input",
-        )
-    expect = sample.get("expect")
-    need(
-        isinstance(expect, dict) and set(expect) <= set(manifest["recorded"]["layers"]),
-        "what is expected of it is no table of recorded layers",
-    )
-    for layer, files in sample["expect"].items():
-        fields = {"spikes", "potentials"} if known[layer]["kind"] == "integrate_fire" else {"potentials"}
-        paths = isinstance(files, dict) and set(files) <= fields and all(map(_is_path, files.values()))
-        need(paths, f"what is expected of {layer} is {files!r}")
-    return str(name)
-
-
-def _need_files(manifest: dict[str, Any]) -> None:
-    files = manifest.get("files")
-    _need(isinstance(files, dict), "its files are no table")
-    for name, entry in manifest["files"].items():
-        _need(_is_path(name), f"it lists the file {name!r}, which is no path in the pack")
-        facts = (
-            isinstance(entry, dict)
-            and isinstance(entry.get("sha256"), str)
-            and _is_whole(entry.get("bytes"), 0)
-        )
-        _need(facts, f"what it says of the file {name} is no sha256 and number of bytes")
-
-
-def _named(manifest: dict[str, Any]) -> set[str]:
-    """Every file of the pack that the manifest names."""
-    return {*manifest["files"], *_owners(manifest)}
-
-
-def _refuse_indices(network: Network) -> None:
-    """What a gather reads must be there."""
-    for layer in network.layers:
-        if layer["kind"] == "gather":
-            index = network.arrays[layer["name"], "index"]
-            size = prod(network.layer(layer["inputs"][0])["shape"])
-            if np.any((index < -1) | (index >= size)):
-                file = layer["parameters"]["index"]["file"]
-                raise Damaged([Problem(file, "it holds an index beyond the input", layer["name"])])
 
 
 # The arithmetic ------------------------------------------------------------------------------------
@@ -821,12 +492,9 @@ def _sum_pool(network: Network, layer: Layer, xs: list[Array]) -> Array:
 
 def _gather(network: Network, layer: Layer, xs: list[Array]) -> Array:
     flat = xs[0].reshape(len(xs[0]), -1)
-    index = network.parameter(layer, "index").ravel()
-    if np.any((index < -1) | (index >= flat.shape[1])):
-        file = layer["parameters"]["index"]["file"]
-        raise Damaged([Problem(file, "it holds an index beyond the input", layer["name"])])
+    _refuse_index(network, layer, flat.shape[1])
     padded = np.concatenate([flat, np.zeros((len(flat), 1), flat.dtype)], axis=1)  # index -1 reads this zero
-    return padded[:, index]
+    return padded[:, network.parameter(layer, "index").ravel()]
 
 
 _LINEAR: dict[str, Callable[[Network, Layer, list[Array]], Array]] = {
@@ -1030,6 +698,277 @@ def describe(pack: Pack, difference: Difference) -> str:
     got = "no number" if difference.got is None else difference.got
     place = coordinates(layer, difference.neuron)
     return f"{where}{when}, {place}: {difference.field} expected {difference.expected}, got {got}"
+
+
+# What a manifest may say ---------------------------------------------------------------------------
+#
+# Everything that is built on it (arrays, C, Verilog, ONNX) may rely on this: types, names and sizes are
+# right, every layer reads layers before it, and its shape follows from theirs.
+
+_WINDOW = ("kernel", "stride", "padding")
+_PLAIN_KINDS = ("linear", "scale", "reshape", "permute", "gather", "integrate_fire", "integrate")
+KINDS: dict[str, tuple[int, int, tuple[str, ...]]] = {
+    # by kind: fewest and most inputs, and its further fields, which are lists of a number an axis
+    "input": (0, 0, ()),
+    "conv": (1, 1, (*_WINDOW, "dilation")),
+    "conv_transpose": (1, 1, (*_WINDOW, "dilation", "output_padding")),
+    "sum_pool": (1, 1, _WINDOW),
+    "max_pool": (1, 1, (*_WINDOW, "dilation")),
+    "add": (1, 1000, ()),
+    "concat": (1, 1000, ()),
+    **dict.fromkeys(_PLAIN_KINDS, (1, 1, ())),
+}
+NEURONS = ("integrate_fire", "integrate")
+ROLES = {  # the parameters of a kind; those of an add and an integrate depend on the layer
+    **{kind: ["weight"] for kind in ("conv", "conv_transpose", "linear", "scale")},
+    "gather": ["index"],
+    "integrate_fire": ["threshold", "bias", "initial"],
+}
+ENCODINGS = ("two's complement", "unsigned", "bipolar")
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")  # what a layer's files may be called
+_PATH = re.compile(r"""[^/\\"%*$\x00-\x1f\x7f]+(/[^/\\"%*$\x00-\x1f\x7f]+)*""")  # words of a path in a pack
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Fields of a manifest, and whose they are; each method raises Damaged for what makes no sense."""
+
+    fields: dict[str, Any]
+    whose: str = ""
+    layer: str = ""
+    sample: str = ""
+
+    def need(self, holds: bool, what: str) -> None:
+        if not holds:
+            raise Damaged([Problem(MANIFEST, self.whose + what, self.layer, self.sample)])
+
+    def get(self, name: str, fits: Callable[[Any], bool], words: str) -> Any:
+        value = self.fields.get(name)
+        self.need(fits(value), f"its {name} {'are' if name.endswith('s') else 'is'} {value!r}, {words}")
+        return value
+
+    def table(self, name: str) -> dict[str, Any]:
+        found = self.fields.get(name)
+        self.need(isinstance(found, dict), f"its {name} {'are' if name.endswith('s') else 'is'} no table")
+        return dict(self.fields[name])
+
+    def tables(self, name: str) -> list[dict[str, Any]]:
+        found = self.fields.get(name)
+        holds = isinstance(found, list) and all(isinstance(each, dict) for each in found)
+        self.need(holds, f"its {name} are no list of tables")
+        return list(self.fields[name])
+
+    def path(self, name: str) -> None:
+        self.get(name, _is_path, "which is no path in the pack")
+
+    def words(self) -> None:
+        bits = self.get("bits", lambda bits: _is_whole(bits, 1, MOST_BITS), f"not 1 to {MOST_BITS}")
+        encoding = self.get("encoding", lambda word: word in ENCODINGS, f"not one of {', '.join(ENCODINGS)}")
+        self.need(encoding != "bipolar" or bits == 1, f"it is bipolar with {bits} bits")
+
+
+def _is_one(value: Any, words: Any) -> bool:
+    return isinstance(value, str) and value in words
+
+
+def _are_all(names: Any, known: Any) -> bool:
+    return isinstance(names, list) and all(_is_one(name, known) for name in names)
+
+
+def _are_some(names: Any, known: Any) -> bool:
+    """Are they some of the known names, each once?"""
+    return _are_all(names, known) and len(set(names)) == len(names)
+
+
+def _are_ends(value: Any) -> bool:
+    """Are they a lowest and a highest whole number?"""
+    lowest, highest = _both(value) if isinstance(value, dict) else (1, 0)
+    return _are_whole([lowest, highest], -WIDEST, WIDEST) and bool(lowest <= highest)
+
+
+def _both(ends: dict[str, Any]) -> tuple[Any, Any]:
+    return ends.get("lowest"), ends.get("highest")
+
+
+def _is_path(value: Any) -> bool:
+    """Is it the path of a file in the pack's folder?"""
+    return isinstance(value, str) and bool(_PATH.fullmatch(value)) and not {".", ".."} & {*value.split("/")}
+
+
+def _are_paths(value: Any, names: Any) -> bool:
+    """Are they paths by some of the names?"""
+    return isinstance(value, dict) and set(value) <= set(names) and all(map(_is_path, value.values()))
+
+
+def refuse_nonsense(manifest: dict[str, Any]) -> None:
+    """Raise Damaged, in words, for the first field of a manifest that makes no sense."""
+    whole, known = _Table(manifest), dict[str, Layer]()
+    contract = whole.table("contract")
+    refuse_contract(contract)
+    whole.get("widest_bits", lambda bits: _is_whole(bits, 1, 2 * MOST_BITS), "no width of a register")
+    for layer in whole.tables("layers"):
+        _refuse_layer(layer, known)
+        known[layer["name"]] = layer
+    steps, values = contract["timesteps"], sum(prod(layer["shape"]) for layer in known.values())
+    claim = f"it claims {values} values a step and {steps} steps, more than {MOST_VALUES} in all"
+    whole.need(steps * values <= MOST_VALUES, claim)
+    whole.get("outputs", lambda names: _are_some(names, known) and names != [], "not layers of it")
+    recorded, neurons = whole.table("recorded"), [name for name in known if known[name]["kind"] in NEURONS]
+    held = _Table(recorded, "of what is recorded ")
+    held.get("steps", lambda count: _is_whole(count, 1, steps), f"not 1 to {steps}")
+    held.get("potentials", lambda value: isinstance(value, bool), "neither true nor false")
+    held.get("layers", lambda names: _are_some(names, neurons), "not all layers of neurons")
+    names = [_refuse_sample(sample, recorded["layers"], known) for sample in whole.tables("samples")]
+    whole.need(len(set(names)) == len(names), "two of its samples have the same name")
+    for name, entry in whole.table("files").items():
+        whole.need(_is_path(name), f"it lists the file {name!r}, which is no path in the pack")
+        facts = isinstance(entry, dict) and isinstance(entry.get("sha256"), str)
+        facts = facts and _is_whole(entry.get("bytes"), 0)
+        whole.need(facts, f"what it says of the file {name} is no sha256 and number of bytes")
+
+
+def _refuse_layer(layer: Layer, known: dict[str, Layer]) -> None:
+    name: Any = layer.get("name")
+    named = isinstance(name, str) and name.isprintable() and name not in ("", *known)
+    _Table(layer).need(named, f"a layer is called {name!r}, which is no name, or another's")
+    own = _Table(layer, f"layer {name}: ", name)
+    kind = own.get("kind", lambda word: _is_one(word, KINDS), "which is none of a pack's")
+    own.get("file_name", lambda word: isinstance(word, str) and bool(_PLAIN.fullmatch(word)), "not plain")
+    shape = own.get("shape", lambda sizes: _are_whole(sizes, 1, MOST_VALUES), "not whole numbers, 1 or more")
+    own.need(isinstance(layer.get("source", ""), str), "its source is no text")
+    fewest, most, axes = KINDS[kind]
+    inputs = own.get("inputs", lambda names: _are_all(names, known), "not layers before it")
+    own.need(fewest <= len(inputs) <= most, f"a {kind} cannot have {len(inputs)} inputs")
+    own.get("passes", _are_ends, "not a lowest and a highest whole number")
+    for axis in axes:
+        low, found = 0 if axis.endswith("padding") else 1, layer.get(axis)
+        fits = _are_whole(found, low, MOST_VALUES) and len(layer[axis]) == len(shape) - 1
+        own.need(fits, f"its {axis} is {found!r}, not {len(shape) - 1} whole numbers, {low} or more")
+    if kind == "input":
+        own.words()
+    if kind in ("conv", "conv_transpose"):
+        own.get("groups", lambda count: _is_whole(count, 1, MOST_VALUES), "not a whole number, 1 or more")
+    if kind == "integrate_fire":
+        own.get("fraction_bits", lambda bits: _is_whole(bits, 0, 32), "not a whole number from 0 to 32")
+    if kind in NEURONS:
+        potential = _Table(own.table("potential"), f"{own.whose}of its potential ", name)
+        potential.get("bits", lambda bits: _is_whole(bits, 1, MOST_BITS), f"not 1 to {MOST_BITS}")
+        potential.get("bound", _are_ends, "not a lowest and a highest whole number")
+    sources = [known[each] for each in inputs]
+    _refuse_parameters(own, layer, sources)
+    own.need(_follows(layer, sources), f"its shape {shape} does not follow from what it reads")
+
+
+def _refuse_parameters(own: _Table, layer: Layer, sources: list[Layer]) -> None:
+    found, wanted = own.table("parameters"), ROLES.get(layer["kind"], [])
+    if layer["kind"] == "add":
+        wanted = [f"weight.{place}" for place in range(len(sources))]
+    if layer["kind"] == "integrate":
+        wanted = [role for role in ("bias", "initial") if role in found]
+    given, due = (", ".join(map(str, names)) or "none" for names in (found, wanted))
+    own.need(set(found) == set(wanted), f"its parameters are {given}, not {due}")
+    for role in found:
+        own.need(isinstance(found[role], dict), f"its {role} is no table")
+        entry = _Table(found[role], f"{own.whose}of its {role} ", own.layer)
+        entry.path("file")
+        entry.words()
+        shape, sizes = _shape_of_parameter(layer, sources, role), found[role].get("shape")
+        own.need(sizes == shape is not None, f"its {role} has the shape {sizes!r}, not {shape}")
+        count, words = prod(shape or ()), found[role].get("words")
+        own.need(_is_whole(words, count, count), f"its {role} has {words!r} words, not {count}")
+
+
+def _shape_of_parameter(layer: Layer, sources: list[Layer], role: str) -> list[int] | None:
+    """The shape that a parameter must have; None: there is none that fits."""
+    kind, shape, per = layer["kind"], layer["shape"], layer["parameters"][role].get("per")
+    read = sources[0]["shape"]
+    if kind == "gather":
+        return list(shape)
+    if kind == "linear":
+        return [shape[-1], read[-1]] if shape and read else None
+    if kind in ("conv", "conv_transpose"):
+        ins, outs, groups = (*read[:1], *shape[:1], layer["groups"]) if read and shape else (1, 1, 2)
+        if ins % groups or outs % groups:
+            return None
+        first, second = (ins, outs // groups) if kind == "conv_transpose" else (outs, ins // groups)
+        return [first, second, *layer["kernel"]]
+    shapes = {"layer": [1], "channel": shape[:1], "neuron": list(shape)}
+    return shapes[per] if _is_one(per, shapes) else None
+
+
+def _follows(layer: Layer, sources: list[Layer]) -> bool:
+    """Does its shape follow from those of what it reads?"""
+    kind: str = layer["kind"]
+    shape: list[int] = layer["shape"]
+    reads: list[list[int]] = [source["shape"] for source in sources]
+    if kind in ("input", "gather"):
+        return True
+    read = reads[0]
+    if kind == "concat":
+        alike = all(each and each[1:] == read[1:] for each in reads)
+        return alike and shape == [sum(each[0] for each in reads), *read[1:]]
+    if kind == "reshape":
+        return prod(shape) == prod(read)
+    if kind == "permute":
+        order = layer.get("order")
+        orders = _are_whole(order, 0) and sorted(layer["order"]) == list(range(len(read)))
+        return orders and shape == [read[axis] for axis in layer["order"]]
+    if kind == "linear":
+        return shape[:-1] == read[:-1]
+    if "kernel" not in KINDS[kind][2]:
+        return all(each == shape for each in reads)
+    if len(read) != len(shape) or (kind.endswith("_pool") and read[0] != shape[0]):
+        return False
+    sizes = zip(read[1:], shape[1:], strict=True)
+    return all(_window_fits(layer, axis, n, out) for axis, (n, out) in enumerate(sizes))
+
+
+def _window_fits(layer: Layer, axis: int, n: int, out: int) -> bool:
+    """Do windows over n values of an axis give so many?"""
+    kernel, stride, padding = (layer[name][axis] for name in ("kernel", "stride", "padding"))
+    dilation = layer["dilation"][axis] if "dilation" in KINDS[layer["kind"]][2] else 1
+    extent = dilation * (kernel - 1) + 1
+    if layer["kind"] == "conv_transpose":
+        return bool(out == (n - 1) * stride - 2 * padding + extent + layer["output_padding"][axis])
+    room = n + 2 * padding - extent
+    whole = room // stride + 1
+    if layer["kind"] != "max_pool":
+        return bool(room >= 0 and out == whole)
+    overhangs = out == whole + 1 and room % stride != 0 and (out - 1) * stride < n + padding
+    return bool(2 * padding <= extent and (out == whole or overhangs))
+
+
+def _refuse_sample(sample: dict[str, Any], recorded: list[str], known: dict[str, Layer]) -> str:
+    """The name of the sample."""
+    name = str(sample.get("name"))
+    _Table(sample).get("name", lambda word: _is_path(word) and "/" not in word, "which is no sample's")
+    own = _Table(sample, f"sample {name}: ", sample=name)
+    own.path("result")
+    shown = [each for each, layer in known.items() if layer["kind"] == "input"]
+    for role in ("stimulus", "events"):
+        own.need(_are_paths(sample.get(role), shown), f"its {role} is no table of a path for each input")
+    expected = own.table("expect")
+    own.need(set(expected) <= set(recorded), "what is expected of it is no table of recorded layers")
+    for layer, files in expected.items():
+        fields = ("spikes", "potentials") if known[layer]["kind"] == "integrate_fire" else ("potentials",)
+        own.need(_are_paths(files, fields), f"what is expected of {layer} is {files!r}")
+    return name
+
+
+def _named(manifest: dict[str, Any]) -> set[str]:
+    """Every file of the pack that the manifest names."""
+    return {*manifest["files"], *_owners(manifest)}
+
+
+def _refuse_index(network: Network, layer: Layer, size: int) -> None:
+    """What a gather reads must be there; -1 stands for a zero."""
+    index = network.arrays[layer["name"], "index"]
+    if np.any((index < -1) | (index >= size)):
+        file = layer["parameters"]["index"]["file"]
+        raise Damaged([Problem(file, "it holds an index beyond the input", layer["name"])])
+
+
+# The command ---------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -97,7 +97,7 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     prepared = prepare.by_name(request.settings)
     folder = request.save_dir or Path(f"{prepared.name}_analysis")
     replacement.clear(folder.parent, folder.name, progress.line)
-    files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
+    replacement.refuse_loss_in(folder, overwrite=request.overwrite, setting="save_dir")
     files.refuse_unwritable(folder if folder.is_dir() else folder.parent, "save_dir")
     for line in (prepared.weights_line, *prepared.notes):
         progress.line(line)
@@ -215,7 +215,7 @@ def _fill(place: Path, report: AnalyseReport, spell: Spell) -> None:
     (place / "layers.png").write_bytes(pictures.error_by_layer(title, report.layers))
     (place / "accuracy.csv").write_bytes(_csv(report.by_timesteps))
     (place / "layers.csv").write_bytes(_csv([asdict(error) for error in report.layers]))
-    (place / files.MANIFEST).write_bytes(files.as_json(report.to_json(spell)))
+    (place / files.MANIFEST).write_bytes(replacement.as_manifest(place, report.to_json(spell)))
 
 
 def _curves(report: AnalyseReport) -> dict[str, list[float]]:

@@ -13,10 +13,11 @@ from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yam
 from ann2snn_cli.errors import Setting, as_argument
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.pipeline import Conversion, Correction, Listener
+from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse.damage import Damage
 from ann2snn_cli.stages.export import files, pth
 from ann2snn_cli.stages.export.replacement import Change
+from ann2snn_cli.stages.quantize.biases import Correction
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
@@ -116,7 +117,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     prepared = prepare.by_name(request.settings)
     outputs = Outputs.of(prepared.settings, prepared.name)
     outputs.clear(progress)
-    outputs.refuse_foreign(request.overwrite)
+    outputs.refuse_loss(request.overwrite)
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
@@ -281,13 +282,13 @@ def _written(
     with outputs.replaced(request.overwrite) as (new, staging):
         pth.save(report.graph, provenance.to_plain(), new.pth)
         note = _pack(report, prepared, new, provenance, progress)
-        if not new.pack.exists():
+        if not new.pack.exists() and outputs.pack.is_dir():
             staging.absent.append(new.pack.name)  # that of an earlier SNN is none of this one's
         found = _change_notes(staging.change())
         report = replace(report, notes=(*report.notes, *([note] if note else []), *found))
         new.config.write_bytes(outputs.settings_text(to_yaml(report.settings)))
         report = replace(report, files=outputs.entries(new))
-        new.summary.write_bytes(files.as_json(report.to_json(request.spell)))
+        new.summary.write_bytes(files.as_sealed_json(report.to_json(request.spell)))
     for line in found:
         progress.line(line)
     return report

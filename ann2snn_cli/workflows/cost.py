@@ -10,7 +10,7 @@ import torch
 from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.ir.memory import step_bytes
 from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.stages.simulate.folded import portion_size
+from ann2snn_cli.stages.simulate.portions import portion_size
 
 STEP = 0.5  # of a forward: what a step of a sample takes, measured with the networks that ship
 

@@ -212,10 +212,11 @@ def _entry(path: Path, what: str) -> FileEntry:
 
 
 def _refuse_pack(request: ExportRequest, snn: Saved) -> None:
-    from ann2snn_cli.stages.export import files, pack
+    from ann2snn_cli.stages.export import pack, replacement
 
     folder = _path(request, "_pack")
-    files.refuse_foreign(folder, is_ours=files.is_our_folder, overwrite=request.overwrite, setting="save_dir")
+    replacement.clear(folder.parent, folder.name)
+    replacement.refuse_loss_in(folder, overwrite=request.overwrite, setting="save_dir")
     pack.refuse(snn.graph)
     pack.Extent(request.layers, request.steps, request.potentials).chosen(snn.graph)
 

@@ -74,15 +74,15 @@ class Outputs:
         """End what a run that was killed while it saved these had begun."""
         replacement.clear(self.pth.parent, self.pth.stem, progress.line)
 
-    def refuse_foreign(self, overwrite: bool) -> None:
-        """Refuse files that are not ours and folders that cannot be written to, before any work is done."""
+    def refuse_loss(self, overwrite: bool) -> None:
+        """Refuse to lose what is the user's, and folders that are shut, before any work is done."""
         for path, is_ours in (
             (self.pth, pth.is_ours),
             (self.summary, files.is_our_json),
             (self.config, files.is_our_yaml),
-            (self.pack, files.is_our_folder),
         ):
-            files.refuse_foreign(path, is_ours=is_ours, overwrite=overwrite)
+            files.refuse_loss(path, is_ours=is_ours, overwrite=overwrite)
+        replacement.refuse_loss_in(self.pack, overwrite=overwrite)
         files.refuse_unwritable(self.pth.parent)
         if self.pack.is_dir():
             files.refuse_unwritable(self.pack)
@@ -90,16 +90,20 @@ class Outputs:
     @contextmanager
     def replaced(self, overwrite: bool) -> Iterator[tuple[Outputs, Staging]]:
         """Where to write them to instead, so that all of them replace earlier ones as one."""
-        self.refuse_foreign(overwrite)
+        self.refuse_loss(overwrite)
         with replacement.replacing(self.pth.parent, self.pth.stem, overwrite=overwrite) as staging:
             yield Outputs(staging.place / self.pth.name), staging
 
     def settings_text(self, text: str) -> bytes:
         """The settings, with the command that takes them."""
         command = f"ann2snn convert --config {self.config}"
-        return f"{files.SETTINGS_HEADER}: repeat this run with\n#   {command}\n{text}".encode(
-            "utf-8", files.UNREADABLE
+        lines = (
+            f"{files.SETTINGS_HEADER}: repeat this run with",
+            f"#   {command}",
+            f"# {files.SEAL}: {files.NO_SEAL}",
+            text,
         )
+        return files.sealed("\n".join(lines).encode("utf-8", files.UNREADABLE))
 
     def entries(self, written: Outputs) -> tuple[FileEntry, ...]:
         """All files, for the report; `written` is where they lie."""
@@ -142,7 +146,7 @@ class Interrupted:
         """Keep the state after an epoch."""
         buffer = io.BytesIO()
         torch.save({"format": STATE_FORMAT, "run": self.run, **state}, buffer)
-        files.write_file(self.path, buffer.getvalue(), is_ours=lambda path: True)
+        files.write_file(self.path, buffer.getvalue(), is_ours=lambda path: True, overwrite=True)
 
     @contextmanager
     def resumable(self) -> Iterator[None]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ann2snn_cli import catalog
 from ann2snn_cli.config import Settings
@@ -73,7 +70,7 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     prepared = prepare.by_name(request.settings, trained=False)
     name = catalog.checkpoint_name(prepared.name, prepared.dataset)
     path = named_pth(request.save_file or Path("checkpoints") / f"{name}.pth")
-    files.refuse_foreign(path, is_ours=_is_ours, overwrite=request.overwrite)
+    files.refuse_loss(path, is_ours=_is_ours, overwrite=request.overwrite)
     _refuse_other_weights(path, prepared, request.overwrite)
     files.refuse_unwritable(path.parent)
     _refuse_numbers(request)
@@ -141,9 +138,8 @@ def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progr
 
 def _save(prepared: Named, provenance: dict[str, Any], path: Path, overwrite: bool) -> None:
     state = {name: tensor.detach().cpu().clone() for name, tensor in prepared.network.state_dict().items()}
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "state_dict": state, "provenance": provenance}, buffer)
-    files.write_file(path, buffer.getvalue(), is_ours=_is_ours, overwrite=overwrite)
+    content = pth.as_bytes({"format": FORMAT, "state_dict": state, "provenance": provenance})
+    files.write_file(path, content, is_ours=_is_ours, overwrite=overwrite)
 
 
 def _refuse_other_weights(path: Path, prepared: Named, overwrite: bool) -> None:

@@ -135,11 +135,11 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
         return VerifyReport(request.source, tuple(damage), runs, faults)
 
 
-def refuse_no_pack(folder: Path) -> None:
+def refuse_no_pack(folder: Path, otherwise: str = "neither a vector pack nor an SNN.pth") -> None:
     """Refuse a name that is wrong, and a folder that is none of ours."""
     remedy = "give the folder that ann2snn convert or ann2snn export wrote"
     if not folder.is_dir():
-        what = "it is neither a vector pack nor an SNN.pth" if folder.exists() else "it does not exist"
+        what = f"it is {otherwise}" if folder.exists() else "it does not exist"
         raise MissingFile(what, where=str(folder), remedy=remedy)
     if not (folder / MANIFEST).is_file():
         raise BadFile(f"it is no vector pack: there is no {MANIFEST} in it", where=str(folder), remedy=remedy)

@@ -1,7 +1,7 @@
 """`diff`: where two packs differ, or a pack and a simulator's log."""
 
 import csv
-import json
+import os
 import shutil
 
 import pytest
@@ -117,10 +117,17 @@ def test_a_folder_of_memories_is_a_log(pack, tmp_path, ann2snn):
     ("text", "said"),
     [
         ("a,b\n1,2\n", "it has not the columns"),
-        ("sample,layer,step,neuron,spike\nmax,1,one,2,0\n", "line 2"),
-        ("sample,layer,step,neuron,spike\nmax,1,9,2,0\n", "the pack no step 9"),
+        ("sample,layer,step,neuron,spike\nmax,1,one,2,0\n", "line 2: its step is 'one', no whole number"),
+        ("sample,layer,step,neuron,spike\nmax,1,1,2,\0\n", r"line 2: its spike is '\x00', no whole number"),
+        ("sample,layer,step,neuron,spike\nmax,1,1,2," + "9" * 5000, "9999', no whole number"),
+        ("sample,layer,step,neuron,spike\nmax,1\n", "line 2: it has no step"),
+        (
+            "sample,layer,step,neuron,spike\nmax,1,9,2,0\n",
+            "step 9, neuron 2, but the pack holds",
+        ),
         ("sample,layer,step,neuron,spike\nother,1,1,2,0\n", "it holds no sample and layer"),
-        ("\udc80", "it is no table"),
+        ("\udc80", "it is no text"),
+        ("", "it has not the columns"),
     ],
 )
 def test_a_log_that_says_nothing_is_refused(pack, tmp_path, ann2snn, text, said):
@@ -129,12 +136,62 @@ def test_a_log_that_says_nothing_is_refused(pack, tmp_path, ann2snn, text, said)
     done = ann2snn("diff", pack, tmp_path / "log.csv")
     assert done.code == 1
     assert said in done.err
+    assert f"where: {tmp_path / 'log.csv'}\n" in done.err
+    assert "remedy: give a second vector pack, a CSV with the columns sample, layer, step, neuron" in done.err
 
 
-def test_a_damaged_pack_is_refused(pack, made, ann2snn):
-    """With the file's name."""
-    manifest = json.loads((pack / "manifest.json").read_text())
-    (pack / manifest["layers"][1]["parameters"]["weight"]["file"]).unlink()
-    done = ann2snn("diff", made / "as_is_pack", pack)
+def test_a_log_may_begin_with_the_mark_that_spreadsheets_write(pack, tmp_path, ann2snn):
+    """UTF-8 with a byte order mark."""
+    log = tmp_path / "log.csv"
+    log.write_bytes(b"\xef\xbb\xbfsample,layer,step,neuron,potential\nmax,1,1,2,0\n")
+    assert ann2snn("diff", pack, log, "--json").document["checked"] == 1
+
+
+@pytest.mark.parametrize(
+    ("of", "code", "said"),
+    [
+        ("nothing", 2, "it does not exist"),
+        ("empty", 1, "it is no vector pack: there is no manifest.json in it"),
+        ("as_is.pth", 2, "it is a file, and no folder of a vector pack"),
+        ("as_is_pack/manifest.json", 2, "it is a file, and no folder of a vector pack"),
+    ],
+)
+def test_the_first_is_a_pack(made, tmp_path, ann2snn, of, code, said):
+    """A wrong name, a file and another folder are told apart, with exit codes as elsewhere."""
+    (made / "empty").mkdir(exist_ok=True)
+    done = ann2snn("diff", made / of, made / "as_is_pack")
+    assert (done.code, said in done.err) == (code, True), done.err
+    assert f"where: {made / of}\n" in done.err
+
+
+@pytest.mark.parametrize(
+    ("of", "code", "said"),
+    [
+        ("nothing", 2, "it does not exist"),
+        ("pipe", 2, "it is neither a file nor a folder"),
+        ("empty", 1, "it holds no sample and layer"),
+        ("as_is.pth", 1, "it is no text"),
+        ("as_is.json", 1, "it has not the columns"),
+    ],
+)
+def test_the_second_is_a_pack_or_a_log(made, pack, tmp_path, ann2snn, of, code, said):
+    """One error, about the second; nobody waits for a pipe."""
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("as_is.pth", "as_is.json"):
+        shutil.copy(made / name, tmp_path)
+    done = ann2snn("diff", pack, tmp_path / of)
+    assert (done.code, said in done.err) == (code, True), done.err
+    assert f"where: {tmp_path / of}\n" in done.err
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("file", ["weights/0.mem", "expect/max/1.vmem.mem", "manifest.json"])
+def test_a_damaged_pack_is_refused(pack, made, ann2snn, file, first):
+    """With the file's name, and the name of that pack of the two."""
+    (pack / file).write_bytes((pack / file).read_bytes()[:-2])
+    both = (pack, made / "as_is_pack") if first else (made / "as_is_pack", pack)
+    done = ann2snn("diff", *both)
     assert done.code == 1
-    assert "weights/0.mem: it is missing" in done.err
+    assert f"it cannot be compared: {file}: " in done.err
+    assert f"where: {pack}\n  remedy: export it again, or copy it again in full" in done.err

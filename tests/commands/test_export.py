@@ -135,6 +135,24 @@ def test_what_is_not_ours_stays(converted, ann2snn):
         assert ann2snn("export", "tiny_snn.pth", "--format", format_).code == 0
 
 
+def test_what_was_changed_since_stays(converted, ann2snn):
+    """A guide that somebody wrote into, an ONNX file that another tool saved: --overwrite replaces them."""
+    words = ("export", "tiny_snn.pth", "--format", "pack", "--format", "onnx")
+    assert ann2snn(*words).code == 0
+    guide, model = converted / "tiny_snn_pack/README.md", converted / "tiny_snn.onnx"
+    edited = onnx.load(model)
+    edited.doc_string = "mine"
+    for path, content in ((guide, guide.read_bytes() + b"mine"), (model, edited.SerializeToString())):
+        kept = path.read_bytes()
+        path.write_bytes(content)
+        done = ann2snn(*words)
+        assert (done.code, path.read_bytes()) == (1, content)
+        assert "changed since ann2snn wrote" in done.err
+        assert "--overwrite" in done.err
+        path.write_bytes(kept)
+    assert ann2snn(*words).code == 0
+
+
 def test_results_go_where_they_are_told(converted, ann2snn):
     """--save_dir, made if it is missing."""
     assert ann2snn("export", "tiny_snn.pth", "--format", "pack,onnx", "--save_dir", "out/here").code == 0

@@ -3,6 +3,7 @@
 import pytest
 
 from ann2snn_cli.commands.flags import in_flags
+from ann2snn_cli.stages.export.replacement import as_manifest
 
 CONVERT = ("convert", "./tiny.py", "--batch_size", "16")
 ANALYSE = ("analyse-error", "./tiny.py", "--batch_size", "16")
@@ -48,6 +49,15 @@ MISTAKES = {
     ),
     "a foreign file in the way": (
         (CONVERT, TRAIN), ("--save_file", "mine.pth"), 1, "was not written by ann2snn",
+    ),
+    "settings that the user changed in the way": (
+        (CONVERT,), ("--save_file", "changed.pth"), 1, "changed since ann2snn wrote it",
+    ),
+    "an analysis that the user changed in the way": (
+        (ANALYSE,), ("--save_dir", "changed"), 1, "changed since ann2snn wrote them: layers.csv",
+    ),
+    "a pack that the user changed in the way": (
+        (EXPORT,), ("--save_dir", "changed"), 1, "changed since ann2snn wrote them: layers.csv",
     ),
     "a file of rules that does not load": ((CONVERT, ANALYSE), ("--rules", "./bad.py"), 2, "bad.py"),
     "a delay above T": ((CONVERT, ANALYSE), ("-T", "4", "--delay", "5"), 2, "the delay is 5"),
@@ -100,6 +110,12 @@ def test_a_mistake_is_refused_before_any_work(command, words, code, said, snn, t
     (tiny / "bad.py").write_text("RULES = nonsense")
     (tiny / "bad.yaml").write_text("threshold_bits: -3")
     (tiny / "wide.yaml").write_text("potential_bits: 60")
+    (tiny / "changed.yaml").write_text("# ann2snn settings: ... and what the user wrote")
+    for folder in (tiny / "changed", tiny / "changed/tiny_snn_pack"):
+        folder.mkdir()
+        (folder / "layers.csv").write_text("ours")
+        (folder / "manifest.json").write_bytes(as_manifest(folder, {"schema": "ann2snn/test/1"}))
+        (folder / "layers.csv").write_text("mine")
     before = sorted(path.name for path in tiny.iterdir())
     begun = []
     for place in WORK:

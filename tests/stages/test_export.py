@@ -1,6 +1,7 @@
 """Export: the .pth round trip, and how anything reaches the disk: whole or not at all."""
 
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
@@ -206,9 +207,9 @@ def test_only_plain_values_are_in_the_file(tmp_path):
     walk(torch.load(_written(of_every_op(), tmp_path), weights_only=True))
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, -1])
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, -100])
 def test_a_file_that_broke_off_is_refused(kept, tmp_path):
-    """Wherever it ends."""
+    """Wherever it ends (the last 77 bytes are no content: the hash of all that is before them)."""
     path = _written(small(), tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
@@ -304,6 +305,11 @@ def ours(path: Path) -> bool:
     return path.read_bytes().startswith(b"ours")
 
 
+def sealed(text: str) -> bytes:
+    """Such a file, with its hash."""
+    return files.sealed(f"{text} {files.SEAL}: {files.NO_SEAL} and more".encode())
+
+
 def test_a_file_is_written_with_its_folders_and_ordinary_permissions(tmp_path):
     """Temporary files are private; results are not."""
     path = files.write_file(tmp_path / "a/b/c.txt", b"ours", is_ours=ours)
@@ -316,8 +322,8 @@ def test_a_file_is_written_with_its_folders_and_ordinary_permissions(tmp_path):
 def test_a_file_of_ours_is_replaced_and_a_foreign_one_only_when_told(tmp_path):
     """What we did not write is not ours to lose."""
     path = tmp_path / "x"
-    files.write_file(path, b"ours 1", is_ours=ours)
-    files.write_file(path, b"ours 2", is_ours=ours)
+    files.write_file(path, sealed("ours 1"), is_ours=ours)
+    files.write_file(path, sealed("ours 2"), is_ours=ours)
     path.write_bytes(b"theirs")
     with pytest.raises(BadFile, match="not written by ann2snn") as raised:
         files.write_file(path, b"ours 3", is_ours=ours)
@@ -327,11 +333,44 @@ def test_a_file_of_ours_is_replaced_and_a_foreign_one_only_when_told(tmp_path):
     assert path.read_bytes() == b"ours 3"
 
 
+@pytest.mark.parametrize("edit", [b"ours 1, and a note", b"and less", b"file_sha256: none"])
+def test_a_file_of_ours_that_was_changed_is_replaced_only_when_told(edit, tmp_path):
+    """A file knows its own hash: a letter before or behind it, or the hash taken out, make it the user's."""
+    path, whole = tmp_path / "x", sealed("ours 1")
+    files.write_file(path, whole, is_ours=ours)
+    hash_in_it = whole.partition(b": ")[2][:64]
+    assert hash_in_it == hashlib.sha256(whole.replace(hash_in_it, b"0" * 64)).hexdigest().encode()
+    old = {b"ours 1, and a note": b"ours 1", b"and less": b"and more"}
+    changed = whole.replace(old.get(edit, b"file_sha256: " + hash_in_it), edit)
+    assert changed != whole
+    path.write_bytes(changed)
+    with pytest.raises(BadFile, match="changed since ann2snn wrote it") as raised:
+        files.write_file(path, sealed("ours 2"), is_ours=ours)
+    assert (raised.value.where, "overwrite=True" in str(raised.value)) == (str(path), True)
+    assert path.read_bytes() == changed
+    files.write_file(path, sealed("ours 2"), is_ours=ours, overwrite=True)
+    assert path.read_bytes() == sealed("ours 2")
+
+
+def test_a_pth_that_was_changed_is_replaced_only_when_told(tmp_path):
+    """A threshold that was set by hand and saved by torch; and the file still loads."""
+    path = _written(small(), tmp_path)
+    pth.save(small(), {}, path)
+    content = torch.load(path, weights_only=True)
+    content["provenance"]["note"] = "mine"
+    torch.save(content, path)
+    with pytest.raises(BadFile, match="changed since ann2snn wrote it"):
+        pth.save(small(), {}, path)
+    assert pth.load(path)[1]["note"] == "mine"
+    pth.save(small(), {}, path, overwrite=True)
+    assert pth.load(path)[1] == {}
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("place", ["os.replace", "os.fdopen"])
 def test_a_file_whose_writing_fails_stays_as_it_was(place, error, tmp_path, monkeypatch):
     """A full disk, Ctrl-C: the old content, and no temporary file."""
-    path = files.write_file(tmp_path / "x", b"ours 1", is_ours=ours)
+    path = files.write_file(tmp_path / "x", sealed("ours 1"), is_ours=ours)
 
     def fail(*words, **more):
         raise error
@@ -339,7 +378,7 @@ def test_a_file_whose_writing_fails_stays_as_it_was(place, error, tmp_path, monk
     monkeypatch.setattr(place, fail)
     with pytest.raises(type(error)):
         files.write_file(path, b"ours 2", is_ours=ours)
-    assert path.read_bytes() == b"ours 1"
+    assert path.read_bytes() == sealed("ours 1")
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
 
 
@@ -356,7 +395,7 @@ def test_what_a_killed_run_began_to_write_is_removed_and_what_is_being_written_i
         fcntl.flock(alive, fcntl.LOCK_EX)
         (tmp_path / ".x.writing.stale").touch()
         (tmp_path / ".xy.writing.stale").touch()  # of another file
-        files.write_file(tmp_path / "x", b"ours", is_ours=ours)
+        files.write_file(tmp_path / "x", sealed("ours"), is_ours=ours)
         assert sorted(each.name for each in tmp_path.iterdir()) == [
             ".x.writing.alive", ".xy.writing.stale", "x",
         ]  # fmt: skip
@@ -368,7 +407,7 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
     """Whoever keeps results on another disk by a link goes on to do so."""
     (tmp_path / "disk").mkdir()
     (tmp_path / "x").symlink_to("disk/y")
-    for content in (b"ours 1", b"ours 2"):
+    for content in (sealed("ours 1"), sealed("ours 2")):
         files.write_file(tmp_path / "x", content, is_ours=ours)
         assert (tmp_path / "x").is_symlink()
         assert (tmp_path / "disk/y").read_bytes() == content

@@ -702,8 +702,33 @@ def test_an_earlier_file_of_ours_is_replaced_unless_it_was_changed(tmp_path):
     write(chain(), tmp_path / "a.nir", flavor="composite")
     with (tmp_path / "a.nir").open("ab") as file:
         file.write(b"by another hand")
-    with pytest.raises(BadFile, match="was not written by ann2snn"):
+    with pytest.raises(BadFile, match="changed since ann2snn wrote it"):
         write(chain(), tmp_path / "a.nir")
+
+
+def test_a_loss_table_that_was_changed_is_not_replaced(tmp_path):
+    """Somebody's notes in it."""
+    write(chain(), tmp_path / "a.nir")
+    table = tmp_path / "a.nir.loss.json"
+    table.write_text(table.read_text().replace('"losses"', '"mine": 1, "losses"'))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(BadFile, match="changed since ann2snn wrote it"):
+        write(chain(), tmp_path / "a.nir", flavor="composite")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_file_and_its_table_are_replaced_as_one(tmp_path, monkeypatch):
+    """A full disk where the table is written: both are as they were."""
+    write(chain(), tmp_path / "a.nir")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(document):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ann2snn_cli.stages.export.nir.writing.as_sealed_json", fail)
+    with pytest.raises(OSError, match="No space"):
+        write(chain(), tmp_path / "a.nir", flavor="composite")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # Replay --------------------------------------------------------------------------------------------

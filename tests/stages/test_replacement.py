@@ -10,7 +10,8 @@ import pytest
 
 from ann2snn_cli.errors import BadFile
 from ann2snn_cli.stages.export import files, replacement
-from ann2snn_cli.stages.export.replacement import finish, listed, replacing, write_folder
+from ann2snn_cli.stages.export.replacement import changed_in, finish, listed, replacing, write_folder
+from ann2snn_cli.twins.replay import manifest_hash
 
 
 def pack_of(*names: str):
@@ -20,8 +21,8 @@ def pack_of(*names: str):
         for name in names:
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text(f"ours: {name}")
-        listing = {name: {"bytes": 1} for name in names}
-        (place / files.MANIFEST).write_bytes(files.as_json({"schema": "ann2snn/test/1", "files": listing}))
+        manifest = replacement.as_manifest(place, {"schema": "ann2snn/test/1"})
+        (place / files.MANIFEST).write_bytes(manifest)
 
     return fill
 
@@ -80,6 +81,30 @@ def test_a_user_file_with_the_name_of_a_result_is_replaced_only_when_told(tmp_pa
     assert contents(path)["y.mem"] == "ours: y.mem"
 
 
+def test_files_of_ours_that_were_changed_are_replaced_only_when_told(tmp_path):
+    """All are named, those too that the new result has not; what was removed is no loss."""
+    path = write_folder(tmp_path / "b", pack_of("x.mem", "c/one.c", "y.mem"))
+    for name in ("c/one.c", "x.mem"):
+        (path / name).write_text("mine")
+    (path / "y.mem").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(BadFile, match=r"changed since ann2snn wrote them: c/one\.c, x\.mem ") as raised:
+        write_folder(path, pack_of("x.mem"))
+    assert (raised.value.where, "overwrite=True" in str(raised.value)) == (str(path), True)
+    assert contents(tmp_path) == before
+    write_folder(path, pack_of("x.mem"), overwrite=True)
+    assert set(contents(path)) == {"x.mem", "manifest.json"}
+
+
+def test_a_manifest_that_was_changed_is_a_changed_file(tmp_path):
+    """By its own hash."""
+    path = write_folder(tmp_path / "b", pack_of("x.mem"))
+    assert changed_in(path) == []
+    manifest = path / files.MANIFEST
+    manifest.write_text(manifest.read_text().replace("test/1", "test/2"))
+    assert changed_in(path) == [files.MANIFEST]
+
+
 @pytest.mark.parametrize(("in_the_way", "result"), [("c", "c/one.c"), ("x.mem/mine", "x.mem")])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_user_file_is_no_folder_and_a_folder_no_file(in_the_way, result, overwrite, tmp_path):
@@ -128,7 +153,8 @@ def test_a_manifest_names_nothing_outside_its_folder(name, tmp_path):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "b").mkdir()
     (tmp_path / "b/link").symlink_to(tmp_path)
-    document = {"schema": "ann2snn/test/1", "files": {name: {}}}
+    document: dict = {"schema": "ann2snn/test/1", "files": {name: {}}}
+    document["manifest_sha256"] = manifest_hash(document)
     (tmp_path / "b" / files.MANIFEST).write_bytes(files.as_json(document))
     assert listed(tmp_path / "b") == {files.MANIFEST}
     write_folder(tmp_path / "b", pack_of("x.mem"))
@@ -177,6 +203,15 @@ def test_all_results_are_replaced_or_none(tmp_path):
         (new.place / "net.pth").write_text("new")
         raise full
     assert contents(tmp_path) == before
+
+
+def test_a_file_that_shall_not_be_goes_with_the_rest(tmp_path):
+    """An earlier one would not belong to the new results."""
+    save(tmp_path, "old")
+    with replacing(tmp_path, "net") as new:
+        (new.place / "net.pth").write_text("new")
+        new.absent.append("net.yaml")
+    assert contents(tmp_path) == {"net.pth": "new"}
 
 
 def test_a_folder_that_shall_not_be_loses_our_files_alone(tmp_path):

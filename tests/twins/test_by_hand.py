@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ann2snn_cli.twins import TWINS, Simulator, c, replay
+from ann2snn_cli.twins import TWINS, Simulator, c, programs, replay
 from ann2snn_cli.twins.replay import Damaged, Difference, Outcome, Problem
 
 compiled = pytest.mark.skipif(bool(c.unavailable()), reason=c.unavailable() or "there is one")
@@ -211,7 +211,7 @@ def program(tmp_path_factory):
     folder = tmp_path_factory.mktemp("program")
     for name, text in c.sources(write(folder / "pack", *USUAL)).items():
         (folder / name).write_text(text)
-    build = [*c._compiler(), "-std=c99", "-o", folder / "replay", *folder.glob("*.c")]
+    build = [*programs.c_compiler(), "-std=c99", "-o", folder / "replay", *folder.glob("*.c")]
     for flags in (["-fsanitize=address,undefined", "-fno-sanitize-recover=all"], []):
         if subprocess.run([*build, *flags], capture_output=True, check=False).returncode == 0:
             return folder / "replay"

@@ -27,7 +27,7 @@ from ann2snn_cli.ir.ops import (
     Scale,
 )
 from ann2snn_cli.stages.export.pack import Extent, Sample
-from ann2snn_cli.twins import c, replay
+from ann2snn_cli.twins import c, programs, replay
 from ann2snn_cli.twins.c_tables import KINDS
 from ann2snn_cli.twins.replay import Damaged, Difference, Outcome
 from ann2snn_cli.twins.report import parse
@@ -170,7 +170,9 @@ def build(pack, folder, *flags):
     for name, text in c.sources(pack).items():
         (folder / name).write_text(text, encoding="utf-8")
     inputs = [str(path) for path in sorted(folder.glob("*.c"))]
-    subprocess.run([*c._compiler(), *STRICT, *flags, "-o", str(folder / "replay"), *inputs], check=True)
+    subprocess.run(
+        [*programs.c_compiler(), *STRICT, *flags, "-o", str(folder / "replay"), *inputs], check=True
+    )
     return folder / "replay"
 
 
@@ -363,6 +365,6 @@ def test_the_compiler_tells_its_version():
 @compiled
 def test_cc_names_the_compiler_with_its_options(monkeypatch, tmp_path, pack):
     """An option that breaks the build shows in the error, so it was used."""
-    monkeypatch.setenv("CC", " ".join([*c._compiler(), "-include", "no_such_header.h"]))
+    monkeypatch.setenv("CC", " ".join([*programs.c_compiler(), "-include", "no_such_header.h"]))
     with pytest.raises(Damaged, match=r"replay\.c: it does not compile: .*no_such_header\.h"):
         c.verify(pack, ["a0"], tmp_path)

@@ -1,11 +1,17 @@
-"""How results reach the disk: whole or not at all, and never over something that is not ours."""
+"""How results reach the disk: whole or not at all, and never over something of the user's.
+
+That is what we did not write, and what was changed since we wrote it: every file holds a hash of its own
+content (`sealed`), or the manifest beside it does.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import glob
+import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,14 +25,22 @@ LOCK = "lock"  # in a temporary folder: held by the run that writes into it
 OURS = "ann2snn/"  # every JSON document of ours names a schema that starts so
 
 
+Asks = Callable[[Path], bool]
+
+
 def write_file(
-    path: Path, content: bytes, *, is_ours: Callable[[Path], bool], overwrite: bool = False
+    path: Path,
+    content: bytes,
+    *,
+    is_ours: Asks,
+    is_unchanged: Asks | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write a file under a temporary name, then rename it. An earlier result of ours is replaced.
 
     A link stays, and what it points to is replaced.
     """
-    refuse_foreign(path, is_ours=is_ours, overwrite=overwrite)
+    refuse_loss(path, is_ours=is_ours, is_unchanged=is_unchanged, overwrite=overwrite)
     to = Path(os.path.realpath(path))
     to.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(to.parent, to.name)
@@ -85,27 +99,76 @@ def _open_permissions(path: Path, mode: int) -> None:
     path.chmod(mode & ~umask)
 
 
-def refuse_foreign(
-    path: Path, *, is_ours: Callable[[Path], bool], overwrite: bool, setting: str = "save_file"
+# What is the user's --------------------------------------------------------------------------------
+
+
+def refuse_loss(
+    path: Path,
+    *,
+    is_ours: Asks,
+    is_unchanged: Asks | None = None,
+    overwrite: bool,
+    setting: str = "save_file",
 ) -> None:
-    """Refuse to replace what this tool did not write; `setting` is how the user names another place."""
+    """Refuse to replace a file that we did not write, or that was changed since.
+
+    The file's own seal says that, unless `is_unchanged` does. `setting` is how the user names another place.
+    """
     elsewhere = f"choose another place with {Setting(setting)}"
-    if path.is_dir() and is_ours is not is_our_folder:  # nobody means a whole folder by a file's --overwrite
+    if path.is_dir():  # nobody means a whole folder by a file's --overwrite
         raise BadFile("there is a folder of that name", where=str(path), remedy=elsewhere)
-    link_to_no_folder = is_ours is is_our_folder and path.is_symlink() and not path.is_dir()
-    if (path.exists() or link_to_no_folder) and not overwrite and not is_ours(path):
-        if path.is_dir():
-            raise BadFile(
-                "there is a folder of that name that ann2snn did not write",
-                where=str(path),
-                remedy=f"{elsewhere}, or write into it with {Setting('overwrite', True)}: what is in it "
-                "stays, but for files with the names of results",
-            )
+    if overwrite or not path.exists():
+        return
+    what = "" if is_ours(path) else "it exists and was not written by ann2snn"
+    if not what and not (is_unchanged or is_sealed)(path):
+        what = CHANGED if is_unchanged or _seal(path.read_bytes()) else UNSEALED
+    if what:
         raise BadFile(
-            "it exists and was not written by ann2snn",
-            where=str(path),
-            remedy=f"{elsewhere}, or replace it with {Setting('overwrite', True)}",
+            what, where=str(path), remedy=f"{elsewhere}, or replace it with {Setting('overwrite', True)}"
         )
+
+
+CHANGED = "it was changed since ann2snn wrote it"
+UNSEALED = "it was changed since ann2snn wrote it, or is of an earlier version: it holds no hash of itself"
+
+
+SEAL = "file_sha256"
+NO_SEAL = "0" * 64  # what stands in the place of a hash while it is computed
+_SEAL = re.compile(SEAL.encode() + rb"[^0-9a-f]{1,4}([0-9a-f]{64})", re.DOTALL)
+
+
+def sealed(content: bytes) -> bytes:
+    """The content with its hash in the place of `NO_SEAL`, which stands behind the word `SEAL` in it."""
+    found = _seal(content)
+    assert found is not None
+    return content[: found.start(1)] + _hash_without(content, found) + content[found.end(1) :]
+
+
+def is_sealed(path: Path) -> bool:
+    """Does the file hold the hash of its content?"""
+    content = path.read_bytes()
+    found = _seal(content)
+    return found is not None and found[1] == _hash_without(content, found)
+
+
+def _seal(content: bytes) -> re.Match[bytes] | None:
+    return max(_SEAL.finditer(content), key=lambda found: found.start(), default=None)
+
+
+def _hash_without(content: bytes, found: re.Match[bytes]) -> bytes:
+    digest = hashlib.sha256(content[: found.start(1)])
+    digest.update(NO_SEAL.encode())
+    digest.update(content[found.end(1) :])
+    return digest.hexdigest().encode()
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file, read part by part."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def is_our_folder(path: Path) -> bool:
@@ -141,6 +204,11 @@ def size_of(path: Path) -> int:
 UNREADABLE = "backslashreplace"
 
 SETTINGS_HEADER = "# ann2snn settings"
+
+
+def as_sealed_json(document: dict[str, Any]) -> bytes:
+    """A JSON document that holds its own hash."""
+    return sealed(as_json({**document, SEAL: NO_SEAL}))
 
 
 def as_json(document: dict[str, Any]) -> bytes:

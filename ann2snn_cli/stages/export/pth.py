@@ -32,7 +32,7 @@ from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import OPS, BatchSize, Op, Ref
 from ann2snn_cli.ir.plausible import refuse_implausible
 from ann2snn_cli.ir.validate import validate
-from ann2snn_cli.stages.export.files import write_file
+from ann2snn_cli.stages.export.files import NO_SEAL, SEAL, sealed, write_file
 
 FORMAT = "ann2snn/snn"
 VERSION = 2
@@ -40,9 +40,16 @@ VERSION = 2
 
 def save(graph: Graph, provenance: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
     """Write a SPIKING graph. Same graph and provenance, same bytes."""
+    return write_file(path, as_bytes(to_plain(graph, provenance)), is_ours=is_ours, overwrite=overwrite)
+
+
+def as_bytes(content: dict[str, Any]) -> bytes:
+    """A torch file that holds its own hash, as the comment that every zip may end with."""
     buffer = io.BytesIO()  # torch.save puts a file's name into its bytes, but not a buffer's
-    torch.save(_unshared(to_plain(graph, provenance)), buffer)
-    return write_file(path, buffer.getvalue(), is_ours=is_ours, overwrite=overwrite)
+    torch.save(_unshared(content), buffer)
+    seal = f"{SEAL}: {NO_SEAL}".encode()
+    without_comment = buffer.getvalue()[:-2]  # the two bytes that say how long it is
+    return sealed(without_comment + len(seal).to_bytes(2, "little") + seal)
 
 
 def load(path: Path) -> tuple[Graph, dict[str, Any]]:

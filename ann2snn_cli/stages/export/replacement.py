@@ -4,7 +4,8 @@ Everything is first written into a folder `.NAME.writing.*` beside the results. 
 decides: a run that is killed before it has changed nothing, and the next run removes what it left; after it
 the new results count, and this run or the next command moves them to their places (`finish`).
 
-In a folder, the files that its manifest lists are ours. All others are the user's: they stay.
+In a folder, the files that its manifest lists are ours, as long as their content is what it says. All others
+are the user's: they stay, and what he changed of ours is only replaced when told so.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ann2snn_cli.errors import BadFile, Setting
 from ann2snn_cli.stages.export.files import (
@@ -27,11 +29,12 @@ from ann2snn_cli.stages.export.files import (
     as_json,
     is_our_folder,
     lock,
-    refuse_foreign,
     refuse_unwritable,
     remove_stale,
+    sha256_of,
     temporary_prefix,
 )
+from ann2snn_cli.twins.replay import manifest_hash
 
 Tell = Callable[[str], None]
 
@@ -91,7 +94,7 @@ class Staging:
     target: Path  # the folder that the results come to lie in
     place: Path
     overwrite: bool = False
-    absent: list[str] = field(default_factory=list)  # folders of earlier runs that there shall be none of
+    absent: list[str] = field(default_factory=list)  # results of earlier runs that there shall be none of
 
     def results(self) -> list[str]:
         """The names in the target folder that are replaced or removed."""
@@ -156,7 +159,7 @@ def write_folder(
     `tell` is told which files were removed, and which were kept because they are not ours.
     """
     clear(path.parent, path.name)
-    refuse_foreign(path, is_ours=is_our_folder, overwrite=overwrite)
+    refuse_loss_in(path, overwrite=overwrite)
     with replacing(path.parent, path.name, overwrite=overwrite) as new:
         (new.place / path.name).mkdir()
         fill(new.place / path.name)
@@ -206,16 +209,18 @@ def _ready(target: Path, name: str) -> Path:
 def _write_journal(staging: Path, new: Staging) -> None:
     """What is to be done: enough for another process to do it."""
     remove, results = list(new.change().removed), new.results()
-    remove += [name for name in results if _is_file_for_a_folder(new, name)]
+    remove += [name for name in results if _is_file_that_goes(new, name)]
     for name in {*remove, *_files(new.place)}:
         refuse_unwritable((new.target / name).parent)
     journal = {"schema": "ann2snn/replacement/1", "results": results, "remove": remove}
     (staging / JOURNAL).write_bytes(as_json(journal))
 
 
-def _is_file_for_a_folder(new: Staging, name: str) -> bool:
+def _is_file_that_goes(new: Staging, name: str) -> bool:
+    """Is there a file where a folder shall be, or no result?"""
     old = new.target / name
-    return (new.place / name).is_dir() and not old.is_dir() and os.path.lexists(old)
+    is_wanted = (new.place / name).is_file()
+    return not is_wanted and not old.is_dir() and os.path.lexists(old)
 
 
 def _journal(ready: Path) -> dict[str, list[str]]:
@@ -285,14 +290,63 @@ def _move(source: Path, to: Path) -> None:
 # What lies in a folder -----------------------------------------------------------------------------
 
 
+def refuse_loss_in(folder: Path, *, overwrite: bool, setting: str = "save_file") -> None:
+    """Refuse to write into a folder that is not ours, or over files of ours that were changed since.
+
+    `setting` is how the user names another place.
+    """
+    if overwrite or not os.path.lexists(folder):
+        return
+    elsewhere, told = f"choose another place with {Setting(setting)}", Setting("overwrite", True)
+    if folder.is_dir() and not is_our_folder(folder):
+        raise BadFile(
+            "there is a folder of that name that ann2snn did not write",
+            where=str(folder),
+            remedy=f"{elsewhere}, or write into it with {told}: what is in it stays, but for files with the "
+            "names of results",
+        )
+    if not folder.is_dir():
+        what = "it exists and was not written by ann2snn"
+        raise BadFile(what, where=str(folder), remedy=f"{elsewhere}, or replace it with {told}")
+    if changed := changed_in(folder):
+        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        raise BadFile(
+            f"files in it were changed since ann2snn wrote them: {', '.join(changed[:SHOWN])}{more}",
+            where=str(folder),
+            remedy=f"move them away, {elsewhere}, or replace them with {told}",
+        )
+
+
+def changed_in(folder: Path) -> list[str]:
+    """Those of the files that its manifest lists whose content is another now, and the manifest itself."""
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    files = manifest.get("files")
+    known = {name: entry.get("sha256") for name, entry in files.items()} if _is_table(files) else {}
+    there = [name for name in sorted(known) if _lies_inside(folder, name) and (folder / name).is_file()]
+    changed = [name for name in there if sha256_of(folder / name) != known[name]]
+    return changed + [MANIFEST] * (manifest_hash(manifest) != manifest.get("manifest_sha256"))
+
+
+def _is_table(files: object) -> bool:
+    return isinstance(files, dict) and all(isinstance(entry, dict) for entry in files.values())
+
+
+def as_manifest(folder: Path, document: dict[str, Any]) -> bytes:
+    """A manifest: the document, the files that lie in the folder with their hashes, and its own hash."""
+    files = {
+        name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in sorted(_files(folder))
+    }
+    document = {**document, "files": files}
+    return as_json({**document, "manifest_sha256": manifest_hash(document)})
+
+
 def listed(folder: Path) -> set[str]:
     """The files of a folder that are ours: those that its manifest lists, and the manifest."""
     if not is_our_folder(folder):
         return set()
     files = json.loads((folder / MANIFEST).read_text("utf-8")).get("files")
-    if isinstance(files, list):  # as a report lists them: where they lay when it was written
-        files = [str(name).rpartition("/")[2] for name in files]
-    names = {str(name) for name in files} if isinstance(files, dict | list) else set()
+    names = set(files) if isinstance(files, dict) else set()
     return {MANIFEST} | {name for name in names if _lies_inside(folder, name)}
 
 

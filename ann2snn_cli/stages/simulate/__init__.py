@@ -6,6 +6,7 @@ from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.engine import Engine, Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.simulate.folded import CountsEngine, FoldedEngine
+from ann2snn_cli.stages.simulate.fused import FusedEngine
 from ann2snn_cli.stages.simulate.reference import ReferenceEngine
 from ann2snn_cli.types import Inputs
 
@@ -22,7 +23,7 @@ def register(*engines: Engine) -> None:
         ENGINES[engine.name] = engine
 
 
-register(CountsEngine(), FoldedEngine(), ReferenceEngine())
+register(CountsEngine(), FusedEngine(), FoldedEngine(), ReferenceEngine())
 
 
 def run(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:

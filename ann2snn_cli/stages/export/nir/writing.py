@@ -13,13 +13,14 @@ from typing import Any
 from ann2snn_cli.errors import BadFile, UsageError, as_words, spelled
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear, Op, Scale
-from ann2snn_cli.stages.export.files import as_json, is_our_json, refuse_foreign, write_file
+from ann2snn_cli.stages.export.files import as_sealed_json, is_our_json, refuse_loss, sha256_of
 from ann2snn_cli.stages.export.nir.draft import NirDraft, Sources
 from ann2snn_cli.stages.export.nir.flavors import TABLE, Flavor
 from ann2snn_cli.stages.export.nir.layers import LAYERS
 from ann2snn_cli.stages.export.nir.losses import NirLoss, of_network
 from ann2snn_cli.stages.export.nir.neurons import outputs, population, readout
 from ann2snn_cli.stages.export.nir.refusals import refuse
+from ann2snn_cli.stages.export.replacement import clear, replacing
 
 SCHEMA = "ann2snn/nir-loss/1"
 ADVISORY = "advisory: NIR lets no reader rely on metadata"
@@ -32,16 +33,16 @@ _TRANSLATIONS: dict[type[Op], Callable[[NirDraft, Node, Any], Sources]] = {
 
 
 def write(graph: Graph, path: Path, *, flavor: str = "plain", overwrite: bool = False) -> list[NirLoss]:
-    """Write a SPIKING graph, and the loss table in NAME.nir.loss.json. Same graph, same bytes.
+    """Write a SPIKING graph, and the loss table in NAME.nir.loss.json: both or none. Same graph, same bytes.
 
     Refuses, all at once, the layers that NIR cannot say.
     """
     draft, table = drafted(graph, path, flavor=flavor, overwrite=overwrite), loss_file(path)
     content = _bytes(draft, flavor)
     losses = [*of_network(graph, draft.flavor), *draft.losses]
-    write_file(path, content, is_ours=is_ours, overwrite=overwrite)
-    document = as_json(_document(draft, flavor, losses, content))
-    write_file(table, document, is_ours=is_our_json, overwrite=overwrite)
+    with replacing(path.parent, path.name, overwrite=overwrite) as new:
+        (new.place / path.name).write_bytes(content)
+        (new.place / table.name).write_bytes(as_sealed_json(_document(draft, flavor, losses, content)))
     return losses
 
 
@@ -49,8 +50,9 @@ def drafted(graph: Graph, path: Path, *, flavor: str = "plain", overwrite: bool 
     """What is to be written, or its refusal; nothing is written yet."""
     if flavor not in TABLE:
         raise UsageError(f"there is no flavor {flavor!r} of NIR", remedy=f"choose one of {', '.join(TABLE)}")
-    refuse_foreign(loss_file(path), is_ours=is_our_json, overwrite=overwrite, setting="save_dir")
-    refuse_foreign(path, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
+    clear(path.parent, path.name)
+    refuse_loss(loss_file(path), is_ours=is_our_json, overwrite=overwrite, setting="save_dir")
+    refuse_loss(path, is_ours=is_ours, is_unchanged=is_unchanged, overwrite=overwrite, setting="save_dir")
     return translated(graph, flavor)
 
 
@@ -60,17 +62,19 @@ def loss_file(path: Path) -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Does the loss table beside it know its content? (Not every flavor may carry a mark of ours.)"""
-    table = loss_file(path)
-    if not path.is_file() or not is_our_json(table):
-        return False
-    known: object = json.loads(table.read_text("utf-8")).get("sha256")
-    return known == hashlib.sha256(path.read_bytes()).hexdigest()
+    """Is there a loss table beside it? (Not every flavor may carry a mark of ours.)"""
+    return path.is_file() and is_our_json(loss_file(path))
+
+
+def is_unchanged(path: Path) -> bool:
+    """Does the loss table know its content?"""
+    known: object = json.loads(loss_file(path).read_text("utf-8")).get("sha256")
+    return known == sha256_of(path)
 
 
 def flavor_of(path: Path) -> Flavor:
     """The flavor of a .nir that `write` made."""
-    if not is_ours(path):
+    if not is_ours(path) or not is_unchanged(path):
         raise BadFile(
             "it is not the file that its loss table describes", where=str(path), remedy="export it again"
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from onnx import ModelProto, helper
 
+from ann2snn_cli.stages.export.files import NO_SEAL, SEAL
 from ann2snn_cli.stages.export.onnx.step import step_graph
 from ann2snn_cli.twins.onnx import model
 from ann2snn_cli.twins.onnx.network import as_model
@@ -44,7 +45,7 @@ def step_model(network: Network) -> ModelProto:
 
 def _described(network: Network, made: ModelProto, text: str) -> ModelProto:
     made.producer_name, made.doc_string = PRODUCER, text
-    helper.set_model_props(made, _metadata(network))
+    helper.set_model_props(made, {**_metadata(network), SEAL: NO_SEAL})
     return made
 
 

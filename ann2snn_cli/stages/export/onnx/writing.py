@@ -8,33 +8,37 @@ import onnx
 
 from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.stages.export.files import refuse_foreign, write_file
+from ann2snn_cli.stages.export.files import refuse_loss, sealed
 from ann2snn_cli.stages.export.onnx.models import PRODUCER, network_model, step_model
 from ann2snn_cli.stages.export.pack import describe
+from ann2snn_cli.stages.export.replacement import clear, replacing
 from ann2snn_cli.twins.replay import Damaged
 
 
 def write(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool = False) -> str:
-    """Write PATH, and PATH with _step before its suffix where a step is exact in float32.
+    """Write PATH, and PATH with _step before its suffix where a step is exact in float32: both or none.
 
     Gives the reason where that second file could not be written; empty where it was.
     """
     network, step = describe(graph), step_file(path)
     content = drafted(graph, path, potentials=potentials, overwrite=overwrite)
-    write_file(path, content, is_ours=is_ours, overwrite=overwrite)
-    try:
-        content = _bytes(step_model(network))
-    except Damaged as error:
-        step.unlink(missing_ok=True)  # one of an earlier network would not belong to this one
-        return str(error)
-    write_file(step, content, is_ours=is_ours, overwrite=overwrite)
+    with replacing(path.parent, path.name, overwrite=overwrite) as new:
+        (new.place / path.name).write_bytes(content)
+        try:
+            (new.place / step.name).write_bytes(_bytes(step_model(network)))
+        except Damaged as error:
+            if not step.exists():
+                return str(error)
+            new.absent.append(step.name)
+            return f"{error} ({step.name}, of an earlier export, was removed)"
     return ""
 
 
 def drafted(graph: Graph, path: Path, *, potentials: bool = True, overwrite: bool = False) -> bytes:
     """The content of PATH, or its refusal; nothing is written yet."""
+    clear(path.parent, path.name)
     for each in (path, step_file(path)):
-        refuse_foreign(each, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
+        refuse_loss(each, is_ours=is_ours, overwrite=overwrite, setting="save_dir")
     try:
         return _bytes(network_model(describe(graph), potentials=potentials))
     except Damaged as error:
@@ -46,7 +50,7 @@ def drafted(graph: Graph, path: Path, *, potentials: bool = True, overwrite: boo
 
 def _bytes(made: onnx.ModelProto) -> bytes:
     content: bytes = made.SerializeToString(deterministic=True)
-    return content
+    return sealed(content)
 
 
 def step_file(path: Path) -> Path:

@@ -1,0 +1,115 @@
+"""Biases for one delay after another: corrected, and kept only if outputs come nearer (SPEC 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ann2snn_cli import trees
+from ann2snn_cli.ir.contract import Reset
+from ann2snn_cli.ir.engine import Run
+from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.ops import Integrate, Relu
+from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.stages.quantize.correct import correct_biases
+from ann2snn_cli.types import Inputs, Outputs
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Whether biases that were corrected for a delay were kept, and why: the mean error of an output."""
+
+    delay: int
+    kept: bool
+    error_before: float
+    error_after: float
+    samples: int  # of the calibration set
+
+    @property
+    def note(self) -> str:
+        """In words."""
+        return (
+            f"bias correction for a delay of {self.delay} {'kept' if self.kept else 'not kept'}: mean output "
+            f"error {self.error_before:.4g} -> {self.error_after:.4g} on {self.samples} calibration samples"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """What a correction is handed by the pipeline."""
+
+    threshold: Callable[[Graph], Graph]  # QUANTIZED -> SPIKING
+    engine: Run
+    simulate: Callable[[Graph, Inputs], Outputs]  # of a SPIKING graph
+    begin: Callable[[str, int], None]  # is told what begins, and of how many ticks
+    tick: Callable[[], None]
+
+
+@dataclass(eq=False)
+class Biases:
+    """A QUANTIZED graph, and what it becomes for a delay.
+
+    Without training corrected biases undo rounding and timing at once; after it, timing alone.
+    """
+
+    graph: Graph
+    x: Inputs
+    means: Means
+    is_wanted: bool = True  # False: all biases stay as they are
+    is_trained: bool = False
+    corrections: dict[int, Correction] = field(default_factory=dict)
+    _rounding: tuple[Graph, Correction] | None = None
+
+    def trained(self, graph: Graph) -> Biases:
+        """The same of the graph after training."""
+        return Biases(graph, self.x, self.means, self.is_wanted, is_trained=True)
+
+    def for_rounding(self) -> Graph:
+        """The graph whose closed form, the quantized network, is nearest: what finetuning begins with."""
+        if self.is_trained or not self.is_wanted:
+            return self.graph
+        return self._for_closed_form()[0]
+
+    def for_delay(self, delay: int) -> Graph:
+        """The graph with biases for this delay. One that was trained is right for the delay T as it is."""
+        contract = self.graph.timing.with_delay(delay)
+        graph, is_lossless = replace(self.graph, contract=contract), delay == contract.timesteps
+        if not self.is_wanted or (self.is_trained and is_lossless):
+            return graph
+        if is_lossless and contract.reset_mode is Reset.SUBTRACTION:
+            graph, self.corrections[delay] = self._for_closed_form()
+            return replace(graph, contract=contract)
+        graph, self.corrections[delay] = self._better(graph)
+        return graph
+
+    def _for_closed_form(self) -> tuple[Graph, Correction]:
+        """Corrected for the delay T and reset by subtraction, whatever the contract."""
+        if self._rounding is None:
+            own = self.graph.timing
+            closed_form = replace(own, reset_mode=Reset.SUBTRACTION, delay=own.timesteps)
+            graph, correction = self._better(replace(self.graph, contract=closed_form))
+            self._rounding = replace(graph, contract=own), correction
+        return self._rounding
+
+    def _better(self, graph: Graph) -> tuple[Graph, Correction]:
+        """The corrected graph if its outputs are nearer to those it stands for, and what was decided."""
+        delay, means = graph.timing.delay, self.means
+        ticks = len(self.graph.of(Relu, Integrate)) + 2  # each layer that is corrected, each comparison
+        means.begin(f"correct biases for a delay of {delay}", ticks)
+        corrected = correct_biases(graph, self.x, means.engine, trained=self.is_trained, tick=means.tick)
+        with torch.no_grad():
+            x = trees.map_leaves(Tensor.double, self.x)
+            wanted = run_counts(means.threshold(graph), x) if self.is_trained else run(graph, x)
+            before, after = (self._distance(each, wanted) for each in (graph, corrected))
+        kept = after < before
+        correction = Correction(delay, kept, before, after, trees.sample_count(self.x))
+        return (corrected if kept else graph), correction
+
+    def _distance(self, graph: Graph, wanted: Outputs) -> float:
+        """The mean error of an output, summed over the outputs."""
+        found = self.means.simulate(self.means.threshold(graph), self.x)
+        self.means.tick()
+        return sum(float((a - b).abs().mean()) for a, b in zip(found, wanted, strict=True))
