@@ -114,6 +114,10 @@ class MissingData(BadData):
 class InvalidGraph(Ann2SnnError):
     """A graph that breaks the rules of its level: a fault of this tool, found where it was made."""
 
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        report = "this is a fault of ann2snn: please report it with the network"
+        super().__init__(what, where=where, remedy=remedy or report)
+
 
 class UsageError(Ann2SnnError):
     """A wrong name, value or setting."""

@@ -9,7 +9,7 @@ import pytest
 
 from ann2snn_cli.commands.flags import as_flag, in_flags
 from ann2snn_cli.config import KEYS
-from ann2snn_cli.errors import HardwareViolations, Setting, UsageError, as_argument, spelled
+from ann2snn_cli.errors import HardwareViolations, InvalidGraph, Setting, UsageError, as_argument, spelled
 from ann2snn_cli.ir.contract import Reset
 
 PACKAGE = Path(__file__).parents[1] / "ann2snn_cli"
@@ -35,6 +35,12 @@ def test_a_setting_is_spelled_for_its_reader(setting, flag, argument):
     text = f"lower {setting}, or not"
     assert in_flags(text) == f"lower {flag}, or not"
     assert spelled(text) == f"lower {argument}, or not"
+
+
+def test_a_graph_that_breaks_its_rules_always_says_what_to_do():
+    """It is our fault, and to be reported; where it is not, the error has a remedy of its own."""
+    assert "please report it" in str(InvalidGraph("two nodes are called 'x'"))
+    assert str(InvalidGraph("there is an op", remedy="rename it")).endswith("remedy: rename it")
 
 
 def test_other_text_is_left_alone():

@@ -64,7 +64,6 @@ def validate(graph: Graph) -> Graph:
     if broken:
         raise InvalidGraph(
             f"a graph at level {graph.level.name} breaks its rules: " + "; ".join(broken[:10]),
-            remedy="this is a fault of ann2snn: please report it with the network",
         )
     return graph
 

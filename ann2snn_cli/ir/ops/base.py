@@ -127,7 +127,10 @@ class Op:
         return Span(1, 1)
 
     def _refusal(self, what: str) -> InvalidGraph:
-        return InvalidGraph(f"the op {self.kind} is not defined {what}")
+        return InvalidGraph(
+            f"the op {self.kind} is not defined {what}",
+            remedy=f"give the class {self.kind} the method that says it (CONTRIBUTING.md, Add an op)",
+        )
 
 
 class LinearOp(Op):
@@ -214,5 +217,6 @@ def register(*kinds: type[Op]) -> None:
     """Make ops known by their names, to files among others. A name that is taken is refused."""
     for kind in kinds:
         if OPS.get(kind.__name__, kind) is not kind:
-            raise InvalidGraph(f"there is an op {kind.__name__} already")
+            what = f"there is an op {kind.__name__} already"
+            raise InvalidGraph(what, remedy="give the class another name")
         OPS[kind.__name__] = kind
