@@ -67,8 +67,8 @@ def settle(
         if key is None:
             found.append(_unknown(each, keys))
         elif mistake := key.mistake(each.value, each.where):
-            alone = mistake.remedy or _correction(key, each.file)
-            found.append(replace(mistake, alone=alone))
+            alone = _correction(key, each.file)
+            found.append(replace(mistake, remedy="", alone=alone) if alone else mistake)
         else:
             values[each.dotted] = key.parse(each.value)
     refuse(found)

@@ -39,18 +39,22 @@ class Histogram:
 
     def add(self, values: Tensor) -> None:
         """Count values that are not negative."""
-        values = values.detach().flatten().double()
-        self.zeros += int((values == 0).sum())
-        values = values[values > 0]
-        if values.numel() == 0:
+        values = (
+            values.detach().flatten().float()
+        )  # a sum's last bits may follow the batch size, these do not
+        largest = float(values.max()) if values.numel() else 0.0
+        zeros = int((values == 0).sum())
+        self.zeros += zeros
+        if largest <= 0:
             return
-        largest = float(values.max().float())  # a sum's last bits may follow the batch size, these do not
         self.largest = max(self.largest, largest)
         self._widen(_exponent(largest))
         assert self.exponent is not None
-        width = 2.0**self.exponent / BINS
-        bins = torch.clamp((values / width).long(), max=BINS - 1)
-        self.counts += torch.bincount(bins, minlength=BINS).cpu()
+        # By a power of two: exact, also in float32.
+        bins = torch.clamp((values * (BINS / 2.0**self.exponent)).to(torch.int32), max=BINS - 1)
+        counts = torch.bincount(bins, minlength=BINS).cpu()
+        counts[0] -= zeros
+        self.counts += counts
 
     def _widen(self, exponent: int) -> None:
         if self.exponent is None:

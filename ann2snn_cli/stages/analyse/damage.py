@@ -9,19 +9,22 @@ same for all samples (a class token) hides no loss behind its size.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from ann2snn_cli import trees
+from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Request, Run
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Activity, Integrate, IntegrateFire
-from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.ir.ops import Integrate, IntegrateFire
+from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.validate import theorem_holds
 from ann2snn_cli.types import Inputs
 
 LIMIT = 0.25
+ROUNDING = 1e-6  # of float32, relative
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class _Moments:
         f, ff, d, dd = self.sums
         size = float((ff - f.square() / self.samples).clamp_min(0).sum())
         error = float((dd - d.square() / self.samples).clamp_min(0).sum())
-        if error <= 1e-24 * max(1.0, float(ff.sum())):
+        if error <= ROUNDING**2 * max(1.0, float(ff.sum())):
             return 0.0
         return (error / size) ** 0.5 if size > 0 else float("inf")
 
@@ -76,11 +79,12 @@ def damage(
     quantized: dict[str, _Moments] = {}
     snn: dict[str, _Moments] = {}
     compares = theorem_holds(spiking) or spiking.has_float_weights
+    closed = _quantized(closed_form or spiking)
     for x in batches:
         wanted = _float_values(floats, spiking, x)
         if compares:
-            _add_quantized(closed_form or spiking, x, wanted, quantized)
-        _add_snn(spiking, x, wanted, snn, engine)
+            _add(closed, x, wanted, quantized, engine)
+        _add(spiking, x, wanted, snn, engine)
     return _judged(spiking, quantized, snn)
 
 
@@ -89,6 +93,7 @@ def _measured(spiking: Graph, name: str) -> bool:
 
 
 def _float_values(floats: Graph, spiking: Graph, x: Inputs) -> dict[str, Tensor]:
+    """In float32: what is measured are differences a thousand times as large as what it rounds."""
     values: dict[str, Tensor] = {}
 
     def watch(node: Node, value: Tensor) -> None:
@@ -96,38 +101,27 @@ def _float_values(floats: Graph, spiking: Graph, x: Inputs) -> dict[str, Tensor]
             values[node.name] = value
 
     with torch.no_grad():
-        run(floats, x, watch)
+        run(floats, trees.map_leaves(Tensor.float, x), watch)
     return values
 
 
-def _add_quantized(
-    spiking: Graph, x: Inputs, wanted: dict[str, Tensor], moments: dict[str, _Moments]
-) -> None:
-    def watch(node: Node, counts: Tensor) -> None:
-        if node.name in wanted:
-            unit = node.known_unit / spiking.timing.timesteps
-            moments.setdefault(node.name, _Moments()).add(wanted[node.name], counts * unit)
-
-    with torch.no_grad():
-        run_counts(spiking, x, watch)
+def _quantized(spiking: Graph) -> Graph:
+    """The SNN that is the quantized network: of delay T, and reset by subtraction."""
+    contract = spiking.timing
+    closed_form = replace(contract, reset_mode=Reset.SUBTRACTION, delay=contract.timesteps)
+    return replace(spiking, contract=closed_form)
 
 
-def _add_snn(
+def _add(
     spiking: Graph, x: Inputs, wanted: dict[str, Tensor], moments: dict[str, _Moments], engine: Run
 ) -> None:
-    seen: dict[str, int] = {}  # samples of the batch so far: they come in portions
-
-    def watch(node: Node, activity: Activity) -> None:
-        if node.name in wanted:
-            start = seen.get(node.name, 0)
-            seen[node.name] = start + activity.train.shape[1]
-            got = activity.train.sum(0).double() * node.known_unit / spiking.timing.timesteps
-            moments.setdefault(node.name, _Moments()).add(wanted[node.name][start : seen[node.name]], got)
-
-    outputs = engine(spiking, Request(x, watch=watch)).outputs
-    for name, values in zip(spiking.outputs, outputs, strict=True):
-        if name not in seen:  # an opaque output, which nobody watches
-            moments.setdefault(name, _Moments()).add(wanted[name], values)
+    found = engine(spiking, Request(x, counts=True))
+    values = dict(zip(spiking.outputs, found.outputs, strict=True))
+    for name, counts in (found.counts or {}).items():
+        values[name] = counts.double() * spiking[name].known_unit / spiking.timing.timesteps
+    for name, value in values.items():
+        if name in wanted:
+            moments.setdefault(name, _Moments()).add(wanted[name], value)
 
 
 def _judged(spiking: Graph, quantized: dict[str, _Moments], snn: dict[str, _Moments]) -> Damage:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor
-
 from ann2snn_cli import trees
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Run
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Integrate, Relu
-from ann2snn_cli.ir.run import run, run_counts
-from ann2snn_cli.stages.quantize.correct import correct_biases
+from ann2snn_cli.stages.quantize.correct import affordable, correct_biases
 from ann2snn_cli.types import Inputs, Outputs
 
 
@@ -97,19 +93,27 @@ class Biases:
     def _better(self, graph: Graph) -> tuple[Graph, Correction]:
         """The corrected graph if its outputs are nearer to those it stands for, and what was decided."""
         delay, means = graph.timing.delay, self.means
-        ticks = len(self.graph.of(Relu, Integrate)) + 2  # each layer that is corrected, each comparison
+        ticks = (
+            len(self.graph.of(Relu, Integrate)) + 1
+        )  # each layer that is corrected, and what it was before
         means.begin(f"correct biases for a delay of {delay}", ticks)
-        corrected = correct_biases(graph, self.x, means.engine, trained=self.is_trained, tick=means.tick)
-        with torch.no_grad():
-            x = trees.map_leaves(Tensor.double, self.x)
-            wanted = run_counts(means.threshold(graph), x) if self.is_trained else run(graph, x)
-            before, after = (self._distance(each, wanted) for each in (graph, corrected))
-        kept = after < before
-        correction = Correction(delay, kept, before, after, trees.sample_count(self.x))
-        return (corrected if kept else graph), correction
+        x, told = affordable(graph, self.x), list[tuple[Outputs, Outputs]]()
+        corrected = correct_biases(
+            graph,
+            x,
+            means.engine,
+            trained=self.is_trained,
+            tick=means.tick,
+            tell=lambda *each: told.append(each),
+        )
+        (wanted, found) = told[0]
+        before = _distance(means.simulate(means.threshold(graph), x), wanted)
+        means.tick()
+        after = _distance(found, wanted)
+        correction = Correction(delay, after < before, before, after, trees.sample_count(x))
+        return (corrected if correction.kept else graph), correction
 
-    def _distance(self, graph: Graph, wanted: Outputs) -> float:
-        """The mean error of an output, summed over the outputs."""
-        found = self.means.simulate(self.means.threshold(graph), self.x)
-        self.means.tick()
-        return sum(float((a - b).abs().mean()) for a, b in zip(found, wanted, strict=True))
+
+def _distance(found: Outputs, wanted: Outputs) -> float:
+    """The mean error of an output, summed over the outputs."""
+    return sum(float((a.double() - b.double()).abs().mean()) for a, b in zip(found, wanted, strict=True))

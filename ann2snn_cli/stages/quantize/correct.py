@@ -20,7 +20,7 @@ from ann2snn_cli.ir.ops import Integrate, IntegrateFire, Linear, Op, Relu
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.validate import stage
-from ann2snn_cli.types import Inputs
+from ann2snn_cli.types import Inputs, Outputs
 
 TRAIN_ELEMENTS = 1 << 26  # all samples are held at once: as many as keep the widest spike train below this
 SAMPLES = 256
@@ -35,17 +35,18 @@ def correct_biases(
     delay: int | None = None,
     trained: bool = False,
     tick: Callable[[], None] = lambda: None,
+    tell: Callable[[Outputs, Outputs], None] = lambda wanted, found: None,
 ) -> Graph:
     """Needs QUANTIZED; gives QUANTIZED with biases that undo the mean error on the samples `x`.
 
-    The error is the distance to the float network (the same graph: its weights are the master copy), or,
-    after training, to the quantized network that was trained: then it is the error of timing alone. `tick`
-    is called after every population and read-out.
+    All of them are held at once: `affordable` says how many that may be. The error is the distance to the
+    float network (the same graph: its weights are the master copy), or, after training, to the quantized
+    network that was trained: then it is the error of timing alone. `tick` is called after every population
+    and read-out; `tell` is told the outputs that are wanted, and those that the corrected network gives.
     """
-    x = trees.map_leaves(Tensor.double, trees.index(x, slice(_affordable(graph))))
     with torch.no_grad(), plain_arithmetic():
         spiking = integers(graph)
-        wanted = _trained_means(graph, spiking, x) if trained else _float_means(graph, x)
+        outputs, wanted = _trained_means(graph, spiking, x) if trained else _float_means(graph, x)
         corrected: dict[str, Op] = {}
 
         def revise(node: Node, counts: Tensor) -> Node:
@@ -59,7 +60,7 @@ def correct_biases(
             op, unit = better.op.integers(units, graph.place(better))
             return replace(node, op=op, unit=unit)
 
-        engine(spiking, Request(x, delay, revise=revise))
+        tell(outputs, engine(spiking, Request(x, delay, revise=revise)).outputs)
     return graph.with_ops(corrected)
 
 
@@ -68,32 +69,38 @@ def _is_corrected(op: Op) -> bool:
     return isinstance(op, Relu | Integrate) and not (isinstance(op, Relu) and op.inherits_clip)
 
 
-def _affordable(graph: Graph) -> int:
-    return max(1, min(SAMPLES, TRAIN_ELEMENTS // (graph.widest * graph.timing.timesteps)))
+def affordable(graph: Graph, x: Inputs) -> Inputs:
+    """Of the samples those that biases are corrected with."""
+    number = max(1, min(SAMPLES, TRAIN_ELEMENTS // (graph.widest * graph.timing.timesteps)))
+    return trees.index(x, slice(number))
 
 
-def _float_means(graph: Graph, x: Inputs) -> dict[str, Tensor]:
-    """The mean of every channel of every population and read-out in the float network."""
-    means: dict[str, Tensor] = {}
+Means = dict[str, Tensor]  # of every channel of every population and read-out
+
+
+def _float_means(graph: Graph, x: Inputs) -> tuple[Outputs, Means]:
+    """The outputs and means of the float network.
+
+    In float32: a mean is off by a millionth at most, and a bias is rounded to a hundredth of a threshold.
+    """
+    means: Means = {}
 
     def watch(node: Node, value: Tensor) -> None:
         if _is_corrected(node.op):
-            means[node.name] = _by_channel(value, graph, node)
+            means[node.name] = _by_channel(value, graph, node).double()
 
-    run(graph, x, watch)
-    return means
+    return run(graph, trees.map_leaves(Tensor.float, x), watch), means
 
 
-def _trained_means(graph: Graph, spiking: Graph, x: Inputs) -> dict[str, Tensor]:
-    """The same of the quantized network that was trained."""
-    means: dict[str, Tensor] = {}
+def _trained_means(graph: Graph, spiking: Graph, x: Inputs) -> tuple[Outputs, Means]:
+    """The same of the quantized network that was trained: integers, which float64 holds."""
+    means: Means = {}
 
     def watch(node: Node, counts: Tensor) -> None:
         if _is_corrected(graph[node.name].op):
             means[node.name] = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
 
-    run_counts(spiking, x, watch)
-    return means
+    return run_counts(spiking, trees.map_leaves(Tensor.double, x), watch), means
 
 
 def _with_error_added(graph: Graph, spiking: Graph, node: Node, error: Tensor) -> Node:
