@@ -6,6 +6,7 @@ public.py     MNIST, Fashion-MNIST, CIFAR through torchvision
 located.py    where public data lie: unpacked, packed, cached, or still to be downloaded
 folder.py     images in class folders
 arrays.py     .npz files, and what a user's loader returns
+given.py      one batch in any form as tensors: of the data, and of what an SNN is called with
 collect.py    whatever users hold as data: tensors, arrays, batches, a torch Dataset, a DataLoader
 """
 
