@@ -206,6 +206,8 @@ def convert(
     refuse_too_long(folded, device, settings.timing.timesteps)
     tell.folded(folded)
     contract = contract_of(settings)
+    timed = replace(folded, contract=contract)
+    engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
     folded, graph, of_pairs = _quantized(folded, data, settings, device, tell)
     if of_pairs and hardware is not None:
         verdicts = checked(folded, hardware, settings)
@@ -371,7 +373,7 @@ class _Biases:
 
     def _better(self, graph: Graph) -> tuple[Graph, Correction]:
         """The corrected graph if its outputs are nearer to those it stands for, and what was decided."""
-        engine = partial(engines.run, engine=self.settings.run.engine)
+        engine = partial(engines.run_or_auto, engine=self.settings.run.engine)
         corrected = correct_biases(graph, self.x, engine, trained=self.is_trained, tick=self.tell.tick)
         with torch.no_grad():
             x = trees.map_leaves(Tensor.double, self.x)
@@ -383,7 +385,8 @@ class _Biases:
 
     def _distance(self, graph: Graph, wanted: Outputs) -> float:
         """The mean error of an output, summed over the outputs."""
-        found = engines.simulate(threshold(graph), self.x, engine=self.settings.run.engine)
+        request, engine = engines.Request(self.x), self.settings.run.engine
+        found = engines.run_or_auto(threshold(graph), request, engine)
         self.tell.tick()
         return sum(float((a - b).abs().mean()) for a, b in zip(found.outputs, wanted, strict=True))
 

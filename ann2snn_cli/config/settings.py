@@ -134,12 +134,12 @@ class Timing(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        chosen_delay(self.timesteps, self.schedule, self.delay)
+        chosen_delay(self.timesteps, self.schedule, self.delay, is_converted=False)
 
     @property
     def firing_delay(self) -> int:
         """The delay that was asked for; 0 where none was."""
-        return chosen_delay(self.timesteps, self.schedule, self.delay) or 0
+        return chosen_delay(self.timesteps, self.schedule, self.delay, is_converted=False) or 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ann2snn_cli.errors import Setting, as_argument
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.pipeline import Conversion, Correction, Listener
+from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.analyse.damage import Damage
 from ann2snn_cli.stages.export import files, pth
 from ann2snn_cli.stages.export.replacement import Change
@@ -40,6 +41,8 @@ from ann2snn_cli.workflows.report import (
 )
 from ann2snn_cli.workflows.saved import origin
 
+# What measuring the damage and recording a pack ask of an engine, whatever the samples.
+STEP_BY_STEP = engines.Request((), watch=lambda node, activity: None, potentials=True)
 PACK_BYTES = 256_000_000  # of a pack that nobody asked for by size
 
 
@@ -218,6 +221,7 @@ def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> E
         by_delay=conversion.by_delay,
         device=prepared.device,
         engine=prepared.settings.run.engine,
+        by_step=False,
         tick=progress.advance,
     )
     refuse_mismatch(conversion.graph, evaluation)
@@ -237,10 +241,19 @@ def _report(
         latency(conversion.graph),
         damage,
         judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow),
-        (*prepared.notes, *conversion.notes),
+        (*prepared.notes, *conversion.notes, *_other_engine(conversion.graph, prepared.settings.run.engine)),
         tuple(cautions(prepared.settings, damage, evaluation)),
         conversion.corrections,
     )
+
+
+def _other_engine(graph: Graph, engine: str) -> list[str]:
+    """What the engine that was asked for could not do, and which did that."""
+    reason = engines.refusal(graph, STEP_BY_STEP, engine)
+    if not reason:
+        return []
+    other = engines.chosen(graph, STEP_BY_STEP)
+    return [f"engine {other} measured the damage and recorded the vector pack; {engine} cannot: {reason}"]
 
 
 def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None = None) -> list[str]:
@@ -303,7 +316,8 @@ def _pack(
     if wanted == 0 or refusal:
         return refusal if wanted else ""
     facts = origin(provenance, prepared.dataset)
-    engine = report.settings.run.engine
+    asked_for = report.settings.run.engine
+    engine = engines.AUTO if engines.refusal(report.graph, STEP_BY_STEP, asked_for) else asked_for
     asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts, engine=engine)
     batches = prepared.data.test_batches(report.settings.data.test_batch_size)
     task = task_named(prepared.data.task)
