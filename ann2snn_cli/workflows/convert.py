@@ -231,6 +231,8 @@ def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> E
 def _report(
     prepared: Prepared, conversion: Conversion, damage: Damage, evaluation: Evaluation
 ) -> ConvertReport:
+    hardware = judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow)
+    other_engine = _other_engine(conversion.graph, prepared.settings.run.engine)
     return ConvertReport(
         prepared.name,
         prepared.dataset,
@@ -240,8 +242,8 @@ def _report(
         evaluation,
         latency(conversion.graph),
         damage,
-        judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow),
-        (*prepared.notes, *conversion.notes, *_other_engine(conversion.graph, prepared.settings.run.engine)),
+        hardware,
+        (*prepared.notes, *conversion.notes, *hardware.notes, *other_engine),
         tuple(cautions(prepared.settings, damage, evaluation)),
         conversion.corrections,
     )

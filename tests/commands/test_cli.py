@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -174,6 +175,52 @@ def test_commands_that_step_no_snn_take_no_engine(command, capsys):
     """An option that does nothing is no option."""
     assert main([command, "example_net", "--engine", "reference"]) == 2
     assert "no such option: --engine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "convert", "inspect", "simulate", "train", "verify"])
+def test_the_example_of_set_is_one_that_the_command_takes(command, capsys):
+    """The help of `--set` names a setting that does something there, and does not refuse it itself."""
+    assert main([command, "--help"]) == 0
+    word = re.search(r"such as\s+(\S+=\S+?);", capsys.readouterr().out).group(1)
+    assert main([command, "of_that_name", "--set", word]) == 2
+    assert "does nothing here" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", "a.pth", "--set", "quantize.weight_bitwidth=3"),
+        ("train", "example_net", "--set", "quantize.weight_bitwidth=3"),
+        ("check", "example_net", "--set", "timing.timesteps=3"),
+        ("convert", "example_net", "-e", "0", "--finetune_lr", "0.1"),
+        ("convert", "example_net", "-e", "0", "--set", "finetune.wd=0.1"),
+    ],
+)
+def test_a_setting_that_does_nothing_is_refused(words, capsys):
+    """By its name and place, before any work: the one who gave it believes that it does something."""
+    assert main(list(words)) == 2
+    text = capsys.readouterr().err
+    assert " does nothing" in text
+    assert "remedy: leave it out" in text
+
+
+def test_a_flag_of_another_command_is_no_misspelling(capsys):
+    """`--timesteps` is known, but a network that is converted has its T."""
+    assert main(["simulate", "a.pth", "--timesteps", "3"]) == 2
+    assert "leave it out: ann2snn simulate does not use that setting" in capsys.readouterr().err
+
+
+def test_a_config_may_serve_several_commands(plant, capsys, tmp_path):
+    """What stands there for another command is said once, and is no mistake."""
+    path = tmp_path / "my.yaml"
+    path.write_text("timing: {timesteps: 2}\nquantize: {weight_bitwidth: 3}\nrun: {seed: 1, device: cpu}\n")
+    plant(lambda settings, as_json: click.echo(settings.run.seed), "run.seed", "fold")
+    assert main(["convert", "--config", str(path)]) == 0
+    done = capsys.readouterr()
+    assert done.out == "1\n"
+    assert done.err == (
+        f"note: {path} also sets timing, quantize, run.device, which ann2snn convert does not use\n"
+    )
 
 
 def test_a_missing_network_is_a_usage_error_unless_there_is_a_default(plant, capsys):
