@@ -17,6 +17,7 @@ from ann2snn_cli.pipeline import Conversion, Correction, Listener
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.analyse.damage import Damage
 from ann2snn_cli.stages.export import files, pth
+from ann2snn_cli.stages.export import pack as vector_pack
 from ann2snn_cli.stages.export.replacement import Change
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
@@ -120,6 +121,8 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     outputs = Outputs.of(prepared.settings, prepared.name)
     outputs.clear(progress)
     outputs.refuse_foreign(request.overwrite)
+    if prepared.settings.save.vectors:
+        vector_pack.refuse_in_the_way(outputs.pack)
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
