@@ -16,7 +16,7 @@ import click
 import pytest
 
 from ann2snn_cli.__main__ import main
-from ann2snn_cli.commands import COMMANDS, LazyGroup
+from ann2snn_cli.commands import COMMANDS, LazyGroup, render
 from ann2snn_cli.commands.options import json_option, settings_options
 from ann2snn_cli.commands.render import ProgressBar, emit, percent, table, to_json
 from ann2snn_cli.errors import BadFile, HardwareViolations, UsageError, VerificationMismatch
@@ -456,14 +456,35 @@ def test_a_log_is_told_the_time_while_nothing_else_is_said(capsys):
     with ProgressBar(seconds=0.05) as progress:
         progress.begin("evaluate", 40, "samples")
         said = wait_for("evaluate: 0 of 40 samples, 00:00 elapsed\n", capsys)
-        assert "left" not in said, "nobody knows before the first step"
         progress.advance(10)
-        wait_for("evaluate: 10 of 40 samples, 00:00 elapsed, about 00:0", capsys)
+        said += wait_for("evaluate: 10 of 40 samples, 00:00 elapsed\n", capsys)
+        assert "left" not in said, "nobody knows before the second batch: the first one warms up"
+        progress.advance(10)
+        wait_for("evaluate: 20 of 40 samples, 00:00 elapsed, a few seconds left\n", capsys)
         progress.begin("write ONNX")
         wait_for("write ONNX: 00:00 elapsed\n", capsys)
     capsys.readouterr()
     time.sleep(0.15)
     assert capsys.readouterr().err == "", "nothing is said when the work is over"
+
+
+def test_the_remaining_time_does_not_jump():
+    """A first batch that warms up counts nothing, and a single slow one little: the usual pace decides."""
+    part, told, now = render._Part("evaluate", 6000, "samples", 0.0), [], 0.0
+    for seconds in (20.0, 1.0, 1.1, 0.9, 30.0, 1.0, 1.0):
+        now += seconds
+        part.advance(10, now)
+        told.append(part.left())
+    assert told == ["", *["about 10 min left"] * 6]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(4, "a few seconds"), (27, "about 25 s"), (89, "about 90 s"), (200, "about 3 min"), (7300, "about 2 h")],
+)
+def test_an_estimate_is_no_finer_than_it_is_known(seconds, told):
+    """No seconds of an hour."""
+    assert render.coarsely(seconds) == told
 
 
 def test_the_time_is_told_within_15_seconds_and_not_after_a_line_that_was_said(capsys):
