@@ -21,8 +21,10 @@ import click
 from ann2snn_cli.commands import cli
 from ann2snn_cli.commands.flags import in_flags
 from ann2snn_cli.commands.render import note, to_json
+from ann2snn_cli.config import KEYS
 from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, Stopped, violation_line
 
+SETTINGS = {word.lstrip("-") for key in KEYS.values() for word in (key.flag, f"no_{key.flag}", key.short)}
 OS_REMEDIES = {
     errno.ENOENT: "check the path",
     errno.EACCES: "choose a file or folder that you may read and write",
@@ -138,7 +140,10 @@ def _click_failure(raised: click.ClickException) -> Failure:
     remedy = f"see `{path} --help`"
     if isinstance(raised, click.NoSuchOption):
         near = sorted(raised.possibilities or ())
-        remedy = f"did you mean {' or '.join(near)}? {remedy}" if near else remedy
+        if raised.option_name.lstrip("-") in SETTINGS:
+            remedy = f"leave it out: {path} does not use that setting"
+        elif near:
+            remedy = f"did you mean {' or '.join(near)}? {remedy}"
         return Failure(f"no such option: {raised.option_name}", path, remedy, raised.exit_code)
     what = raised.format_message().rstrip(".")
     return Failure(what[:1].lower() + what[1:], path, remedy, raised.exit_code)

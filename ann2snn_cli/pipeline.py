@@ -185,6 +185,8 @@ def convert(
     refuse_too_long(folded, device, settings.timing.timesteps)
     tell.folded(folded)
     contract = contract_of(settings)
+    timed = replace(folded, contract=contract)
+    engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
     folded, graph, of_pairs = _quantized(folded, data, settings, device, tell)
     if of_pairs and hardware is not None:
         verdicts = checked(folded, hardware, settings)
@@ -299,9 +301,9 @@ def _biases(
     engine = settings.run.engine
 
     def outputs(spiking: Graph, x: Inputs) -> Outputs:
-        return engines.simulate(spiking, x, engine=engine).outputs
+        return engines.run_or_auto(spiking, engines.Request(x), engine).outputs
 
-    means = Means(threshold, partial(engines.run, engine=engine), outputs, tell.stage, tell.tick)
+    means = Means(threshold, partial(engines.run_or_auto, engine=engine), outputs, tell.stage, tell.tick)
     x = trees.to(_some_samples(data, settings), device)
     return Biases(graph, x, means, settings.quantize.bias_correction)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @settings_options(
-    "network", "rules", "data", "fold", "quantize", "timing", "neurons", "check",
-    "run.seed", "run.device",
+    "network", "rules", "data.dataset", "data.data_dir", "fold", "quantize.weight_bitwidth",
+    "quantize.channel_wise", "neurons.pooling", "check", "run.seed",
 )  # fmt: skip
 @json_option
 def command(settings: Settings, as_json: bool) -> int:
@@ -46,5 +46,6 @@ def _text(report: CheckReport) -> str:
         f"on hardware {hardware.name}: "
     )
     title += verdict_line(hardware)
-    parts = [title, verdict_table(hardware)]
-    return "\n\n".join([*parts, violation_list(broken)] if broken else parts)
+    notes = "\n".join(f"note: {line}" for line in hardware.notes)
+    parts = [title, verdict_table(hardware), violation_list(broken) if broken else "", notes]
+    return "\n\n".join(part for part in parts if part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ann2snn_cli.config import KEYS, Key, Schedule, Settings, resolve
+from ann2snn_cli.commands.render import note
+from ann2snn_cli.config import KEYS, Key, Schedule, Settings, resolve, unused
 from ann2snn_cli.config.kinds import KINDS
 from ann2snn_cli.errors import UsageError
 
@@ -19,6 +20,11 @@ Callback = Callable[..., Any]
 Decorator = Callable[[Callback], Callback]
 
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", tuple[str, ...]: "NAME", int | None: "N"}
+EXAMPLES = (
+    "quantize.weight_bitwidth=3",
+    "data.test_batch_size=64",
+    "data.dataset=digits",
+)  # the first that is used
 UNSAID: tuple[Any, ...] = ("", (), None)  # defaults that the help says in words
 
 json_option: Decorator = click.option(
@@ -51,7 +57,8 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
 
     A name is a section (`"quantize"`), one setting of it (`"run.seed"`) or one of the top level: `"network"`
     becomes the argument NETWORK, which must then be given there or in the config unless there is a
-    `default_network`.
+    `default_network`. A flag or a `--set` of another setting is refused; in a config they may stand, for
+    another command, and that is said.
     """
     chosen = [key for key in KEYS.values() if {key.section or key.name, key.dotted} & set(names)]
 
@@ -60,20 +67,25 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
         def with_settings(*args: Any, config: str | None, overrides: tuple[str, ...], **values: Any) -> Any:
             every = {key.dotted: values.pop(_parameter(key)) for key in chosen}
             flags = {key.dotted: every[key.dotted] for key in chosen if _was_given(key)}
-            settings = resolve(_config_path(config), overrides, flags)
+            path, used = _config_path(config), [key.dotted for key in chosen]
+            settings = resolve(path, overrides, flags, used)
+            if path and (others := unused(path, used)):
+                note(f"note: {path} also sets {', '.join(others)}, which {_this_command()} does not use")
             if "network" in names:
                 settings = _with_network(settings, default_network)
             return command(*args, settings=settings, **values)
 
         wrapped: Callback = with_settings
-        for option in reversed([*map(_option, chosen), *_sources()]):
+        for option in reversed([*map(_option, chosen), *_sources(chosen)]):
             wrapped = option(wrapped)
         return wrapped
 
     return decorate
 
 
-def _sources() -> list[Decorator]:
+def _sources(chosen: Sequence[Key]) -> list[Decorator]:
+    used = {key.dotted for key in chosen}
+    example = next((word for word in EXAMPLES if word.partition("=")[0] in used), "run.seed=1")
     return [
         click.option(
             "--config", metavar="FILE|NAME", help="Settings from a YAML file (`ann2snn ls configs`)."
@@ -83,7 +95,7 @@ def _sources() -> list[Decorator]:
             "overrides",
             multiple=True,
             metavar="SECTION.NAME=VALUE",
-            help="One setting by its name in config files, such as quantize.weight_bitwidth=3; repeatable.",
+            help=f"One setting by its name in config files, such as {example}; repeatable.",
         ),
     ]
 
@@ -118,6 +130,10 @@ def _was_given(key: Key) -> bool:
     return source is ParameterSource.COMMANDLINE
 
 
+def _this_command() -> str:
+    return click.get_current_context().command_path
+
+
 def _config_path(name: str | None) -> Path | None:
     if name is None:
         return None
@@ -130,7 +146,7 @@ def _with_network(settings: Settings, default: str) -> Settings:
     if not settings.network and not default:
         raise UsageError(
             "no network is named",
-            where=click.get_current_context().command_path,
+            where=_this_command(),
             remedy="name one (`ann2snn ls` lists them), or put `network: NAME` in a config",
         )
     return settings if settings.network else replace(settings, network=default)

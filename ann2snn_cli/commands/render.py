@@ -6,11 +6,13 @@ import contextlib
 import json
 import math
 import os
+import statistics
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.report import FileEntry, Report
 
 SECONDS_BETWEEN_LINES = 15.0  # at most, in a log
+PACES = 15  # of the last steps, whose median is the usual one
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # with our own remaining time: tqdm's jumps
 
 
 def show(report: Report, as_json: bool, text: Callable[[], str]) -> None:
@@ -93,17 +97,37 @@ class _Part:
     unit: str
     began: float
     done: int = 0
+    moved: float = 0.0  # when it was told of steps the last time
+    paces: deque[float] = field(default_factory=lambda: deque(maxlen=PACES))  # seconds a step
+
+    def advance(self, count: int, now: float) -> None:
+        """So many steps more are done. How long the first took is not counted: it warms up."""
+        if self.done and count > 0:
+            self.paces.append((now - self.moved) / count)
+        self.done, self.moved = self.done + count, now
+
+    def left(self) -> str:
+        """The remaining time at the usual pace, coarsely; "" where nobody knows."""
+        if not self.steps or not self.paces:
+            return ""
+        return f"{coarsely(statistics.median(self.paces) * max(0, self.steps - self.done))} left"
 
     def __str__(self) -> str:
         """Elapsed and remaining time: what a log is told."""
-        seconds = time.monotonic() - self.began
-        facts = [f"{tqdm.format_interval(seconds)} elapsed"]
+        facts = [f"{tqdm.format_interval(time.monotonic() - self.began)} elapsed", self.left()]
         if self.steps:
             facts.insert(0, f"{self.done} of {self.steps} {self.unit}".rstrip())
-        if self.steps and self.done:
-            left = seconds / self.done * max(0, self.steps - self.done)
-            facts.append(f"about {tqdm.format_interval(left)} left")
-        return f"{self.label}: {', '.join(facts)}"
+        return f"{self.label}: {', '.join(fact for fact in facts if fact)}"
+
+
+def coarsely(seconds: float) -> str:
+    """A time that is estimated, no finer than it is known: about 25 s, about 4 min, about 2 h."""
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 90:
+        return f"about {5 * round(seconds / 5)} s"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes < 90 else f"about {round(minutes / 60)} h"
 
 
 class ProgressBar:
@@ -146,13 +170,14 @@ class ProgressBar:
             disable=None,
             leave=False,
             dynamic_ncols=True,
-            bar_format=None if steps else "{desc}: {elapsed}",
+            bar_format=BAR if steps else "{desc}: {elapsed}",
         )
 
     def advance(self, count: int = 1) -> None:
         """So many steps more are done."""
         if self._part is not None and self._bar is not None:
-            self._part.done += count
+            self._part.advance(count, time.monotonic())
+            self._bar.set_postfix_str(self._part.left(), refresh=False)
             self._bar.update(count)
 
     def line(self, text: str) -> None:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @click.option("--faults", type=click.IntRange(1), metavar="N",
               help="Break the network in N ways, and report which the pack notices.")  # fmt: skip
 @click.option("--max_clocks", type=click.IntRange(1), metavar="N",
-              help="In Verilog, as many samples as fit.  [default: what takes 20 seconds]")  # fmt: skip
+              help="In Verilog, as many samples as fit.  [default: what takes about 20 seconds, beside "
+                   "a build of 10 seconds to 2 minutes for Verilator]")  # fmt: skip
 @settings_options("data.dataset", "data.data_dir", "data.test_batch_size", "run.seed", "run.engine")
 @json_option
 def command(
@@ -86,7 +87,7 @@ def _backends(report: VerifyReport) -> str:
         [
             run.backend,
             _verdict(run),
-            len(run.samples),
+            len(run.samples) if len(run.samples) >= run.asked else f"{len(run.samples)} of {run.asked}",
             run.outcome.checked if run.outcome else 0,
             run.outcome.mismatches if run.outcome else 0,
             run.version,

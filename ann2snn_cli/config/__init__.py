@@ -34,7 +34,7 @@ from ann2snn_cli.config.settings import (
     parse_mode,
     to_yaml,
 )
-from ann2snn_cli.config.sources import resolve
+from ann2snn_cli.config.sources import resolve, unused
 
 __all__ = [
     "AUTO_WEIGHT",
@@ -65,4 +65,5 @@ __all__ = [
     "parse_mode",
     "resolve",
     "to_yaml",
+    "unused",
 ]

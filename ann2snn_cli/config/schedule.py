@@ -17,15 +17,20 @@ class Schedule(Choice):
         return 0 if self is Schedule.STEPWISE else timesteps
 
 
-def chosen_delay(timesteps: int, schedule: Schedule | None, delay: int | None) -> int | None:
+def chosen_delay(
+    timesteps: int, schedule: Schedule | None, delay: int | None, *, is_converted: bool = True
+) -> int | None:
     """The delay that is asked for by number, by name or by both; None where neither is given.
 
-    UsageError where the two contradict each other, or the delay is longer than the T steps of a sample.
+    UsageError where the two contradict each other, or the delay is longer than the T steps of a sample: a
+    number that a network has for good once it is converted.
     """
     if delay is not None and not 0 <= delay <= timesteps:
+        more = f"convert the network anew with more {Setting('timesteps')}"
         raise UsageError(
             f"the delay is {delay}; it must be a whole number from 0 to {timesteps}, the number of timesteps",
-            remedy=f"give {Setting('delay')} such a number, or raise {Setting('timesteps')}",
+            remedy=f"give {Setting('delay')} such a number, or "
+            + (more if is_converted else f"raise {Setting('timesteps')}"),
         )
     if schedule is None:
         return delay

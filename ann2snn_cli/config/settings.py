@@ -12,6 +12,7 @@ import yaml
 from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, setting
 from ann2snn_cli.config.kinds import KINDS, read_text_or_number
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
+from ann2snn_cli.errors import Setting
 from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Pooling, Reset, Rounding
 
 LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
@@ -139,12 +140,12 @@ class Timing(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        chosen_delay(self.timesteps, self.schedule, self.delay)
+        chosen_delay(self.timesteps, self.schedule, self.delay, is_converted=False)
 
     @property
     def firing_delay(self) -> int:
         """The delay that was asked for; 0 where none was."""
-        return chosen_delay(self.timesteps, self.schedule, self.delay) or 0
+        return chosen_delay(self.timesteps, self.schedule, self.delay, is_converted=False) or 0
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,14 @@ class Settings(Checked):
     check: Check = field(default_factory=Check)
     run: Run = field(default_factory=Run)
     save: Save = field(default_factory=Save)
+
+
+def idle(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Settings that do nothing beside the others, by dotted name: when, and what else to give."""
+    if settings.finetune.epochs:
+        return {}
+    words = f"without finetuning ({Setting('finetune_epochs', 0)})", f"raise {Setting('finetune_epochs')}"
+    return dict.fromkeys(("finetune.lr", "finetune.momentum", "finetune.wd"), words)
 
 
 SECTIONS: dict[str, type[Section]] = {kind.section(): kind for kind in Section.__subclasses__()}

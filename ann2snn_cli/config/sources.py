@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ann2snn_cli.config.fields import Key, Mistake, refuse
-from ann2snn_cli.config.settings import KEYS, SECTIONS, Settings, build
+from ann2snn_cli.config.settings import KEYS, SECTIONS, Settings, build, idle
 from ann2snn_cli.errors import BadFile, Setting, UsageError
 
 MOST_BYTES = 2**16  # of a file of settings: a hundred times what all of them take
@@ -34,19 +34,54 @@ class Given:
 
 
 def resolve(
-    config_file: Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+    config_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    used: Collection[str] = KEYS,
 ) -> Settings:
     """The settings of a run: defaults < config file < words < flags. Every mistake comes in one UsageError.
 
     `overrides` are words, "section.name=value"; `flags` go by dotted name and hold only what was given.
+    One of these that changes nothing is a mistake: it is not in `used`, or does nothing beside the others. A
+    file may be shared by runs of several kinds: see `unused`.
     """
     given, mistakes = from_file(config_file, SECTIONS) if config_file else ([], [])
-    for stronger in (
-        [_from_word(word) for word in overrides],
-        [_from_flag(dotted, value) for dotted, value in (flags or {}).items()],
-    ):
+    words = [_from_word(word) for word in overrides]
+    by_flag = [_from_flag(dotted, value) for dotted, value in (flags or {}).items()]
+    for stronger in (words, by_flag):
         given = _without_replaced(given, stronger) + stronger
-    return build(settle(given, KEYS, mistakes))
+    mistakes += [_not_used(each, used) for each in words if each.dotted in KEYS and each.dotted not in used]
+    settings = build(settle(given, KEYS, mistakes))
+    _refuse_idle([*words, *by_flag], settings)
+    return settings
+
+
+def _refuse_idle(given: Sequence[Given], settings: Settings) -> None:
+    """Refuse what does nothing beside the other settings."""
+    found = idle(settings)
+    idles = [(each, *found[each.dotted]) for each in given if each.dotted in found]
+    refuse(
+        Mistake(f"{each.dotted} does nothing {when}", each.where, f"leave it out, or {remedy}")
+        for each, when, remedy in idles
+    )
+
+
+def unused(config_file: Path, used: Collection[str]) -> list[str]:
+    """What a file sets that is not in `used`: sections, or settings where others of the section are."""
+    given, _ = from_file(config_file, SECTIONS)
+    partly = {dotted.partition(".")[0] for dotted in used}
+    names = (each.dotted for each in given if each.dotted in KEYS and each.dotted not in used)
+    return list(dict.fromkeys(name if (top := name.partition(".")[0]) in partly else top for name in names))
+
+
+def _not_used(given: Given, used: Collection[str]) -> Mistake:
+    own = [
+        dotted
+        for dotted in used
+        if "." in dotted and dotted.partition(".")[0] == given.dotted.partition(".")[0]
+    ]
+    known = ", ".join(own or dict.fromkeys(dotted.partition(".")[0] for dotted in used))
+    return Mistake(f"{given.dotted} does nothing here", given.where, f"leave it out; used here: {known}")
 
 
 def _without_replaced(given: list[Given], stronger: Sequence[Given]) -> list[Given]:

@@ -38,8 +38,12 @@ class Simulator(Twin, Protocol):
     """A twin that simulates hardware clock by clock, and so may take long."""
 
     @property
-    def default_clocks(self) -> int:
-        """The number of clocks that it simulates in about 20 seconds."""
+    def clocks_per_second(self) -> int:
+        """About how many it simulates."""
+
+    @property
+    def build(self) -> str:
+        """How long it builds a bench before it simulates, in words; empty where that takes no time."""
 
     def clocks(self, pack: Pack) -> int:
         """About how many clocks one sample takes."""
@@ -135,7 +139,8 @@ class Verilog:
     """Verilog modules and a bench, in one simulator."""
 
     name: str  # that of the simulator: iverilog or verilator
-    default_clocks: int
+    clocks_per_second: int
+    build: str = ""
 
     def unavailable(self) -> str:
         """The programs that are missing or too old."""
@@ -163,7 +168,7 @@ class Verilog:
 
 
 register(Numpy(), Onnx("onnx", "reference"), Onnx("onnxruntime", "onnxruntime"), C())
-register(Verilog("iverilog", 4_000_000), Verilog("verilator", 100_000_000))
+register(Verilog("iverilog", 140_000), Verilog("verilator", 5_000_000, "10 seconds to 2 minutes"))
 
 
 # Twins as programs ---------------------------------------------------------------------------------

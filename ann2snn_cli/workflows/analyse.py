@@ -168,6 +168,7 @@ def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Convers
         by_delay=conversion.by_delay,
         device=prepared.device,
         engine=asked.run.engine,
+        by_step=False,
         tick=progress.advance,
     )
     refuse_mismatch(conversion.graph, evaluation)

@@ -14,8 +14,10 @@ from ann2snn_cli.errors import Setting, as_argument
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.pipeline import Conversion, Listener
+from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.analyse.damage import Damage
 from ann2snn_cli.stages.export import files, pth
+from ann2snn_cli.stages.export import pack as vector_pack
 from ann2snn_cli.stages.export.replacement import Change
 from ann2snn_cli.stages.quantize.biases import Correction
 from ann2snn_cli.tasks import task_named
@@ -41,6 +43,8 @@ from ann2snn_cli.workflows.report import (
 )
 from ann2snn_cli.workflows.saved import origin
 
+# What measuring the damage and recording a pack ask of an engine, whatever the samples.
+STEP_BY_STEP = engines.Request((), watch=lambda node, activity: None, potentials=True)
 PACK_BYTES = 256_000_000  # of a pack that nobody asked for by size
 
 
@@ -118,6 +122,8 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     outputs = Outputs.of(prepared.settings, prepared.name)
     outputs.clear(progress)
     outputs.refuse_loss(request.overwrite)
+    if prepared.settings.save.vectors:
+        vector_pack.refuse_in_the_way(outputs.pack)
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
@@ -219,6 +225,7 @@ def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> E
         by_delay=conversion.by_delay,
         device=prepared.device,
         engine=prepared.settings.run.engine,
+        by_step=False,
         tick=progress.advance,
     )
     refuse_mismatch(conversion.graph, evaluation)
@@ -228,6 +235,8 @@ def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> E
 def _report(
     prepared: Prepared, conversion: Conversion, damage: Damage, evaluation: Evaluation
 ) -> ConvertReport:
+    hardware = judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow)
+    other_engine = _other_engine(conversion.graph, prepared.settings.run.engine)
     return ConvertReport(
         prepared.name,
         prepared.dataset,
@@ -237,11 +246,20 @@ def _report(
         evaluation,
         latency(conversion.graph),
         damage,
-        judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow),
-        (*prepared.notes, *conversion.notes),
+        hardware,
+        (*prepared.notes, *conversion.notes, *hardware.notes, *other_engine),
         tuple(cautions(prepared.settings, damage, evaluation)),
         conversion.corrections,
     )
+
+
+def _other_engine(graph: Graph, engine: str) -> list[str]:
+    """What the engine that was asked for could not do, and which did that."""
+    reason = engines.refusal(graph, STEP_BY_STEP, engine)
+    if not reason:
+        return []
+    other = engines.chosen(graph, STEP_BY_STEP)
+    return [f"engine {other} measured the damage and recorded the vector pack; {engine} cannot: {reason}"]
 
 
 def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None = None) -> list[str]:
@@ -309,7 +327,8 @@ def _pack(
     if wanted == 0 or refusal:
         return refusal if wanted else ""
     facts = origin(provenance, prepared.dataset)
-    engine = report.settings.run.engine
+    asked_for = report.settings.run.engine
+    engine = engines.AUTO if engines.refusal(report.graph, STEP_BY_STEP, asked_for) else asked_for
     asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts, engine=engine)
     batches = prepared.data.test_batches(report.settings.data.test_batch_size)
     task = task_named(prepared.data.task)

@@ -44,7 +44,7 @@ def measured(prepared: Prepared, conversion: Conversion, tick: Callable[[], None
             yield trees.map_leaves(Tensor.double, trees.to(x, prepared.device))
             tick()
 
-    engine = partial(engines.run, engine=settings.run.engine)
+    engine = partial(engines.run_or_auto, engine=settings.run.engine)
     return damage(floats, spiking, samples(), engine, quantized)
 
 

@@ -7,7 +7,7 @@ such a graph is given. The task knows which numbers are scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -40,15 +40,17 @@ class Evaluation:
     headline: str  # the number of the metric that stands for all of them
     samples: int
     scores: Mapping[str, Scores]  # by variant: ann, quantized, stepwise, layerwise, delay_N
-    by_step: tuple[float | None, ...]  # the headline, stopped after 1, 2, ... T steps, at the SNN's own delay
+    by_step: tuple[
+        float | None, ...
+    ]  # the headline after 1, 2, ... T steps at the SNN's own delay, if asked for
     spikes: Mapping[str, int]  # by population, over all samples
     firing_rate: Mapping[str, float]  # spikes of a neuron a step, by population
     differing_outputs: int  # samples on which the SNN at D = T is not the quantized network
     largest_difference: float  # between the two, as a fraction of the quantized network's largest output
     theorem_exception: str  # why the two need not be equal; empty where they must be
     largest_error: float  # |SNN − ANN| at an output, as a fraction of the ANN's largest output
-    engine: str
-    engine_reason: str  # why that one
+    engine: str  # that ran the SNN at its own delay
+    engine_reason: str  # why that one, and what other ones did
 
     @property
     def headlines(self) -> dict[str, float | None]:
@@ -87,18 +89,20 @@ def evaluate(
     by_delay: Mapping[int, Graph] | None = None,
     device: torch.device | str = "cpu",
     engine: str = engines.AUTO,
+    by_step: bool = True,
     tick: Callable[[int], None] = lambda samples: None,
 ) -> Evaluation:
     """Run SPIKING `graph`, the integer quantized network and, where given, the ANN on labelled samples.
 
     `quantized` is the graph whose closed form the quantized network is, `by_delay` holds graphs for other
     delays; without them it is the one graph throughout. A few samples are run at a time, however large the
-    batches and however many the steps; `tick` is told how many.
+    batches and however many the steps; `tick` is told how many. An `engine` that is named has to
+    run the SNN at its own delay; what else it cannot do, such as another delay, the first does that can.
     """
     others = {delay: each.to(device) for delay, each in (by_delay or {}).items()}
     closed_form = graph if quantized is None else quantized
     ann = to_eval(network) if network is not None else None
-    tally = _Tally(graph.to(device), closed_form.to(device), others, task, engine, ann)
+    tally = _Tally(graph.to(device), closed_form.to(device), others, task, engine, ann, by_step)
     for batch in batches:
         for x, labels in portions(batch, PORTION_ELEMENTS // (graph.widest * graph.timing.timesteps)):
             tally.add(trees.to(x, device), labels)
@@ -124,13 +128,15 @@ class _Tally:
     task: Task
     engine: str
     network: nn.Module | None
+    wants_steps: bool
     metrics: dict[str, Metric] = field(default_factory=dict)
     samples: int = 0
     spikes: dict[str, int] = field(default_factory=dict)
     differing_outputs: int = 0
     largest_difference: float = 0.0
     largest_error: float = 0.0
-    used: tuple[str, str] = ("", "")
+    used: str = ""
+    reasons: dict[str, None] = field(default_factory=dict)  # a set in order
 
     def __post_init__(self) -> None:
         steps = self.graph.timing.timesteps
@@ -138,7 +144,7 @@ class _Tally:
         if self.network is not None:
             variants.insert(0, ANN)
         self.metrics = {variant: self.task.metric() for variant in variants}
-        self.by_step = [self.task.metric() for _ in range(steps)]
+        self.by_step = [self.task.metric() for _ in range(steps if self.wants_steps else 0)]
 
     def add(self, x: Inputs, labels: Labels) -> None:
         """Run every variant on a batch."""
@@ -164,25 +170,41 @@ class _Tally:
 
     def _runs(self, x: Inputs) -> dict[int, Simulation]:
         """The SNN at every delay; at its own with all that is asked of it."""
-        own = self.graph.timing.delay
-        found = {}
+        found = {self.graph.timing.delay: self._own(x)}
         for delay in delays_of(self.graph):
-            request = Request(x, delay, by_step=delay == own, counts=delay == own)
-            graph = self.graph if delay == own else self.by_delay.get(delay, self.graph)
-            found[delay] = engines.run(graph, request, self.engine)
-            if delay == own:
-                self.used = found[delay].engine, self._reason(request, found[delay].engine)
+            if delay not in found:
+                found[delay] = self._other(x, delay)
         return found
 
-    def _reason(self, request: Request, used: str) -> str:
+    def _own(self, x: Inputs) -> Simulation:
+        request = Request(x, self.graph.timing.delay, by_step=self.wants_steps, counts=True)
+        if not self.wants_steps or not (reason := engines.refusal(self.graph, request, self.engine)):
+            found = engines.run(self.graph, request, self.engine)
+            self._note_own(request, found.engine)
+            return found
+        found = engines.run(self.graph, replace(request, by_step=False), self.engine)
+        self._note_own(request, found.engine)
+        steps = engines.run(self.graph, replace(request, counts=False))
+        self.reasons[f"{steps.engine} gave the scores by step, which {self.engine} cannot: {reason}"] = None
+        return replace(found, by_step=steps.by_step)
+
+    def _other(self, x: Inputs, delay: int) -> Simulation:
+        graph, request = self.by_delay.get(delay, self.graph), Request(x, delay)
+        found = engines.run_or_auto(graph, request, self.engine)
+        if reason := engines.refusal(graph, request, self.engine):
+            self.reasons[f"{found.engine} ran D = {delay}, which {self.engine} cannot: {reason}"] = None
+        return found
+
+    def _note_own(self, request: Request, used: str) -> None:
+        """Why this engine ran the SNN at its own delay."""
+        self.used = used
         if self.engine != engines.AUTO:
-            return "it was asked for"
-        refusals = [
-            f"{name} cannot: {refusal}"
-            for name, engine in engines.ENGINES.items()
-            if name != used and (refusal := engine.refusal(self.graph, request))
-        ]
-        return "; ".join(["auto takes the first that can run this network", *refusals])
+            self.reasons["it was asked for"] = None
+            return
+        self.reasons["auto takes the first that can run this network"] = None
+        for name, engine in engines.ENGINES.items():
+            if name != used and (reason := engine.refusal(self.graph, request)):
+                self.reasons[f"{name} cannot: {reason}"] = None
 
     def _count_spikes(self, own: Simulation) -> None:
         for node in self.graph.of(IntegrateFire):
@@ -206,7 +228,8 @@ class _Tally:
             self.largest_difference,
             theorem_exception(self.graph),
             self.largest_error,
-            *self.used,
+            self.used,
+            "; ".join(self.reasons),
         )
 
 

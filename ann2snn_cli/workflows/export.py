@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ann2snn_cli.config import Schedule, Settings, delay_name
 from ann2snn_cli.errors import Ann2SnnError, Setting, UsageError
 from ann2snn_cli.lookup import chosen
+from ann2snn_cli.twins import PROGRAMS
 from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ def _refuse_pack(request: ExportRequest, snn: Saved) -> None:
     folder = _path(request, "_pack")
     replacement.clear(folder.parent, folder.name)
     replacement.refuse_loss_in(folder, overwrite=request.overwrite, setting="save_dir")
+    pack.refuse_in_the_way(folder, {*PROGRAMS} & {*request.formats})
     pack.refuse(snn.graph)
     pack.Extent(request.layers, request.steps, request.potentials).chosen(snn.graph)
 

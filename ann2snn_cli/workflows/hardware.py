@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ann2snn_cli.config import Hardware
+from ann2snn_cli.errors import Setting
 from ann2snn_cli.stages.check import Verdict, violations
 
 
@@ -19,6 +20,7 @@ class HardwareReport:
     violations: tuple[Verdict, ...] = ()  # those that count
     allowed: tuple[Verdict, ...] = ()  # limits that are broken, and may be
     synapse_lines: int | None = None  # what limits are derived from where none is published
+    notes: tuple[str, ...] = ()  # rules that may be broken, and are not
 
     @property
     def ok(self) -> bool:
@@ -34,6 +36,7 @@ class HardwareReport:
             "violations": [verdict_facts(verdict) for verdict in self.violations],
             "allowed": [verdict_facts(verdict) for verdict in self.allowed],
             "verdicts": [verdict_facts(verdict) for verdict in self.verdicts],
+            "notes": list(self.notes),
         }
 
 
@@ -42,11 +45,22 @@ def judged(
 ) -> HardwareReport:
     """The report on these verdicts; rules in `allow` may be broken."""
     if hardware is None:
-        return HardwareReport("none")
+        idle = (f"{Setting('allow', rule)} does nothing: no hardware is named" for rule in allow)
+        return HardwareReport("none", notes=tuple(idle))
     broken = violations(verdicts)
+    notes = tuple(_allowed_for_nothing(allow, verdicts))
     counts = tuple(violations(verdicts, allow))
     allowed = tuple(verdict for verdict in broken if verdict not in counts)
-    return HardwareReport(hardware.name, tuple(verdicts), counts, allowed, hardware.synapse_lines)
+    return HardwareReport(hardware.name, tuple(verdicts), counts, allowed, hardware.synapse_lines, notes)
+
+
+def _allowed_for_nothing(allow: Sequence[str], verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Rules that may be broken, and are not: no fault, but who allows one believes that it is broken."""
+    for rule in allow:
+        found = [verdict for verdict in verdicts if verdict.rule == rule]
+        if all(verdict.ok for verdict in found):
+            reason = "no layer breaks that limit" if found else "that limit was not checked here"
+            yield f"{Setting('allow', rule)} does nothing: {reason}"
 
 
 def verdict_facts(verdict: Verdict) -> dict[str, Any]:

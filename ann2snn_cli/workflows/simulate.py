@@ -8,6 +8,8 @@ from typing import Any
 
 from ann2snn_cli import devices
 from ann2snn_cli.config import Schedule, Settings, delay_name
+from ann2snn_cli.ir.engine import Request
+from ann2snn_cli.stages.simulate import refuse_unable
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.workflows import cost, saved
 from ann2snn_cli.workflows.evaluate import Evaluation, delays_of, evaluate, refuse_mismatch
@@ -64,6 +66,7 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     refuse_unknown_names(settings)
     progress.begin("load the SNN and the data")
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
+    refuse_unable(snn.graph, Request(()), settings.run.engine)
     samples = snn.samples(settings)
     for line in samples.notes:
         progress.line(line)

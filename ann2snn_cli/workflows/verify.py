@@ -30,6 +30,7 @@ from ann2snn_cli.workflows.faults import FaultReport, judged
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
 SAMPLES = 8  # of an SNN, besides the corner cases
+SECONDS = 20  # about what a hardware simulator simulates at most, unless it is told how many clocks
 TEMPORARY_BYTES = 2_000_000_000  # of a pack that is made for one check
 
 
@@ -40,7 +41,7 @@ class VerifyRequest:
     source: Path
     backends: tuple[str, ...] = ("all",)
     names: tuple[str, ...] = ()  # of the samples that are replayed; none named: all
-    max_clocks: int | None = None  # in hardware simulators; None: what takes about 20 seconds
+    max_clocks: int | None = None  # in hardware simulators; None: what takes SECONDS, without the build
     faults: int | None = None  # break the network in so many ways
     samples: int | None = None  # of an SNN: so many test samples, and the corner cases; None: 8
     schedule: Schedule | None = None  # of an SNN: not its own delay, by name ...
@@ -55,6 +56,7 @@ class Run:
     backend: str
     version: str = ""
     samples: tuple[str, ...] = ()
+    asked: int = 0  # samples that it was to replay
     expected: int = 0  # values to check
     outcome: Outcome | None = None
     first: str = ""  # the first difference in words
@@ -200,16 +202,17 @@ def _samples(pack: Pack, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _run(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None, progress: Progress) -> Run:
-    twin, fitting = TWINS[name], samples
+    twin, fitting, takes = TWINS[name], samples, ""
     if reason := twin.unavailable():
         return Run(name, skipped=reason)
     if isinstance(twin, Simulator):
-        clocks, most = twin.clocks(pack), max_clocks or twin.default_clocks
+        clocks, most = twin.clocks(pack), max_clocks or SECONDS * twin.clocks_per_second
         fitting = samples[: most // max(1, clocks)]  # 0: it refuses the network, and says why
         if not fitting:
             needed = f"one sample takes about {clocks:,} clocks, more than {most:,}"
             return Run(name, skipped=f"{needed}: raise {Setting('max_clocks')}")
-    progress.begin(f"{name}: {len(fitting)} of {len(samples)} samples")
+        takes = _duration(twin, clocks * len(fitting))
+    progress.begin(f"{name}: {len(fitting)} of {len(samples)} samples{takes}")
     expected = sum(values_to_check(pack, sample) for sample in fitting)
     start, outcome, failed = time.perf_counter(), None, ""
     try:
@@ -219,7 +222,13 @@ def _run(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None
         failed = str(error)
     first = "" if outcome is None or outcome.first is None else describe(pack, outcome.first)
     seconds = time.perf_counter() - start
-    return Run(name, twin.version(), fitting, expected, outcome, first, seconds, failed=failed)
+    return Run(name, twin.version(), fitting, len(samples), expected, outcome, first, seconds, failed=failed)
+
+
+def _duration(twin: Simulator, clocks: int) -> str:
+    """About how long a simulation takes, told before it begins."""
+    build = f"a build of {twin.build}, then " if twin.build else ""
+    return f", {build}about {max(1, round(clocks / twin.clocks_per_second))} s"
 
 
 @contextmanager

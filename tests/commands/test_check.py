@@ -35,7 +35,7 @@ def test_the_document_has_the_promised_fields(here, ann2snn):
     assert document["schema"] == "ann2snn/check/1"
     assert document["input_shape"] == [1, 28, 28]
     hardware = document["hardware"]
-    assert set(hardware) == {"name", "ok", "synapse_lines", "violations", "allowed", "verdicts"}
+    assert set(hardware) == {"name", "ok", "synapse_lines", "violations", "allowed", "verdicts", "notes"}
     assert (hardware["name"], hardware["ok"], hardware["violations"]) == ("v1", True, [])
     conv3 = next(v for v in hardware["verdicts"] if v["layer"] == "conv3" and v["rule"] == "in_channels")
     assert (conv3["actual"], conv3["limit"], conv3["ok"], conv3["derived"]) == (16, 28, True, False)
@@ -116,6 +116,18 @@ def test_a_rule_that_does_not_exist_cannot_be_allowed(here, ann2snn):
     assert "unknown hardware rule 'in_chanels'" in done.err
     assert "where: --allow" in done.err
     assert "did you mean in_channels? choose from: bias_bits, " in done.err
+
+
+def test_a_rule_that_is_allowed_and_not_broken_is_noted(tiny, ann2snn):
+    """Who allows a rule believes that it is broken: `check` and `convert` say that it is not."""
+    words = ("--hardware", "v1", "--allow", "in_channels", "--allow", "threshold_bits")
+    done = ann2snn("check", "./tiny.py", *words)
+    assert done.code == 0
+    assert "note: --allow in_channels does nothing: no layer breaks that limit" in done.out
+    assert "note: --allow threshold_bits does nothing: that limit was not checked here" in done.out
+    convert = ("convert", "./tiny.py", "-e", "0", "-T", "2", "--vectors", "0")
+    assert "note: --allow threshold_bits does nothing: no layer breaks" in ann2snn(*convert, *words).out
+    assert "note: --allow op does nothing: no hardware is named" in ann2snn(*convert, "--allow", "op").out
 
 
 def test_no_weights_and_no_data_are_needed(here, ann2snn):

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import click
 import pytest
 
 from ann2snn_cli.__main__ import main
-from ann2snn_cli.commands import COMMANDS, LazyGroup
+from ann2snn_cli.commands import COMMANDS, LazyGroup, render
 from ann2snn_cli.commands.options import json_option, settings_options
 from ann2snn_cli.commands.render import ProgressBar, emit, percent, table, to_json
 from ann2snn_cli.errors import BadFile, HardwareViolations, UsageError, VerificationMismatch
@@ -174,6 +175,52 @@ def test_commands_that_step_no_snn_take_no_engine(command, capsys):
     """An option that does nothing is no option."""
     assert main([command, "example_net", "--engine", "reference"]) == 2
     assert "no such option: --engine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "convert", "inspect", "simulate", "train", "verify"])
+def test_the_example_of_set_is_one_that_the_command_takes(command, capsys):
+    """The help of `--set` names a setting that does something there, and does not refuse it itself."""
+    assert main([command, "--help"]) == 0
+    word = re.search(r"such as\s+(\S+=\S+?);", capsys.readouterr().out).group(1)
+    assert main([command, "of_that_name", "--set", word]) == 2
+    assert "does nothing here" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", "a.pth", "--set", "quantize.weight_bitwidth=3"),
+        ("train", "example_net", "--set", "quantize.weight_bitwidth=3"),
+        ("check", "example_net", "--set", "timing.timesteps=3"),
+        ("convert", "example_net", "-e", "0", "--finetune_lr", "0.1"),
+        ("convert", "example_net", "-e", "0", "--set", "finetune.wd=0.1"),
+    ],
+)
+def test_a_setting_that_does_nothing_is_refused(words, capsys):
+    """By its name and place, before any work: the one who gave it believes that it does something."""
+    assert main(list(words)) == 2
+    text = capsys.readouterr().err
+    assert " does nothing" in text
+    assert "remedy: leave it out" in text
+
+
+def test_a_flag_of_another_command_is_no_misspelling(capsys):
+    """`--timesteps` is known, but a network that is converted has its T."""
+    assert main(["simulate", "a.pth", "--timesteps", "3"]) == 2
+    assert "leave it out: ann2snn simulate does not use that setting" in capsys.readouterr().err
+
+
+def test_a_config_may_serve_several_commands(plant, capsys, tmp_path):
+    """What stands there for another command is said once, and is no mistake."""
+    path = tmp_path / "my.yaml"
+    path.write_text("timing: {timesteps: 2}\nquantize: {weight_bitwidth: 3}\nrun: {seed: 1, device: cpu}\n")
+    plant(lambda settings, as_json: click.echo(settings.run.seed), "run.seed", "fold")
+    assert main(["convert", "--config", str(path)]) == 0
+    done = capsys.readouterr()
+    assert done.out == "1\n"
+    assert done.err == (
+        f"note: {path} also sets timing, quantize, run.device, which ann2snn convert does not use\n"
+    )
 
 
 def test_a_missing_network_is_a_usage_error_unless_there_is_a_default(plant, capsys):
@@ -409,14 +456,35 @@ def test_a_log_is_told_the_time_while_nothing_else_is_said(capsys):
     with ProgressBar(seconds=0.05) as progress:
         progress.begin("evaluate", 40, "samples")
         said = wait_for("evaluate: 0 of 40 samples, 00:00 elapsed\n", capsys)
-        assert "left" not in said, "nobody knows before the first step"
         progress.advance(10)
-        wait_for("evaluate: 10 of 40 samples, 00:00 elapsed, about 00:0", capsys)
+        said += wait_for("evaluate: 10 of 40 samples, 00:00 elapsed\n", capsys)
+        assert "left" not in said, "nobody knows before the second batch: the first one warms up"
+        progress.advance(10)
+        wait_for("evaluate: 20 of 40 samples, 00:00 elapsed, a few seconds left\n", capsys)
         progress.begin("write ONNX")
         wait_for("write ONNX: 00:00 elapsed\n", capsys)
     capsys.readouterr()
     time.sleep(0.15)
     assert capsys.readouterr().err == "", "nothing is said when the work is over"
+
+
+def test_the_remaining_time_does_not_jump():
+    """A first batch that warms up counts nothing, and a single slow one little: the usual pace decides."""
+    part, told, now = render._Part("evaluate", 6000, "samples", 0.0), [], 0.0
+    for seconds in (20.0, 1.0, 1.1, 0.9, 30.0, 1.0, 1.0):
+        now += seconds
+        part.advance(10, now)
+        told.append(part.left())
+    assert told == ["", *["about 10 min left"] * 6]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(4, "a few seconds"), (27, "about 25 s"), (89, "about 90 s"), (200, "about 3 min"), (7300, "about 2 h")],
+)
+def test_an_estimate_is_no_finer_than_it_is_known(seconds, told):
+    """No seconds of an hour."""
+    assert render.coarsely(seconds) == told
 
 
 def test_the_time_is_told_within_15_seconds_and_not_after_a_line_that_was_said(capsys):

@@ -47,6 +47,19 @@ MISTAKES = {
     "a folder for pictures that cannot be written to": (
         (ANALYSE,), ("--save_dir", "shut/a"), 1, "results cannot be written there",
     ),
+    "a file system that takes no files": (
+        (CONVERT, TRAIN), ("--save_file", "/proc/a.pth"), 1, "where: /proc\n",
+    ),
+    "a file system that takes no files, as a folder": (
+        (EXPORT,), ("--save_dir", "/proc"), 1, "where: /proc\n",
+    ),
+    "a file where the pack has a folder": (
+        (CONVERT,), ("--save_file", "own_snn.pth", "--overwrite"), 1, "where: own_snn_pack/weights\n",
+    ),
+    "a file where the exported pack has a folder": (
+        (EXPORT,), ("--save_dir", "own", "--format", "verilog", "--overwrite"), 1,
+        "where: own/tiny_snn_pack/verilog\n",
+    ),
     "a foreign file in the way": (
         (CONVERT, TRAIN), ("--save_file", "mine.pth"), 1, "was not written by ann2snn",
     ),
@@ -106,6 +119,9 @@ def test_a_mistake_is_refused_before_any_work(command, words, code, said, snn, t
     (tiny / "tiny_snn.pth").write_bytes(snn.read_bytes())
     (tiny / "tiny_snn.onnx").write_text("mine")
     (tiny / "mine.pth").write_text("mine")
+    for place in ("own_snn_pack/weights", "own/tiny_snn_pack/verilog"):
+        (tiny / place).parent.mkdir(parents=True)
+        (tiny / place).write_text("mine")
     (tiny / "shut").write_text("a file")
     (tiny / "bad.py").write_text("RULES = nonsense")
     (tiny / "bad.yaml").write_text("threshold_bits: -3")

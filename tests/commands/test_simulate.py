@@ -72,6 +72,26 @@ def test_a_delay_that_cannot_be_is_refused(converted, ann2snn):
     ):
         done = ann2snn("simulate", "tiny_snn.pth", *words)
         assert (done.code, said in done.err) == (2, True)
+    done = ann2snn("simulate", "tiny_snn.pth", "--delay", "7")
+    assert "or convert the network anew with more --timesteps" in done.err  # simulate has no such flag
+
+
+def test_an_engine_that_knows_one_delay_alone_runs_that(converted, ann2snn):
+    """`counts` runs D = T, and what ran the rest is said; at D = 0 it is refused with the flag that helps."""
+    document = ann2snn("simulate", "tiny_snn.pth", "--engine", "counts", "--delay", "6", "--json").document
+    assert document["engine"] == "counts"
+    assert "folded ran D = 0, which counts cannot" in document["engine_reason"]
+    done = ann2snn("simulate", "tiny_snn.pth", "--engine", "counts")
+    assert (done.code, "give --engine auto, or --delay 6" in done.err) == (2, True)
+
+
+def test_a_conversion_says_what_its_engine_could_not_do(tiny, ann2snn):
+    """A pack holds every spike, and `counts` knows none: another engine records it, and is named."""
+    words = ("-e", "0", "-T", "6", "--engine", "counts", "--schedule", "layerwise", "--vectors", "1")
+    done = ann2snn("convert", "./tiny.py", *words, "--json")
+    assert (done.code, done.document["engine"]) == (0, "counts"), done.err
+    notes = "\n".join(done.document["notes"])
+    assert "engine folded measured the damage and recorded the vector pack; counts cannot: " in notes
 
 
 def test_an_engine_may_be_asked_for(converted, ann2snn):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ann2snn_cli.twins import replay
-from ann2snn_cli.twins.twin import C
+from ann2snn_cli.twins.twin import C, Numpy
 from ann2snn_cli.workflows import verify
 
 FIELDS = {"schema", "pack", "ok", "problems", "backends"}
@@ -271,6 +271,25 @@ def test_samples_that_do_not_fit_the_clocks_are_left_out(pack, ann2snn, monkeypa
     assert len(ann2snn(*words, str(2 * clocks)).document["backends"][0]["samples"]) == 2
     (run,) = ann2snn(*words, str(clocks - 1)).document["backends"]
     assert f"one sample takes about {clocks:,} clocks" in run["skipped"]
+
+
+class Slow(Numpy):
+    """A hardware simulator that does 100 clocks a second, of which a sample takes 500."""
+
+    clocks_per_second, build = 100, "a minute"
+
+    def clocks(self, pack):
+        return 500
+
+
+def test_how_long_a_hardware_simulator_takes_is_told_before(pack, ann2snn, monkeypatch):
+    """As many samples as 20 seconds are enough for; the build is told too, and how many samples there are."""
+    monkeypatch.setitem(verify.TWINS, "slow", Slow("slow"))
+    every = len(replay.read(pack).manifest["samples"])
+    done = ann2snn("verify", str(pack), "--backend", "slow")
+    assert done.code == 0, done.err
+    assert f"slow: 4 of {every} samples, a build of a minute, then about 20 s" in done.err
+    assert f"4 of {every}" in done.out
 
 
 @pytest.mark.skipif(bool(missing("verilator")), reason=missing("verilator"))

@@ -36,6 +36,7 @@ from ann2snn_cli.ir.ops import (
 from ann2snn_cli.stages.export import files
 from ann2snn_cli.stages.export.pack import Absent, Extent, Sample, corner_samples, describe, write
 from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
+from ann2snn_cli.stages.export.pack.write import FILES, FOLDERS
 from ann2snn_cli.twins import replay
 from ann2snn_cli.workflows.pack import record
 
@@ -338,6 +339,13 @@ def every(tmp_path_factory):
     graph = of_every_parameter()
     sample = Sample("one", "real", "a test", {"in": codes(20, 8, 4, 4, 4)})
     return graph, *packed(tmp_path_factory.mktemp("every"), graph, sample)
+
+
+def test_what_may_stand_in_the_way_is_known_before_a_pack_is_written(every):
+    """The names that are looked for beforehand are those that a pack with every parameter has."""
+    _, folder, _ = every
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(FOLDERS)
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == sorted(FILES)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.simulate import Request, reference, simulate
-from ann2snn_cli.stages.simulate import folded as folded_engine
+from ann2snn_cli.stages.simulate import portions as portions_of_engines
+from ann2snn_cli.stages.simulate.fused import engine as fused_engine
 from ann2snn_cli.stages.simulate.reference import ReferenceEngine
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import trace
@@ -488,13 +489,19 @@ def test_only_what_is_asked_for_is_given():
     assert set(full.counts) == set(shown)
 
 
-@pytest.mark.parametrize("engine", [reference, folded_engine], ids=["reference", "folded"])
-def test_portions_change_nothing(engine, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "engine", "limit"),
+    [
+        ("reference", reference, "TRAIN_ELEMENTS"),
+        ("folded", portions_of_engines, "TRAIN_ELEMENTS"),
+        ("fused", fused_engine, "TRAIN_BYTES"),
+    ],
+)
+def test_portions_change_nothing(name, engine, limit, monkeypatch):
     """Samples taken one at a time, for memory's sake, give the same bits as all at once."""
     graph, x = converted("residual"), samples("residual")
-    name = engine.__name__.rpartition(".")[2]
     at_once = simulate(graph, x, by_step=True, counts=True, engine=name)
-    monkeypatch.setattr(engine, "TRAIN_ELEMENTS", 1)
+    monkeypatch.setattr(engine, limit, 1)
     portions = []
 
     one_by_one = simulate(
@@ -555,7 +562,7 @@ def test_an_engine_that_is_none_is_refused():
     """The engines there are, are listed."""
     with pytest.raises(UsageError, match="no engine 'quick'") as refused:
         simulate(converted("residual"), samples("residual"), engine="quick")
-    assert "auto, counts, folded, reference" in refused.value.remedy
+    assert "auto, counts, fused, folded, reference" in refused.value.remedy
 
 
 def test_average_pooling_sums_spikes():

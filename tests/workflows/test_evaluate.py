@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ann2snn_cli import pipeline
-from ann2snn_cli.errors import VerificationMismatch
+from ann2snn_cli.errors import UsageError, VerificationMismatch
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
@@ -160,9 +160,32 @@ def test_the_engine_is_named_with_the_reason(network, data, settings, monkeypatc
 
     monkeypatch.setattr(engines, "ENGINES", {"picky": Picky(), **engines.ENGINES})
     chosen = evaluate(graph, batches, CLASSES)
-    assert chosen.engine == "folded"
+    assert chosen.engine == "fused"
     assert "picky cannot: it is Monday" in chosen.engine_reason
     assert chosen.headlines == asked.headlines
+
+
+def test_a_named_engine_runs_what_it_can_and_another_the_rest(network, data, settings):
+    """`counts` knows the delay T alone: it runs that; the reason says what ran at D = 0 and by step."""
+    graph = pipeline.convert(network, data, settings(timing={"timesteps": 5, "delay": 5})).graph
+    batches = list(data.test_batches(16))
+    expected = evaluate(graph, batches, CLASSES, engine="reference")
+    found = evaluate(graph, batches, CLASSES, engine="counts")
+    assert (found.scores, found.by_step, found.spikes) == (expected.scores, expected.by_step, expected.spikes)
+    assert found.engine == "counts"
+    assert found.engine_reason.startswith("it was asked for; ")
+    assert "folded ran D = 0, which counts cannot: " in found.engine_reason
+    assert "folded gave the scores by step, which counts cannot: " in found.engine_reason
+
+
+def test_a_named_engine_that_cannot_run_the_snn_itself_is_refused_before_any_work(network, data, settings):
+    """D = 0 was asked for, and `counts` cannot: nothing is calibrated, and the remedy names a delay."""
+    stages = []
+    listener = pipeline.Listener(stage=lambda label, steps: stages.append(label))
+    with pytest.raises(UsageError, match="the engine counts cannot run this") as refused:
+        pipeline.convert(network, data, settings(run={"engine": "counts"}), listener=listener)
+    assert stages == ["trace and fold"]
+    assert "delay=5" in str(refused.value)
 
 
 # The theorem ---------------------------------------------------------------------------------------

@@ -217,13 +217,18 @@ def as_json(document: dict[str, Any]) -> bytes:
 
 
 def refuse_unwritable(folder: Path, setting: str = "save_file") -> None:
-    """Refuse a folder that cannot be written to, before any work is done for it."""
+    """Refuse a folder that cannot be written to, before any work is done for it.
+
+    It is tried with an empty file: permissions do not tell what a file system such as /proc allows.
+    """
     nearest = folder.absolute()
     while not nearest.exists():
         nearest = nearest.parent
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+    try:
+        tempfile.TemporaryFile(dir=nearest, prefix=".ann2snn.").close()
+    except OSError as error:
         raise BadFile(
-            "results cannot be written there",
+            f"results cannot be written there: {error.strerror or error}",
             where=str(folder),
             remedy=f"choose another place with {Setting(setting)}",
-        )
+        ) from None

@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -120,11 +120,24 @@ class Staging:
         if same | others:
             first = min(same | others)
             replace_it = f", or replace it with {Setting('overwrite', True)}" if first in same else ""
-            raise BadFile(
-                "it was not written by ann2snn, and a result has its name",
-                where=str(self.target / name / first),
-                remedy=f"move it away, or give it another name{replace_it}",
-            )
+            raise _in_the_way(self.target / name / first, replace_it)
+
+
+def refuse_in_the_way(folder: Path, *, folders: Iterable[str] = (), files: Iterable[str] = ()) -> None:
+    """Refuse a file where a result has a folder, or the other way round, before any work is done for it."""
+    found = [folder / name for name in folders if os.path.lexists(folder / name)]
+    wrong = [path for path in found if not path.is_dir()]
+    wrong += [folder / name for name in files if (folder / name).is_dir()]
+    if wrong:
+        raise _in_the_way(wrong[0])
+
+
+def _in_the_way(path: Path, remedy: str = "") -> BadFile:
+    return BadFile(
+        "it was not written by ann2snn, and a result has its name",
+        where=str(path),
+        remedy=f"move it away, or give it another name{remedy}",
+    )
 
 
 @contextlib.contextmanager
@@ -210,8 +223,8 @@ def _write_journal(staging: Path, new: Staging) -> None:
     """What is to be done: enough for another process to do it."""
     remove, results = list(new.change().removed), new.results()
     remove += [name for name in results if _is_file_that_goes(new, name)]
-    for name in {*remove, *_files(new.place)}:
-        refuse_unwritable((new.target / name).parent)
+    for folder in {(new.target / name).parent for name in (*remove, *_files(new.place))}:
+        refuse_unwritable(folder)
     journal = {"schema": "ann2snn/replacement/1", "results": results, "remove": remove}
     (staging / JOURNAL).write_bytes(as_json(journal))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ann2snn_cli.errors import UsageError
+from dataclasses import replace
+
+from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.engine import Engine, Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.simulate.folded import CountsEngine, FoldedEngine
@@ -28,14 +30,42 @@ register(CountsEngine(), FusedEngine(), FoldedEngine(), ReferenceEngine())
 
 def run(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:
     """Let an engine answer a request; `auto` takes the first that can."""
+    return ENGINES[chosen(graph, request, engine)].run(graph, request)
+
+
+def chosen(graph: Graph, request: Request, engine: str = AUTO) -> str:
+    """The engine that answers: the one that is asked for, or the first that can."""
     reasons = []
     for name in ENGINES if engine == AUTO else _named(engine):
         reason = ENGINES[name].refusal(graph, request)
         if not reason:
-            return ENGINES[name].run(graph, request)
+            return name
         reasons.append(f"{name}: {reason}")
     remedy = "" if engine == AUTO else f"use {AUTO}"
     raise UsageError(f"no engine can run this network: {'; '.join(reasons)}", remedy=remedy)
+
+
+def run_or_auto(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:
+    """Let the engine that is asked for answer where it can, else the first that can."""
+    return run(graph, request, AUTO if refusal(graph, request, engine) else engine)
+
+
+def refusal(graph: Graph, request: Request, engine: str) -> str:
+    """Why the engine that is asked for cannot answer; empty if it can, or if none is asked for."""
+    return "" if engine == AUTO else ENGINES[_named(engine)[0]].refusal(graph, request)
+
+
+def refuse_unable(graph: Graph, request: Request, engine: str) -> None:
+    """Refuse, before any work, an engine that cannot answer what is asked of it by name."""
+    reason = refusal(graph, request, engine)
+    if reason:
+        steps = graph.timing.timesteps
+        elsewhere = "" if refusal(graph, replace(request, delay=steps), engine) else Setting("delay", steps)
+        raise UsageError(
+            f"the engine {engine} cannot run this: {reason}",
+            where=str(Setting("engine", engine)),
+            remedy=f"give {Setting('engine', AUTO)}" + (f", or {elsewhere}" if elsewhere else ""),
+        )
 
 
 def _named(engine: str) -> tuple[str]:
@@ -62,4 +92,7 @@ def simulate(
     return run(graph, request, engine)
 
 
-__all__ = ["AUTO", "ENGINES", "Request", "Simulation", "register", "run", "simulate"]
+__all__ = [
+    "AUTO", "ENGINES", "Request", "Simulation", "chosen", "refusal", "refuse_unable", "register", "run",
+    "run_or_auto", "simulate",
+]  # fmt: skip

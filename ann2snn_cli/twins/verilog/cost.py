@@ -16,7 +16,8 @@ ADDITIONS = 4  # so many additions take a simulator as long as a clock does
 def cycles(pack: Pack) -> int:
     """The clocks of one sample, and what its additions cost, in clocks: an estimate within a factor of 2.
 
-    Icarus Verilog does 200 000 of these a second, Verilator 5 000 000 (after a build of 5 to 20 seconds).
+    Icarus Verilog does 140 000 of these a second, Verilator 5 000 000 (after a build of 10 seconds for a
+    small network, and of more than a minute for one of 16 layers).
     0 for a pack that the twin refuses: `verify` says why.
     """
     if any(refusals(pack)):

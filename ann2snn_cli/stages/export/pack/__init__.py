@@ -7,4 +7,5 @@ from ann2snn_cli.stages.export.pack.samples import Sample as Sample
 from ann2snn_cli.stages.export.pack.samples import corner_samples as corner_samples
 from ann2snn_cli.stages.export.pack.write import Extent as Extent
 from ann2snn_cli.stages.export.pack.write import Recording as Recording
+from ann2snn_cli.stages.export.pack.write import refuse_in_the_way as refuse_in_the_way
 from ann2snn_cli.stages.export.pack.write import write as write

@@ -17,16 +17,26 @@ from numpy.typing import NDArray
 from ann2snn_cli.errors import Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Integrate, IntegrateFire
+from ann2snn_cli.stages.export import replacement
 from ann2snn_cli.stages.export.files import MANIFEST, UNREADABLE, as_json
 from ann2snn_cli.stages.export.pack.describe import describe
 from ann2snn_cli.stages.export.pack.guide import guide
 from ann2snn_cli.stages.export.pack.samples import Absent, Sample
 from ann2snn_cli.stages.export.pack.words import digits, spike_lines, words
-from ann2snn_cli.stages.export.replacement import write_folder
 from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.replay import Damaged, Layer, Network, Pack
 
 ARRAYS = "pack.npz"
+FOLDERS = (
+    "bias",
+    "expect",
+    "index",
+    "initial",
+    "stimulus",
+    "threshold",
+    "weights",
+)  # those that a pack may have
+FILES = (MANIFEST, ARRAYS, "README.md", "replay.py")
 
 Array = NDArray[Any]
 Programs = Callable[[Pack], Mapping[str, str]]  # a pack -> sources by file name
@@ -72,6 +82,11 @@ class Extent:
                 remedy=f"record 1 to {steps}",
             )
         return steps if self.steps is None else self.steps
+
+
+def refuse_in_the_way(folder: Path, programs: Iterable[str] = ()) -> None:
+    """Refuse, before any work, a user's files where the pack has folders, or folders for its files."""
+    replacement.refuse_in_the_way(folder, folders=(*FOLDERS, *programs), files=FILES)
 
 
 def write(
@@ -121,7 +136,7 @@ def write(
         manifest["manifest_sha256"] = replay.manifest_hash(manifest)
         (place / MANIFEST).write_bytes(as_json(manifest))
 
-    return write_folder(folder, fill, overwrite=overwrite, tell=tell)
+    return replacement.write_folder(folder, fill, overwrite=overwrite, tell=tell)
 
 
 def _sources(language: str, sources: Programs, pack: Pack) -> Mapping[str, str]:
