@@ -118,7 +118,7 @@ class Pack:
         """By input layer the integers that it is shown, in its shape."""
         files, found = self.sample(name)["stimulus"], {}
         for layer in self.network.inputs:
-            if layer["name"] not in files:
+            if not isinstance(files, dict) or layer["name"] not in files:
                 raise Damaged([Problem(MANIFEST, "it names no stimulus", layer["name"], name)])
             form = (layer["bits"], layer["encoding"], layer["shape"])
             found[layer["name"]] = read_words(self.folder, files[layer["name"]], *form)
