@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -185,8 +185,9 @@ def convert(
     refuse_too_long(folded, device, settings.timing.timesteps)
     tell.folded(folded)
     contract = contract_of(settings)
+    timed = replace(folded, contract=contract)
+    engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
     folded, graph, of_pairs = _quantized(folded, data, settings, device, tell)
-    engines.refuse_unable(threshold(graph), engines.Request(()), settings.run.engine)
     if of_pairs and hardware is not None:
         verdicts = checked(folded, hardware, settings)
         refuse_violations(verdicts, hardware, settings.check.allow)

@@ -259,7 +259,7 @@ def _other_engine(graph: Graph, engine: str) -> list[str]:
     if not reason:
         return []
     other = engines.chosen(graph, STEP_BY_STEP)
-    return [f"engine {other} measured the damage and recorded the vector pack; {engine} cannot: {reason}"]
+    return [f"engine {other} recorded the vector pack; {engine} cannot: {reason}"]
 
 
 def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None = None) -> list[str]:

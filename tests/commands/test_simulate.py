@@ -80,7 +80,7 @@ def test_an_engine_that_knows_one_delay_alone_runs_that(converted, ann2snn):
     """`counts` runs D = T, and what ran the rest is said; at D = 0 it is refused with the flag that helps."""
     document = ann2snn("simulate", "tiny_snn.pth", "--engine", "counts", "--delay", "6", "--json").document
     assert document["engine"] == "counts"
-    assert "folded ran D = 0, which counts cannot" in document["engine_reason"]
+    assert "fused ran D = 0, which counts cannot" in document["engine_reason"]
     done = ann2snn("simulate", "tiny_snn.pth", "--engine", "counts")
     assert (done.code, "give --engine auto, or --delay 6" in done.err) == (2, True)
 
@@ -91,7 +91,7 @@ def test_a_conversion_says_what_its_engine_could_not_do(tiny, ann2snn):
     done = ann2snn("convert", "./tiny.py", *words, "--json")
     assert (done.code, done.document["engine"]) == (0, "counts"), done.err
     notes = "\n".join(done.document["notes"])
-    assert "engine folded measured the damage and recorded the vector pack; counts cannot: " in notes
+    assert "engine fused recorded the vector pack; counts cannot: " in notes
 
 
 def test_an_engine_may_be_asked_for(converted, ann2snn):

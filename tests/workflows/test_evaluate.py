@@ -174,8 +174,8 @@ def test_a_named_engine_runs_what_it_can_and_another_the_rest(network, data, set
     assert (found.scores, found.by_step, found.spikes) == (expected.scores, expected.by_step, expected.spikes)
     assert found.engine == "counts"
     assert found.engine_reason.startswith("it was asked for; ")
-    assert "folded ran D = 0, which counts cannot: " in found.engine_reason
-    assert "folded gave the scores by step, which counts cannot: " in found.engine_reason
+    assert "fused ran D = 0, which counts cannot: " in found.engine_reason
+    assert "fused gave the scores by step, which counts cannot: " in found.engine_reason
 
 
 def test_a_named_engine_that_cannot_run_the_snn_itself_is_refused_before_any_work(network, data, settings):

@@ -50,7 +50,7 @@ class FusedEngine:
             return f"it runs on a CPU, and the network is on {graph.device}"
         if graph.has_float_weights:
             return "the network has float weights"
-        if not graph.of(IntegrateFire):
+        if not any(node.op.fires for node in graph):
             return "the network has no populations"
         return native.unavailable()
 
