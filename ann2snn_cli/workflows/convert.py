@@ -236,7 +236,8 @@ def _report(
     prepared: Prepared, conversion: Conversion, damage: Damage, evaluation: Evaluation
 ) -> ConvertReport:
     hardware = judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow)
-    other_engine = _other_engine(conversion.graph, prepared.settings.run.engine)
+    records = prepared.settings.save.vectors
+    other_engine = _other_engine(conversion.graph, prepared.settings.run.engine) if records else []
     return ConvertReport(
         prepared.name,
         prepared.dataset,
