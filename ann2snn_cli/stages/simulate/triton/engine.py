@@ -78,12 +78,11 @@ class TritonPlan(Plan):
             self.types[node.name] = self._types(node, self.change(node, revised))
 
     def _types(self, node: Node, change: float = 0.0) -> Types:
-        """32 bits where they hold every potential and every charge; of spikes the type that most read."""
+        """32 bits where they hold every potential: then also a charge and a bias, which are parts of it."""
         potential = self.bounds[node.name].potential
         assert potential is not None
-        largest = max(potential.reach + change, self.bounds[node.inputs[0]].passed_on.reach)
         return Types(
-            torch.int32 if largest < LARGEST[torch.int32] else torch.int64,
+            torch.int32 if potential.reach + change < LARGEST[torch.int32] else torch.int64,
             self._read_as(node),
             self.dtypes[node.name] if self.place(node).keeps_potentials else None,
         )
@@ -91,7 +90,9 @@ class TritonPlan(Plan):
     def _read_as(self, node: Node) -> torch.dtype:
         """The type in which all nodes that read its train read it; bytes where they differ."""
         read = {
-            torch.uint8 if isinstance(user.op, Move) or self.product(user) is not None else self.dtypes[user.name]
+            torch.uint8
+            if isinstance(user.op, Move) or self.product(user) is not None
+            else self.dtypes[user.name]
             for user in self.graph.users[node.name]
             if user.name not in self.summed  # those read counts
         }

@@ -28,7 +28,7 @@ class Fired:
     potentials: Tensor | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Types:
     """In which types a population is computed and handed on."""
 
@@ -50,7 +50,7 @@ def fire(op: IntegrateFire, charges: Tensor, contract: Contract, types: Types) -
     if neurons:
         from ann2snn_cli.stages.simulate.triton import kernel
 
-        with torch.cuda.device_of(charges):  # Triton runs on the current one
+        with torch.cuda.device_of(charges):  # type: ignore[no-untyped-call]  # where Triton runs
             kernel.fire[(-(-neurons // BLOCK),)](
                 charges, *parameters.values, spikes, counts, spikes if kept is None else kept,
                 neurons, parameters.inner, parameters.values[0].numel(), neurons if len(charges) > 1 else 0,
@@ -77,9 +77,7 @@ class _Parameters:
 _LAID: WeakKeyDictionary[IntegrateFire, dict[Any, _Parameters]] = WeakKeyDictionary()
 
 
-def _parameters(
-    op: IntegrateFire, shape: torch.Size, channels_last: bool, dtype: torch.dtype
-) -> _Parameters:
+def _parameters(op: IntegrateFire, shape: torch.Size, channels_last: bool, dtype: torch.dtype) -> _Parameters:
     known, key = _LAID.setdefault(op, {}), (shape, channels_last, dtype)
     if key not in known:
         known[key] = _laid(op, shape, channels_last, dtype)
@@ -88,18 +86,18 @@ def _parameters(
 
 def _laid(op: IntegrateFire, shape: torch.Size, channels_last: bool, dtype: torch.dtype) -> _Parameters:
     """One for all, one a channel, or one a neuron. What is larger than all potentials stays it."""
-    values = torch.broadcast_tensors(op.threshold, op.bias, op.initial)
+    together: torch.Size = torch.broadcast_shapes(op.threshold.shape, op.bias.shape, op.initial.shape)  # type: ignore[no-untyped-call]
+    values = [value.expand(together) for value in (op.threshold, op.bias, op.initial)]
     inner = 1
-    if values[0].numel() > 1:
+    if prod(together) > 1:
         channels = shape[0]
-        if values[0].shape == (channels, *[1] * (len(shape) - 1)):
+        if together == (channels, *[1] * (len(shape) - 1)):
             inner = 1 if channels_last else prod(shape[1:])
         else:
             values = [value.expand(shape) for value in values]
             values = [value.movedim(0, -1) for value in values] if channels_last else values
     threshold, *others = (value.to(torch.int64).flatten() for value in values)
     threshold = threshold.clamp(max=LARGEST[dtype])
-    # To a narrower type others are taken modulo 2^32, as all sums are: the potential, which fits, is right.
     return _Parameters(tuple(value.to(dtype).contiguous() for value in (threshold, *others)), inner)
 
 
@@ -122,15 +120,16 @@ def _is_right(device: torch.device, reset_mode: Reset, dtype: torch.dtype) -> bo
     contract, shape = Contract(5, reset_mode, 2), (3, BLOCK // 4)
     count = contract.timesteps * prod(shape) * 2
     charges = (torch.arange(count) * 7919 % 2001 - 900).double().reshape(contract.timesteps, 2, *shape)
-    values = (torch.tensor(numbers)[:, None] for numbers in ([700, 2**40, 1], [-3, 5, 0], [350, 0, -9]))
-    op = IntegrateFire(*values, fraction_bits=1)
+    threshold, bias, initial = torch.tensor([[700, 2**40, 1], [-3, 5, 0], [350, 0, -9]])[:, :, None]
+    op = IntegrateFire(threshold, bias, initial, fraction_bits=1)
     place = Place(Node("trial", op, (), shape), (), contract, keeps_potentials=True)
     wanted = op.train([charges], place)
     there = map_tensors(op, lambda tensor: tensor.to(device))
     assert isinstance(there, IntegrateFire)
     types = Types(dtype, torch.uint8, torch.float64)
     found = fire(there, charges.to(device, torch.float32), contract, types)
-    assert found.potentials is not None and wanted.potentials is not None
+    assert found.potentials is not None
+    assert wanted.potentials is not None
     pairs = (
         (found.train, wanted.train),
         (found.counts, wanted.train.sum(0)),
