@@ -6,7 +6,7 @@ import torch
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Input, Integrate, IntegrateFire, Linear, MaxPool, Opaque, Ref
-from ann2snn_cli.ir.precision import exact_dtypes
+from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.simulate import simulate
 
@@ -116,3 +116,21 @@ def test_what_is_counted_in_these_types_is_exact(features, delay):
         assert (3 * output).item() == 2 * spikes  # of the mean over 3 steps
         if delay == 3:
             assert torch.equal(output, run_counts(exact, x.double())[0])
+
+
+def test_no_setting_of_a_caller_makes_sums_inexact():
+    """TF32, bfloat16 and cuDNN's algorithms are off while it computes, and as they were after, errors or not."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    enabled, tf32 = torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32
+    try:
+        with pytest.raises(ZeroDivisionError), plain_arithmetic():
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.enabled
+            assert not torch.backends.cudnn.allow_tf32
+            raise ZeroDivisionError
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == (enabled, tf32)
+    finally:
+        torch.set_float32_matmul_precision(before)
