@@ -183,6 +183,7 @@ class Run(Section):
         "what steps the SNN: an engine by name, such as reference (auto: the quickest that can run it)",
         ENGINE,
     )
+    threads: int = setting(0, "threads of the CPU (0: as many as torch takes)", between(0, 1024))
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,7 @@ def from_objects(
         hardware = _hardware(asked, default="none")
     if not isinstance(device, torch.device):
         device = devices.pick(settings.run.device if device is None else str(device))
+    devices.use_threads(settings.run.threads)
     if not isinstance(rules, Mapping):
         rules = catalog.load_rules(rules or settings.rules)
     network = unwrapped(network)

@@ -118,19 +118,23 @@ def test_what_is_counted_in_these_types_is_exact(features, delay):
             assert torch.equal(output, run_counts(exact, x.double())[0])
 
 
+def rounds():
+    """What torch may do to sums now: the precision of products, cuDNN, and TF32 in it."""
+    backend = torch.backends.cudnn
+    return torch.get_float32_matmul_precision(), backend.enabled, backend.allow_tf32
+
+
 def test_no_setting_of_a_caller_makes_sums_inexact():
-    """TF32, bfloat16 and cuDNN's algorithms are off while it computes, and as they were after, errors or not."""
+    """TF32, bfloat16 and cuDNN's algorithms are off while it computes, and as they were after an error."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
-    enabled, tf32 = torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32
+    found = rounds()
     try:
+        with plain_arithmetic():
+            assert rounds() == ("highest", False, False)
+        assert rounds() == found
         with pytest.raises(ZeroDivisionError), plain_arithmetic():
-            assert torch.get_float32_matmul_precision() == "highest"
-            assert not torch.backends.cuda.matmul.allow_tf32
-            assert not torch.backends.cudnn.enabled
-            assert not torch.backends.cudnn.allow_tf32
-            raise ZeroDivisionError
-        assert torch.get_float32_matmul_precision() == "medium"
-        assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == (enabled, tf32)
+            _ = 1 / 0
+        assert rounds() == found
     finally:
         torch.set_float32_matmul_precision(before)

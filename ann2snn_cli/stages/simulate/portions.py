@@ -14,15 +14,15 @@ from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.memory import refuse_too_long
-from ann2snn_cli.ir.ops import Activity, Add, AvgPool, Input, Integrate, IntegrateFire, Synapse
+from ann2snn_cli.ir.ops import Activity, Add, AvgPool, Input, Integrate, IntegrateFire, MaxPool, Synapse
 from ann2snn_cli.ir.ops.base import LinearOp, Place
 from ann2snn_cli.ir.ops.moves import Move
 from ann2snn_cli.ir.precision import EXACT_FLOAT32, exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import bind_inputs
-from ann2snn_cli.stages.simulate import int8
+from ann2snn_cli.stages.simulate import int8, pools
 from ann2snn_cli.stages.simulate.answer import joined
 
-TRAIN_ELEMENTS = 1 << 20  # of the widest layer at once: a few samples, whose trains fit a cache
+TRAIN_ELEMENTS = 1 << 22  # of the widest layer at once: a few samples, whose trains fit a large cache
 TRAIN_ELEMENTS_ON_A_GPU = 1 << 25  # and so many that a GPU is busy
 
 
@@ -186,8 +186,15 @@ class Portion:
             return Activity(self._linear(node, trains))
         if isinstance(node.op, IntegrateFire):
             return _fire(node.op, trains[0], dtype, plan.place(node))
+        if self._pools_bytes(node, trains[0]):
+            assert isinstance(node.op, MaxPool)
+            return Activity(pools.largest(node.op, trains[0], node.shape))
         steps = plan.contract.timesteps
         return node.op.train([_spread(train, steps).to(dtype) for train in trains], plan.place(node))
+
+    def _pools_bytes(self, node: Node, train: Tensor) -> bool:
+        is_pool = isinstance(node.op, MaxPool) and train.dtype == torch.uint8
+        return is_pool and self.plan.bounds[node.inputs[0]].total.high <= pools.LARGEST
 
     def total(self, node: Node, passed: Passed) -> Tensor:
         """The sum over all steps of what a node passed on."""

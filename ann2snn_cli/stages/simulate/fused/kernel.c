@@ -78,7 +78,6 @@ INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *
         if (factors) sum = _mm512_mullo_epi32(sum, _mm512_loadu_si512(factors));
         _mm512_storeu_si512(at, _mm512_add_epi32(_mm512_loadu_si512(at), sum));
     }
-    clear(s, steps);
 }
 
 #elif defined(__AVX2__) && !defined(PLAIN)
@@ -113,7 +112,6 @@ INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *
         hand_over_half(s->low[t], charge + t * LANES, factors);
         hand_over_half(s->high[t], charge + t * LANES + 8, factors ? factors + 8 : 0);
     }
-    clear(s, steps);
 }
 
 #elif defined(__ARM_FEATURE_DOTPROD) && !defined(PLAIN)
@@ -142,7 +140,6 @@ INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *
             if (factors) sum = vmulq_s32(sum, vld1q_s32(factors + 4 * q));
             vst1q_s32(at, vaddq_s32(vld1q_s32(at), sum));
         }
-    clear(s, steps);
 }
 
 #else
@@ -163,7 +160,6 @@ INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *
     for (int t = 0; t < steps; t++)
         for (int lane = 0; lane < LANES; lane++)
             charge[t * LANES + lane] += s->lane[t][lane] * (factors ? factors[lane] : 1);
-    clear(s, steps);
 }
 #endif
 
@@ -172,26 +168,26 @@ INLINE void hand_over(Sums *s, const int steps, int32_t *charge, const int32_t *
 INLINE void add_steps(const Term *term, const int steps, const uint8_t *image, const int32_t *sources,
                       const int8_t *weights, const int32_t *factors, int32_t *charge)
 {
-    const int64_t words = term->words, run = term->run, step = term->step;
-    int64_t left = run;
+    const int64_t taps = term->taps, words = term->words, run = term->run, step = term->step, pixel = term->pixel;
+    int64_t tap = 0, word = 0;
     Sums sums;
-    clear(&sums, steps);
-    for (int64_t tap = 0; tap < term->taps; tap++) {
-        if (sources[tap] < 0) continue;
-        const uint8_t *x = image + sources[tap] * term->pixel;
-        const int8_t *w = weights + tap * words * LANES * WORD;
-        for (int64_t word = 0; word < words; word += run) {
-            const int64_t count = words - word < run ? words - word : run;
-            if (count > left) {
-                hand_over(&sums, steps, charge, factors);
-                left = run;
+    while (tap < taps) {
+        clear(&sums, steps);
+        for (int64_t left = run; tap < taps && left;) {
+            const int64_t count = words - word < left ? words - word : left;
+            if (sources[tap] >= 0) {
+                const uint8_t *x = image + sources[tap] * pixel + word * WORD;
+                const int8_t *w = weights + (tap * words + word) * LANES * WORD;
+                for (const int8_t *end = w + count * LANES * WORD; w < end; w += LANES * WORD, x += WORD)
+                    multiply(&sums, steps, x, step, w);
+                left -= count;
             }
-            left -= count;
-            for (int64_t i = word; i < word + count; i++)
-                multiply(&sums, steps, x + i * WORD, step, w + i * LANES * WORD);
+            word += count;
+            if (word == words) word = 0, tap++;
         }
+        __asm__("" ::: "memory"); /* compilers shall not hold charges in registers meanwhile */
+        hand_over(&sums, steps, charge, factors);
     }
-    hand_over(&sums, steps, charge, factors);
 }
 
 /* Not inlined: with less around it compilers keep the sums in registers. */
@@ -285,7 +281,7 @@ INLINE Neurons neurons_at(const Population *p, int64_t parameters)
 }
 
 static __attribute__((noinline)) void run_neurons(const Population *p, int64_t at, int64_t parameters,
-                                                  const int32_t *charge)
+                                                  const int32_t *charge, int64_t charge_step)
 {
     const int64_t channels = p->channels, steps = p->steps, delay = p->delay;
     const int shift = (int)p->shift;
@@ -295,8 +291,8 @@ static __attribute__((noinline)) void run_neurons(const Population *p, int64_t a
     int32_t *potentials = p->potentials ? p->potentials + at * p->filled * channels : 0;
     for (int64_t t = 0; t < steps + delay; t++) {
         if (t < steps) {
-            charge_half(&low, charge + t * LANES, shift);
-            charge_half(&high, charge + t * LANES + LANES / 2, shift);
+            charge_half(&low, charge + t * charge_step, shift);
+            charge_half(&high, charge + t * charge_step + LANES / 2, shift);
         }
         if (t < delay) continue;
         const Half fired = fire_half(&low, kept), others = fire_half(&high, kept);
@@ -317,28 +313,31 @@ static __attribute__((noinline)) void run_neurons(const Population *p, int64_t a
    Gives 0, or 1 where there is no memory. */
 int fire(const Population *p, int64_t first, int64_t last)
 {
-    int32_t *charge = malloc((size_t)(p->filled * LANES) * sizeof *charge);
+    int is_constant = 1; /* then one row of charges is that of every step */
+    for (int64_t i = 0; i < p->terms; i++) is_constant &= p->term[i].kind == CURRENT && p->term[i].step == 0;
+    const int64_t steps = is_constant ? 1 : p->steps, rows = is_constant ? 1 : p->filled;
+    int32_t *charge = malloc((size_t)(rows * LANES) * sizeof *charge);
     if (!charge) return 1;
     for (int64_t item = first; item < last; item++) {
         const int64_t block = item / (p->images * p->pixels);
         const int64_t image = item / p->pixels % p->images, pixel = item % p->pixels;
-        memset(charge, 0, (size_t)(p->filled * LANES) * sizeof *charge);
+        memset(charge, 0, (size_t)(rows * LANES) * sizeof *charge);
         for (int64_t i = 0; i < p->terms; i++) {
             const Term *term = p->term + i;
             const uint8_t *bytes = (const uint8_t *)term->values + image * term->image;
             if (term->kind == DENSE)
-                add_dense(term, bytes, pixel, block, p->filled, charge);
+                add_dense(term, bytes, pixel, block, rows, charge);
             else if (term->kind == BY_CHANNEL)
-                add_by_channel(term, bytes, pixel, block, p->channels, p->steps, charge);
+                add_by_channel(term, bytes, pixel, block, p->channels, steps, charge);
             else
-                add_current(term, (const int32_t *)term->values + image * term->image, pixel, block, p->steps, charge);
+                add_current(term, (const int32_t *)term->values + image * term->image, pixel, block, steps, charge);
         }
         const int64_t at = image * p->pixels + pixel;
         Population here = *p;
         here.spikes += block * LANES;
         if (here.potentials) here.potentials += block * LANES;
         if (here.counts) here.counts += block * LANES;
-        run_neurons(&here, at, pixel * p->parameters_pixel + block * LANES, charge);
+        run_neurons(&here, at, pixel * p->parameters_pixel + block * LANES, charge, is_constant ? 0 : LANES);
     }
     free(charge);
     return 0;
@@ -366,29 +365,30 @@ static void sum_of_window(const Pool *p, const uint8_t *image, const int32_t *so
     }
 }
 
-/* `so_far[taps + 1][channel]`: the sums of each pixel of the window, and the largest before this step; in bytes
-   where no sum leaves them. */
+/* `so_far[taps][LANES]`: the sum of each pixel of the window, in bytes where no sum leaves them. */
 #define LARGEST_OF_WINDOW(NAME, NUMBER)                                                                        \
     static void NAME(const Pool *p, const uint8_t *image, const int32_t *sources, uint8_t *pooled,             \
                      NUMBER *so_far)                                                                           \
     {                                                                                                          \
         const int64_t channels = p->channels, size = p->filled * channels;                                     \
-        NUMBER *before = so_far + p->taps * channels;                                                          \
-        memset(so_far, 0, (size_t)((p->taps + 1) * channels) * sizeof *so_far);                                \
-        for (int64_t at = 0; at < size; at += LANES) {                                                         \
-            const int64_t c = at % channels;                                                                   \
-            NUMBER largest[LANES] = {0};                                                                       \
-            for (int32_t tap = 0; tap < p->taps; tap++) {                                                      \
-                if (sources[tap] < 0) continue;                                                                \
-                const uint8_t *x = image + sources[tap] * size + at;                                           \
-                NUMBER *sum = so_far + tap * channels + c;                                                     \
-                for (int lane = 0; lane < LANES; lane++) sum[lane] = (NUMBER)(sum[lane] + x[lane]);            \
-                for (int lane = 0; lane < LANES; lane++)                                                       \
-                    largest[lane] = sum[lane] > largest[lane] ? sum[lane] : largest[lane];                     \
+        for (int64_t c = 0; c < channels; c += LANES) {                                                        \
+            NUMBER before[LANES] = {0};                                                                        \
+            memset(so_far, 0, (size_t)(p->taps * LANES) * sizeof *so_far);                                     \
+            for (int64_t at = c; at < size; at += channels) {                                                  \
+                NUMBER largest[LANES] = {0};                                                                   \
+                for (int32_t tap = 0; tap < p->taps; tap++) {                                                  \
+                    if (sources[tap] < 0) continue;                                                            \
+                    const uint8_t *x = image + sources[tap] * size + at;                                       \
+                    NUMBER *sum = so_far + tap * LANES;                                                        \
+                    for (int lane = 0; lane < LANES; lane++) sum[lane] = (NUMBER)(sum[lane] + x[lane]);        \
+                    for (int lane = 0; lane < LANES; lane++)                                                   \
+                        largest[lane] = sum[lane] > largest[lane] ? sum[lane] : largest[lane];                 \
+                }                                                                                              \
+                for (int lane = 0; lane < LANES; lane++) {                                                     \
+                    pooled[at + lane] = (uint8_t)(largest[lane] - before[lane]);                               \
+                    before[lane] = largest[lane];                                                              \
+                }                                                                                              \
             }                                                                                                  \
-            for (int lane = 0; lane < LANES; lane++)                                                           \
-                pooled[at + lane] = (uint8_t)(largest[lane] - before[c + lane]);                               \
-            memcpy(before + c, largest, sizeof largest);                                                       \
         }                                                                                                      \
     }
 LARGEST_OF_WINDOW(largest_in_bytes, uint8_t)
@@ -398,7 +398,7 @@ LARGEST_OF_WINDOW(largest_in_words, int32_t)
    memory. */
 int pool(const Pool *p, int64_t first, int64_t last)
 {
-    int32_t *so_far = malloc((size_t)((p->taps + 1) * p->channels) * sizeof *so_far);
+    int32_t *so_far = malloc((size_t)(p->taps * LANES) * sizeof *so_far);
     if (!so_far) return 1;
     for (int64_t item = first; item < last; item++) {
         const int64_t image = item / p->pixels, pixel = item % p->pixels;

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Add, AvgPool, Conv, Linear, Op, Scale
+from ann2snn_cli.ir.ops import Add, AvgPool, Conv, Linear, Op, Reshape, Scale
 from ann2snn_cli.stages.simulate.fused.interface import (
     BY_CHANNEL,
     CURRENT,
@@ -24,7 +24,7 @@ from ann2snn_cli.stages.simulate.fused.interface import (
     SUMS_OF_16_BITS,
     WORD,
 )
-from ann2snn_cli.stages.simulate.fused.packed import channels_of, filled, parameters
+from ann2snn_cli.stages.simulate.fused.packed import channels_of, filled, parameters, pixels_of
 from ann2snn_cli.stages.simulate.fused.windows import windows
 from ann2snn_cli.types import Shape
 
@@ -75,13 +75,20 @@ def _terms(graph: Graph, node: Node, packed: set[str], factor: Tensor | None) ->
     elif not node.inputs or node.inputs[0] not in packed:
         return
     elif isinstance(node.op, Conv | Linear | Scale | AvgPool):
-        read = graph[node.inputs[0]]
+        read = _read(graph, node, packed)
         parts = _PARTS.setdefault(node.op, {})
         key = (read.shape, node.shape)
         if key not in parts:
             parts[key] = list(_of_synapse(node.op, *key))
         for part, digit in parts[key]:
             yield _multiplied(part, read.name, digit, factors, node.shape)
+
+
+def _read(graph: Graph, node: Node, packed: set[str]) -> Node:
+    """What it reads: a linear layer behind a map that is flattened, the map."""
+    read = graph[node.inputs[0]]
+    flattens = isinstance(node.op, Linear) and isinstance(read.op, Reshape) and len(read.shape) == 1
+    return graph[read.inputs[0]] if flattens and read.inputs[0] in packed else read
 
 
 Part = tuple[Term, int]  # and the factor of its digit
@@ -106,8 +113,9 @@ def _of_synapse(op: Op, read: Shape, made: Shape) -> Iterator[Part]:
         if _is_by_channel(op.weight, made) and read == made:
             yield _by_channel("", op.weight.reshape(1, -1), made, ITSELF, None), 1
     elif isinstance(op, Linear):
-        if len(read) == 1:
-            yield from _dense(op.weight[:, :, None], 1, torch.zeros(1, 1, dtype=torch.int32))
+        if len(made) == 1:  # it reads all pixels
+            weight = op.weight.reshape(len(op.weight), channels_of(read), pixels_of(read))
+            yield from _dense(weight, 1, torch.arange(pixels_of(read), dtype=torch.int32)[None])
     elif isinstance(op, Conv) and len(read) == len(op.kernel) + 1:
         weight, taps = _rows(op), windows(op, read, made)
         if op.groups == op.in_channels == op.out_channels:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import IntegrateFire
+from ann2snn_cli.ir.ops import IntegrateFire, MaxPool
 from ann2snn_cli.ir.ops.moves import Move
 from ann2snn_cli.stages.simulate.portions import (
     Passed,
