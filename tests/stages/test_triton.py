@@ -47,7 +47,7 @@ def test_the_interpreter_runs_the_tests_that_need_it():
 
 
 @interpreted
-@pytest.mark.parametrize("seed", [0, 1, 3, 4, 6])
+@pytest.mark.parametrize("seed", [0, 1, 3, 6])
 def test_interpreted_it_gives_what_the_oracle_gives(seed):
     """Spikes, potentials, counts and outputs at D = 0, 1 and T, on random graphs of both resets."""
     graph, samples = random_graph(seed, opaque=seed == 3)
@@ -137,8 +137,34 @@ def test_interpreted_a_kernel_that_is_wrong_is_refused(monkeypatch):
 @pytest.mark.skipif(is_interpreted() or torch.cuda.is_available(), reason="here it may run")
 def test_on_a_cpu_it_is_refused_and_triton_not_imported():
     """The reason says where it runs."""
+    before = set(sys.modules)
     assert TRITON.refusal(wide(5), Request(torch.ones(1, 4))) == "it runs on a GPU, and the network is on cpu"
-    assert "ann2snn_cli.stages.simulate.triton.kernel" not in sys.modules
+    assert not [name for name in set(sys.modules) - before if "triton" in name]
+
+
+@needs_triton
+@pytest.mark.skipif(is_interpreted(), reason="the interpreter is no compiler")
+@pytest.mark.parametrize(
+    "specialized", [(), ("neurons", "inner", "count", "stride", "steps", "delay", "factor")]
+)
+def test_the_kernel_compiles_for_a_gpu_that_is_not_there(specialized, tmp_path, monkeypatch):
+    """Of any types; and where numbers are 1, which Triton makes constants of. The interpreter asks less."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    compiler, targets = (pytest.importorskip(f"triton.{name}") for name in ("compiler", "backends.compiler"))
+    from ann2snn_cli.stages.simulate.triton import kernel
+
+    names = kernel.fire.arg_names
+    for charge, whole, spike, zero in (("fp32", "i32", "u8", False), ("fp64", "i64", "fp64", True)):
+        kinds = [f"*{charge}", *[f"*{whole}"] * 3, f"*{spike}", "*i32", f"*{charge}", *["i32"] * 7]
+        accumulator = kernel.INTEGERS[torch.int32 if whole == "i32" else torch.int64]
+        constants = {"to_zero": zero, "keeps": True, "accumulator": accumulator, "block": BLOCK}
+        constants |= dict.fromkeys(specialized, 1)
+        signature = dict(zip(names, kinds, strict=False)) | dict.fromkeys(constants, "constexpr")
+        source = compiler.ASTSource(
+            kernel.fire, signature, {(names.index(name),): value for name, value in constants.items()}
+        )
+        made = compiler.compile(source, target=targets.GPUTarget("cuda", 80, 32))
+        assert "st.global" in made.asm["ptx"]
 
 
 def test_without_triton_it_says_so(monkeypatch):

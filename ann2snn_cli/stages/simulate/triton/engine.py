@@ -91,7 +91,7 @@ class TritonPlan(Plan):
         """The type in which all nodes that read its train read it; bytes where they differ."""
         read = {
             torch.uint8
-            if isinstance(user.op, Move) or self.product(user) is not None
+            if isinstance(user.op, Move | MaxPool) or self.product(user) is not None
             else self.dtypes[user.name]
             for user in self.graph.users[node.name]
             if user.name not in self.summed  # those read counts
