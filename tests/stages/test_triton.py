@@ -17,8 +17,18 @@ from random_graphs import random_graph
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.engine import Request
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import AvgPool, Conv, Gather, Input, Integrate, IntegrateFire, Linear, Place
-from ann2snn_cli.stages.simulate import ENGINES, chosen, simulate
+from ann2snn_cli.ir.ops import (
+    AvgPool,
+    Conv,
+    Gather,
+    Input,
+    Integrate,
+    IntegrateFire,
+    Linear,
+    Place,
+    map_tensors,
+)
+from ann2snn_cli.stages.simulate import ENGINES, chosen, int8, simulate
 from ann2snn_cli.stages.simulate.triton import is_interpreted, neurons
 from ann2snn_cli.stages.simulate.triton.engine import TritonPlan
 from ann2snn_cli.stages.simulate.triton.neurons import BLOCK, Types
@@ -99,6 +109,31 @@ def test_interpreted_it_takes_64_bits_where_32_may_not_hold_a_potential():
     assert plan.types["fire"].potential == torch.int64
 
 
+@pytest.fixture
+def by_matrices(monkeypatch):
+    """8-bit products as on a GPU."""
+    matrices = int8._KINDS["cuda"]
+    monkeypatch.setitem(int8._KINDS, "cpu", matrices)
+    int8.largest_input.cache_clear()
+    yield
+    int8.largest_input.cache_clear()
+
+
+@interpreted
+@pytest.mark.usefixtures("by_matrices")
+def test_interpreted_it_does_with_8_bit_products_as_on_a_gpu():
+    """Their results have the channels last; so have the spikes that come of them."""
+    graph, x = broad(), torch.rand(3, 24, 9, 9)
+    assert int8.largest_input() == 127
+    plan = TritonPlan(graph, Request(x), frozenset())
+    assert [name for name in ("a", "b", "c", "fc") if plan.product(graph[name]) is not None] == [
+        "b",
+        "c",
+        "fc",
+    ]
+    agrees_with_the_reference(graph, x)
+
+
 @interpreted
 def test_interpreted_it_runs_by_its_name_only():
     """`auto` leaves an interpreter alone, even where nothing quicker than `folded` is there."""
@@ -140,6 +175,18 @@ def test_on_a_cpu_it_is_refused_and_triton_not_imported():
     before = set(sys.modules)
     assert TRITON.refusal(wide(5), Request(torch.ones(1, 4))) == "it runs on a GPU, and the network is on cpu"
     assert not [name for name in set(sys.modules) - before if "triton" in name]
+
+
+def test_where_a_network_is_decides_even_without_weights():
+    """`fused` reads memory of the CPU: it refuses whatever is elsewhere."""
+    graph = wide(5)
+    fire = replace(graph["fire"], inputs=("x",))
+    alone = replace(graph, nodes=(replace(graph["x"], shape=(3,)), fire), outputs=("fire",))
+    for each, size in ((graph, 4), (alone, 3)):
+        request = Request(torch.ones(1, size))
+        assert ENGINES["fused"].refusal(each, request) == ""
+        refused = ENGINES["fused"].refusal(each.to("meta"), request)
+        assert refused == "it runs on a CPU, and the network is on meta"
 
 
 @needs_triton
@@ -196,12 +243,15 @@ class OnGpu:
         )
 
     def moved(self, graph, request):
-        self.there.setdefault(graph, graph.to("cuda"))
+        if graph not in self.there:
+            self.there[graph] = graph.to("cuda")
         inputs = request.inputs
-        inputs = inputs if isinstance(inputs, dict) else dict(enumerate(inputs))
-        inputs = {name: x.cuda() for name, x in inputs.items()}
-        if not isinstance(request.inputs, dict):
-            inputs = tuple(inputs.values())
+        if isinstance(inputs, torch.Tensor):
+            inputs = inputs.cuda()
+        elif isinstance(inputs, dict):
+            inputs = {name: x.cuda() for name, x in inputs.items()}
+        else:
+            inputs = tuple(x.cuda() for x in inputs)
         watch = request.watch and (lambda node, activity: request.watch(node, on_cpu(activity)))
         revise = request.revise and (lambda node, counts: revised(request.revise, node, counts))
         return self.there[graph], replace(request, inputs=inputs, watch=watch, revise=revise)
@@ -216,7 +266,9 @@ def on_cpu(activity):
 def revised(revise, node, counts):
     """A node on the GPU for one on the CPU."""
     wanted = revise(node, counts.cpu())
-    return node if wanted is node else replace(wanted, op=Graph((wanted,), ()).to("cuda").nodes[0].op)
+    return (
+        node if wanted is node else replace(node, op=map_tensors(wanted.op, lambda tensor: tensor.to("cuda")))
+    )
 
 
 @needs_gpu

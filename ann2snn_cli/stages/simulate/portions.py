@@ -88,8 +88,11 @@ def device_of(graph: Graph, request: Request) -> torch.device:
     """Where it is computed: where its weights are; without any, where the samples are."""
     if graph.device is not None:
         return graph.device
-    given = request.inputs.values() if isinstance(request.inputs, Mapping) else request.inputs
-    return next((x.device for x in given), torch.device("cpu"))
+    given = request.inputs
+    samples = (
+        (given,) if isinstance(given, Tensor) else given.values() if isinstance(given, Mapping) else given
+    )
+    return next((x.device for x in samples), torch.device("cpu"))
 
 
 def _portions(plan: Plan, given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
