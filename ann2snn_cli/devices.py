@@ -1,4 +1,7 @@
-"""Which device a run computes on, and on how many threads. GPUtil gives a hint for `auto` among several GPUs, never more."""
+"""Which device a run computes on, and on how many threads.
+
+GPUtil gives a hint for `auto` among several GPUs, never more.
+"""
 
 from __future__ import annotations
 
