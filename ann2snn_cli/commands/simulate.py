@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "data.data_dir",
     "data.num_workers",
     "data.test_batch_size",
+    "data.test_samples",
     "run.device",
     "run.engine",
     "run.threads",
