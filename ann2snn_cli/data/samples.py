@@ -143,7 +143,7 @@ class Data:
         return self._batches(self.test, order, num_workers, _stream(0, -1))
 
     def with_test_samples(self, samples: int | None) -> Data:
-        """The same with so many test samples: always the same ones. All, where there are fewer, or for None."""
+        """The same with so many test samples: always the same; all where there are fewer, or for None."""
         if samples is None or samples >= self.test_size:
             return self
         drawn = torch.randperm(self.test_size, generator=_generator(0, -3))[:samples]

@@ -16,15 +16,18 @@ class Played:
     potentials: np.ndarray | None = None
 
 
-def play(graph, samples, delay):
-    """By node: what it does with the samples, which are arrays [batch, ...] by input's name."""
+def play(graph, samples, delay, factor=1.0):
+    """By node: what it does with the samples, which are arrays [batch, ...] by input's name.
+
+    What real numbers are computed is multiplied by the factor.
+    """
     found = {}
     for node in graph.nodes:
-        found[node.name] = play_node(graph, node, found, samples, delay)
+        found[node.name] = play_node(graph, node, found, samples, delay, factor)
     return found
 
 
-def play_node(graph, node, found, samples, delay):
+def play_node(graph, node, found, samples, delay, factor=1.0):
     """What one node does, given what the nodes before it did."""
     contract, name = graph.contract, type(node.op).__name__
     if name == "Input":
@@ -39,7 +42,7 @@ def play_node(graph, node, found, samples, delay):
         return Played(running_maxima(node, trains[0]))
     if name == "Opaque":
         units = [float(graph[each].unit) for each in node.inputs]
-        return Played(temporal_difference(node, trains[0] * units[0]))
+        return Played(factor * temporal_difference(node, trains[0] * units[0]))
     return Played(LINEAR[name](node, trains))
 
 
