@@ -86,6 +86,30 @@ def test_help_is_quick_and_imports_no_torch(words):
     assert float(seconds) < 0.5, f"{time.perf_counter() - begin:.2f} s in all"
 
 
+UNUSED = {"torchvision", "sklearn", "scipy", "pandas", "matplotlib", "onnx", "onnxruntime", "nir"}
+
+
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        (("check", "example_net", "--hardware", "v1"), UNUSED),
+        (("inspect", "example_net_snn.pth"), UNUSED | {"torch._dynamo", "sympy"}),
+        (("simulate", "example_net_snn.pth"), UNUSED | {"torch._dynamo", "sympy"}),
+        (("verify", "example_net_snn_pack", "--backend", "c", "--sample", "zeros"), UNUSED | {"torch"}),
+    ],
+    ids=["check", "inspect", "simulate", "verify"],
+)
+def test_a_command_imports_only_what_it_uses(example, words, unused):
+    """What reads networks, draws pictures or writes other formats is loaded where that is done."""
+    code = (
+        "import sys; from ann2snn_cli.__main__ import main\n"
+        f"code = main({words!r})\n"
+        f"print(code, sorted({unused!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = python("-c", code, cwd=example[0])
+    assert done.stderr.strip().splitlines()[-1] in ("0 []", "3 []"), done.stderr
+
+
 def test_the_help_of_every_command_imports_no_torch():
     """Commands import the library inside their function, so their help and their usage errors are quick."""
     there = [name for name in COMMANDS if importlib.util.find_spec(_module(name))]

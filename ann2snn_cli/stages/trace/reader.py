@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import Node as FxNode
-from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir import allowed
@@ -82,6 +81,9 @@ class Reader:
 
     def _refuse_by_values(self, call: FxNode) -> None:
         """Raise at once for a number, or a shape, that values decide: what reads it cannot be looked at."""
+        # Here, as sympy comes with it, which a command that reads no network needs not wait for.
+        from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
         is_constant = all(source in self.draft.constants for source in call.all_input_nodes)
         val = call.meta.get("val")
         if is_constant or val is None or not free_unbacked_symbols(val):
