@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -74,25 +73,21 @@ def spiking_pools(graph: Graph) -> Graph:
 def _fold_batch_norms(graph: Graph, *, merge: bool) -> Graph:
     nodes: dict[str, Node] = {}
     taken_over: dict[str, str] = {}  # a batch norm that is gone -> the synapse that holds it now
+    last: dict[str, str] = {}  # a synapse -> the last batch norm that it holds, whose readers count
     for node in graph.nodes:
         node = _reading(node, taken_over)
         if isinstance(node.op, BatchNorm):
             (before,) = node.inputs
             owner = nodes[before]
-            alone = len(graph.users[_original(taken_over, before)]) == 1 and before not in graph.outputs
+            alone = len(graph.users[last.get(before, before)]) == 1 and before not in graph.outputs
             if merge and alone and isinstance(owner.op, Conv | Linear) and _channels_agree(owner):
                 nodes[before] = replace(owner, op=_merge(owner.op, node.op))
-                taken_over[node.name] = before
+                taken_over[node.name], last[before] = before, node.name
                 continue
             node = replace(node, op=_affine(node.op, len(node.shape)))
         nodes[node.name] = node
     outputs = tuple(taken_over.get(name, name) for name in graph.outputs)
     return graph.with_nodes(nodes.values(), outputs=outputs)
-
-
-def _original(taken_over: dict[str, str], name: str) -> str:
-    """The node whose readers count: the last batch norm merged into `name`, or `name` itself."""
-    return next((norm for norm, owner in reversed(taken_over.items()) if owner == name), name)
 
 
 def _channels_agree(owner: Node) -> bool:
@@ -204,41 +199,42 @@ def _read_out(graph: Graph) -> Graph:
 
 
 def _sink_biases(graph: Graph) -> Graph:
-    """Move each `Integrate` down: through an addition, into the next `Integrate`, into the population."""
-    while True:
-        for node in graph.of(Integrate):
-            readers = graph.users[node.name]
-            sink = _SINKS.get(type(readers[0].op)) if len(readers) == 1 else None
-            if sink is not None and node.name not in graph.outputs:
-                graph = sink(graph, node, readers[0])
-                break
+    """Move each `Integrate` down: through additions, into the next `Integrate`, into the population."""
+    nodes: list[Node] = []
+    falling: dict[str, Node] = {}  # by the name that its reader knows: an `Integrate` on its way down
+    renamed: dict[str, str] = {}
+    for node in graph.nodes:
+        arrived = [falling[name] for name in node.inputs if name in falling]
+        past = {name: falling[name].inputs[0] for name in node.inputs if name in falling}
+        known_as, node = node.name, _reading(node, renamed | past)
+        if arrived and isinstance(node.op, Add):  # (a + b) + c = (a + c) + b: it keeps its name behind
+            nodes.append(node)
+            node = _together(arrived[1:], replace(arrived[0], inputs=(node.name,), shape=node.shape))
         else:
-            return graph
+            node = _together(arrived, node)
+        if isinstance(node.op, Integrate) and _can_fall(graph, known_as):
+            falling[known_as] = node
+            continue
+        nodes.append(node)
+        if node.name != known_as:
+            renamed[known_as] = node.name
+    return graph.with_nodes(nodes, outputs=tuple(renamed.get(name, name) for name in graph.outputs))
 
 
-def _into_neurons(graph: Graph, node: Node, reader: Node) -> Graph:
-    assert isinstance(reader.op, Relu | Integrate)
-    assert isinstance(node.op, Integrate)
-    biases = [bias for bias in (node.op.bias, reader.op.bias) if bias is not None]
-    merged = replace(reader.op, bias=biases[0] if len(biases) == 1 else biases[0] + biases[1])
-    return _replace_nodes(
-        graph, {node.name: (), reader.name: (replace(reader, inputs=node.inputs, op=merged),)}, {}
-    )
+def _can_fall(graph: Graph, name: str) -> bool:
+    readers = graph.users[name]
+    takes_it = len(readers) == 1 and isinstance(readers[0].op, Relu | Integrate | Add)
+    return takes_it and name not in graph.outputs
 
 
-def _through_add(graph: Graph, node: Node, reader: Node) -> Graph:
-    """(a + b) + c = (a + c) + b: the `Integrate` moves behind the addition and keeps its name."""
-    inputs = tuple(node.inputs[0] if name == node.name else name for name in reader.inputs)
-    behind = replace(node, inputs=(reader.name,), shape=reader.shape)
-    changes = {node.name: (), reader.name: (replace(reader, inputs=inputs), behind)}
-    return _replace_nodes(graph, changes, {reader.name: behind.name})
-
-
-_SINKS: dict[type, Callable[[Graph, Node, Node], Graph]] = {
-    Relu: _into_neurons,
-    Integrate: _into_neurons,
-    Add: _through_add,
-}
+def _together(arrived: list[Node], node: Node) -> Node:
+    """The node with the biases of those that arrived added to its own."""
+    for each in arrived:
+        assert isinstance(each.op, Integrate)
+        assert isinstance(node.op, Relu | Integrate)
+        biases = [bias for bias in (each.op.bias, node.op.bias) if bias is not None]
+        node = replace(node, op=replace(node.op, bias=sum(biases[1:], biases[0]) if biases else None))
+    return node
 
 
 # Rewriting -----------------------------------------------------------------------------------------
