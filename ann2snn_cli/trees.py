@@ -6,7 +6,7 @@ Tensors of a tree share their first axis, the samples: `index`, `cat` and `sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -80,6 +80,22 @@ def cat(trees: Sequence[T]) -> T:
     """The samples of all these trees, one after the other. The trees are built alike."""
     joined: T = _joined(torch.cat, trees)
     return joined
+
+
+def portions(batches: Iterable[T], size: int) -> Iterator[T]:
+    """The same samples in the same order, so many at a time; the last may be fewer."""
+    held: list[T] = []  # fewer than a portion, from as many batches
+    count = 0
+    for batch in batches:
+        held, count = [*held, batch], count + sample_count(batch)
+        if count < size:
+            continue
+        whole = cat(held) if len(held) > 1 else held[0]
+        for start in range(0, count - size + 1, size):
+            yield index(whole, slice(start, start + size))
+        held, count = [index(whole, slice(count - count % size, None))], count % size
+    if count:
+        yield cat(held)
 
 
 def to(tree: T, device: torch.device | str) -> T:

@@ -114,3 +114,18 @@ def test_outputs_are_always_a_tuple():
 
     assert [float(y) for y in trees.call(Nested(), torch.tensor([1.0]))] == [1, 2, 3]
     assert len(trees.call(nn.Identity(), torch.tensor([1.0]))) == 1
+
+
+@pytest.mark.parametrize("sizes", [[6], [1, 1, 1, 1, 1, 1], [5, 1], [2, 4], [3, 3]])
+def test_portions_are_of_one_size_whatever_the_batches(sizes):
+    """The same samples in the same order; only the last portion may be smaller."""
+    batches, start = [], 0
+    for size in sizes:
+        batches.append(trees.index(counted(), slice(start, start + size)))
+        start += size
+
+    for size, wanted in ((4, [4, 2]), (3, [3, 3]), (6, [6]), (7, [6])):
+        found = list(trees.portions(batches, size))
+        assert [trees.sample_count(each) for each in found] == wanted
+        assert plain(trees.cat(found)) == plain(counted())
+    assert list(trees.portions([], 3)) == []

@@ -2,6 +2,11 @@
 
 The statistics are integer histograms over the whole calibration set. They do not depend on the order of
 the samples, on the batch size or on how many processes counted, and need the same memory for any set.
+
+Activations are those of float32, off by about a millionth of the largest of their layer. A bin is at least
+1/16384 of that, so a value may be counted beside its own bin, and a percentile be one bin further; a clip is
+known to a bin only, in any arithmetic. Samples go through the network in portions of a fixed size, as the
+last bits of float32 may follow the size.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.validate import stage
 from ann2snn_cli.types import Inputs
 
+PORTION_ELEMENTS = 1 << 20  # of the widest layer at once
 BINS = 1 << 14  # at least half of them are in use, so a clip is right to 1/8192 of the largest activation
 
 
@@ -39,11 +45,9 @@ class Histogram:
 
     def add(self, values: Tensor) -> None:
         """Count values that are not negative."""
-        values = (
-            values.detach().flatten().float()
-        )  # a sum's last bits may follow the batch size, these do not
-        largest = float(values.max()) if values.numel() else 0.0
-        zeros = int((values == 0).sum())
+        values = values.detach().flatten().float()
+        largest = float(values.amax()) if values.numel() else 0.0
+        zeros = values.numel() - int(values.sign().sum(dtype=torch.float64))  # quicker than to compare
         self.zeros += zeros
         if largest <= 0:
             return
@@ -51,7 +55,7 @@ class Histogram:
         self._widen(_exponent(largest))
         assert self.exponent is not None
         # By a power of two: exact, also in float32.
-        bins = torch.clamp((values * (BINS / 2.0**self.exponent)).to(torch.int32), max=BINS - 1)
+        bins = (values * (BINS / 2.0**self.exponent)).clamp_(max=BINS - 1).to(torch.int16)
         counts = torch.bincount(bins, minlength=BINS).cpu()
         counts[0] -= zeros
         self.counts += counts
@@ -189,7 +193,7 @@ def _clip(op: Relu, histogram: Histogram, mode: Mode, timesteps: int) -> float:
 
 
 def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
-    """Run the calibration set through the real-valued network, in float64, and count its activations."""
+    """Run the calibration set through the real-valued network, in float32, and count its activations."""
     statistics = Statistics(
         {node.name: Histogram() for node in graph.of(Relu)},
         {node.name: InputRange() for node in graph.inputs},
@@ -199,7 +203,7 @@ def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
         if isinstance(node.op, Input):
             statistics.inputs[node.name].add(value)
         elif isinstance(node.op, Relu):
-            if not bool(torch.isfinite(value).all()):
+            if value.numel() and not bool(value.amax().isfinite()):  # of values that are not negative, or NaN
                 raise BadWeights(
                     "an activation is not a finite number",
                     where=node.source or node.name,
@@ -209,8 +213,8 @@ def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
 
     seen = 0
     with torch.no_grad():
-        for x in batches:
-            run(graph, trees.map_leaves(lambda values: values.double(), x), watch)
+        for x in trees.portions(batches, max(1, PORTION_ELEMENTS // graph.widest)):
+            run(graph, trees.map_leaves(Tensor.float, x), watch)
             seen += trees.sample_count(x)
     if seen == 0:
         raise BadData(

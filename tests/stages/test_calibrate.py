@@ -6,7 +6,9 @@ import torch
 
 from ann2snn_cli.errors import BadData, BadWeights
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import AvgPool, Input, Linear, Relu
+from ann2snn_cli.ir.ops import AvgPool, Conv, Input, Linear, Relu
+from ann2snn_cli.ir.run import run
+from ann2snn_cli.stages import calibrate as calibrating
 from ann2snn_cli.stages.calibrate import BINS, Histogram, calibrate, observe
 
 
@@ -205,6 +207,47 @@ def test_all_batches_decide_on_the_input():
 
 
 # Several inputs -------------------------------------------------------------------------------------
+
+
+def deep():
+    """Four convolutions, each with a population."""
+    generator, nodes = torch.Generator().manual_seed(4), [Node("x", Input(), (), (8, 9, 9))]
+    for layer in range(4):
+        weight = torch.randn(8, 8, 3, 3, generator=generator) / 6
+        nodes.append(Node(f"conv{layer}", Conv(weight, padding=(1, 1)), (nodes[-1].name,), (8, 9, 9)))
+        nodes.append(Node(f"relu{layer}", Relu(), (nodes[-1].name,), (8, 9, 9)))
+    return Graph(tuple(nodes), ("relu3",), Level.FOLDED)
+
+
+def test_clips_are_those_of_float64_to_a_bin():
+    """What float32 rounds on the way through the network moves no percentile by more than the bin beside."""
+    x = torch.randn(40, 8, 9, 9, generator=torch.Generator().manual_seed(5))
+    wanted, statistics = {}, observe(deep(), [x])
+    run(deep(), x.double(), lambda node, value: wanted.update({node.name: value.numpy()}))
+
+    for name, found in statistics.activations.items():
+        exact = np.percentile(wanted[name], 99.9, method="inverted_cdf")
+        bin_size = 2.0**found.exponent / BINS
+        assert exact - bin_size <= found.percentile(99.9) <= exact + 2 * bin_size
+        assert found.largest == pytest.approx(wanted[name].max(), rel=1e-5)
+
+
+def test_batches_of_any_size_go_through_the_network_alike(monkeypatch):
+    """It is given portions of one size, so its last bits are the same: equal histograms, to the count."""
+    monkeypatch.setattr(calibrating, "PORTION_ELEMENTS", 7 * 8 * 9 * 9)
+    x = torch.randn(40, 8, 9, 9, generator=torch.Generator().manual_seed(5))
+    seen = []
+    monkeypatch.setattr(
+        calibrating, "run", lambda graph, x, watch: seen.append(len(x)) or run(graph, x, watch)
+    )
+
+    found = [observe(deep(), x.split(size)).activations for size in (40, 9, 3, 1)]
+
+    assert seen == 4 * [7, 7, 7, 7, 7, 5]
+    for other in found[1:]:
+        assert {name: state(each) for name, each in other.items()} == {
+            name: state(each) for name, each in found[0].items()
+        }
 
 
 def two_inputs():

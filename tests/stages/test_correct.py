@@ -8,7 +8,9 @@ from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import AvgPool, Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.stages.calibrate import calibrate
-from ann2snn_cli.stages.quantize.correct import correct_biases
+from ann2snn_cli.stages.quantize import correct
+from ann2snn_cli.stages.quantize.biases import Biases, Means
+from ann2snn_cli.stages.quantize.correct import correct_biases, float_aim, trained_aim
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.simulate import run as run_engine
 from ann2snn_cli.stages.simulate import simulate
@@ -42,9 +44,10 @@ def quantized(bits=3, timesteps=6, **contract):
     return quantize(calibrate(folded(), [X]), Contract(timesteps, **contract), weight_bitwidth=bits)
 
 
-def corrected(graph, delay=None, **options):
+def corrected(graph, delay=None, *, trained=False):
     """With biases corrected on the samples."""
-    return correct_biases(graph, X, run_engine, delay=delay, **options)
+    aim = (trained_aim if trained else float_aim)(graph, X)
+    return correct_biases(graph, X, run_engine, delay=delay, aim=aim)
 
 
 def errors(graph, delay):
@@ -143,6 +146,22 @@ def timing_error(graph, wanted, delay):
     return (seen - wanted).transpose(0, 1).flatten(1).mean(1).abs().max()
 
 
+def test_the_float_network_is_run_once_for_all_delays(monkeypatch):
+    """What biases aim at does not depend on when neurons fire."""
+    runs = []
+    monkeypatch.setattr(correct, "run", lambda *args: runs.append(1) or run(*args))
+    means = Means(
+        threshold, run_engine, lambda graph, x: simulate(graph, x).outputs, lambda *_: None, lambda: None
+    )
+    biases = Biases(quantized(), X, means)
+
+    biases.for_rounding()
+    found = {delay: biases.for_delay(delay) for delay in (0, 3, 6)}
+
+    assert len(runs) == 1
+    assert torch.equal(found[3]["relu2"].op.bias, corrected(quantized(delay=3))["relu2"].op.bias)
+
+
 def test_populations_that_inherit_their_clip_have_no_bias():
     """Neurons of a spiking pool hand on what they get: there is nothing to correct."""
     nodes = (
@@ -154,7 +173,7 @@ def test_populations_that_inherit_their_clip_have_no_bias():
     x = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     graph = quantize(calibrate(Graph(nodes, ("again",), Level.FOLDED), [x]), Contract(5))
 
-    better = correct_biases(graph, x, run_engine)
+    better = correct_biases(graph, x, run_engine, aim=float_aim(graph, x))
 
     assert better["again"].op.bias is None
     assert isinstance(threshold(better)["again"].op, IntegrateFire)

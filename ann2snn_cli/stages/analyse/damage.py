@@ -8,6 +8,7 @@ same for all samples (a class token) hides no loss behind its size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +24,7 @@ from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.validate import theorem_holds
 from ann2snn_cli.types import Inputs
 
+PORTION_ELEMENTS = 1 << 22  # of all nodes together, at once: the values of a few samples in both networks
 LIMIT = 0.25
 ROUNDING = 1e-6  # of float32, relative
 
@@ -53,9 +55,9 @@ class _Moments:
 
     def add(self, wanted: Tensor, got: Tensor) -> None:
         """Take in a batch."""
-        wanted, got = wanted.double(), got.double()
-        error = got - wanted
-        found = [wanted.sum(0), wanted.square().sum(0), error.sum(0), error.square().sum(0)]
+        f = wanted.to(torch.float64, copy=True)  # large: both are squared where they are
+        d = got.to(torch.float64, copy=True).sub_(f)
+        found = [f.sum(0), f.square_().sum(0), d.sum(0), d.square_().sum(0)]
         self.sums = [a + b for a, b in zip(self.sums, found, strict=True)] if self.sums else found
         self.samples += len(wanted)
 
@@ -80,8 +82,10 @@ def damage(
     snn: dict[str, _Moments] = {}
     compares = theorem_holds(spiking) or spiking.has_float_weights
     closed = _quantized(closed_form or spiking)
-    for x in batches:
+    values_of_one = sum(math.prod(node.shape) for node in spiking.nodes if _measured(spiking, node.name))
+    for x in trees.portions(batches, max(1, PORTION_ELEMENTS // max(1, values_of_one))):
         wanted = _float_values(floats, spiking, x)
+        x = trees.map_leaves(Tensor.double, x)
         if compares:
             _add(closed, x, wanted, quantized, engine)
         _add(spiking, x, wanted, snn, engine)

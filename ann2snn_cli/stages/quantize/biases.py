@@ -10,7 +10,7 @@ from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Run
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Integrate, Relu
-from ann2snn_cli.stages.quantize.correct import affordable, correct_biases
+from ann2snn_cli.stages.quantize.correct import Aim, affordable, correct_biases, float_aim, trained_aim
 from ann2snn_cli.types import Inputs, Outputs
 
 
@@ -58,6 +58,7 @@ class Biases:
     is_trained: bool = False
     corrections: dict[int, Correction] = field(default_factory=dict)
     _rounding: tuple[Graph, Correction] | None = None
+    _aim: Aim | None = None  # the same for every delay
 
     def trained(self, graph: Graph) -> Biases:
         """The same of the graph after training."""
@@ -97,19 +98,14 @@ class Biases:
             len(self.graph.of(Relu, Integrate)) + 1
         )  # each layer that is corrected, and what it was before
         means.begin(f"correct biases for a delay of {delay}", ticks)
-        x, told = affordable(graph, self.x), list[tuple[Outputs, Outputs]]()
-        corrected = correct_biases(
-            graph,
-            x,
-            means.engine,
-            trained=self.is_trained,
-            tick=means.tick,
-            tell=lambda *each: told.append(each),
-        )
-        (wanted, found) = told[0]
-        before = _distance(means.simulate(means.threshold(graph), x), wanted)
+        x, told = affordable(graph, self.x), list[Outputs]()
+        if self._aim is None:
+            self._aim = trained_aim(graph, x) if self.is_trained else float_aim(graph, x)
+        aim = self._aim
+        corrected = correct_biases(graph, x, means.engine, aim=aim, tick=means.tick, tell=told.append)
+        before = _distance(means.simulate(means.threshold(graph), x), aim.outputs)
         means.tick()
-        after = _distance(found, wanted)
+        after = _distance(told[0], aim.outputs)
         correction = Correction(delay, after < before, before, after, trees.sample_count(x))
         return (corrected if correction.kept else graph), correction
 

@@ -6,8 +6,8 @@ corrected already, so the errors of timing are undone as well as those of roundi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,27 +26,33 @@ TRAIN_ELEMENTS = 1 << 26  # all samples are held at once: as many as keep the wi
 SAMPLES = 256
 
 
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What a network is to give on the samples: its outputs, and the mean of every channel."""
+
+    outputs: Outputs
+    means: Mapping[str, Tensor]  # of every population and read-out
+
+
 @stage(Level.QUANTIZED, Level.QUANTIZED)
 def correct_biases(
     graph: Graph,
     x: Inputs,
     engine: Run,
     *,
+    aim: Aim,
     delay: int | None = None,
-    trained: bool = False,
     tick: Callable[[], None] = lambda: None,
-    tell: Callable[[Outputs, Outputs], None] = lambda wanted, found: None,
+    tell: Callable[[Outputs], None] = lambda outputs: None,
 ) -> Graph:
     """Needs QUANTIZED; gives QUANTIZED with biases that undo the mean error on the samples `x`.
 
     All of them are held at once: `affordable` says how many that may be. The error is the distance to the
-    float network (the same graph: its weights are the master copy), or, after training, to the quantized
-    network that was trained: then it is the error of timing alone. `tick` is called after every population
-    and read-out; `tell` is told the outputs that are wanted, and those that the corrected network gives.
+    aim, of `float_aim` or `trained_aim`. `tick` is called after every population and read-out; `tell` is told
+    the outputs that the corrected network gives.
     """
     with torch.no_grad(), plain_arithmetic():
         spiking = integers(graph)
-        outputs, wanted = _trained_means(graph, spiking, x) if trained else _float_means(graph, x)
         corrected: dict[str, Op] = {}
 
         def revise(node: Node, counts: Tensor) -> Node:
@@ -54,13 +60,13 @@ def correct_biases(
             if not _is_corrected(graph[node.name].op):
                 return node
             mean = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
-            better = _with_error_added(graph, spiking, node, wanted[node.name] - mean)
+            better = _with_error_added(graph, spiking, node, aim.means[node.name] - mean)
             corrected[node.name] = better.op
             units = [spiking[name].known_unit for name in node.inputs]
             op, unit = better.op.integers(units, graph.place(better))
             return replace(node, op=op, unit=unit)
 
-        tell(outputs, engine(spiking, Request(x, delay, revise=revise)).outputs)
+        tell(engine(spiking, Request(x, delay, revise=revise)).outputs)
     return graph.with_ops(corrected)
 
 
@@ -75,32 +81,34 @@ def affordable(graph: Graph, x: Inputs) -> Inputs:
     return trees.index(x, slice(number))
 
 
-Means = dict[str, Tensor]  # of every channel of every population and read-out
-
-
-def _float_means(graph: Graph, x: Inputs) -> tuple[Outputs, Means]:
-    """The outputs and means of the float network.
+def float_aim(graph: Graph, x: Inputs) -> Aim:
+    """The float network: the same graph, whose weights are the master copy. It has no delay.
 
     In float32: a mean is off by a millionth at most, and a bias is rounded to a hundredth of a threshold.
     """
-    means: Means = {}
+    means: dict[str, Tensor] = {}
 
     def watch(node: Node, value: Tensor) -> None:
         if _is_corrected(node.op):
             means[node.name] = _by_channel(value, graph, node).double()
 
-    return run(graph, trees.map_leaves(Tensor.float, x), watch), means
+    with torch.no_grad(), plain_arithmetic():
+        return Aim(run(graph, trees.map_leaves(Tensor.float, x), watch), means)
 
 
-def _trained_means(graph: Graph, spiking: Graph, x: Inputs) -> tuple[Outputs, Means]:
-    """The same of the quantized network that was trained: integers, which float64 holds."""
-    means: Means = {}
+def trained_aim(graph: Graph, x: Inputs) -> Aim:
+    """The quantized network that was trained: what is left is the error of timing alone.
+
+    In float64, which holds its integers.
+    """
+    means: dict[str, Tensor] = {}
 
     def watch(node: Node, counts: Tensor) -> None:
         if _is_corrected(graph[node.name].op):
             means[node.name] = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
 
-    return run_counts(spiking, trees.map_leaves(Tensor.double, x), watch), means
+    with torch.no_grad(), plain_arithmetic():
+        return Aim(run_counts(integers(graph), trees.map_leaves(Tensor.double, x), watch), means)
 
 
 def _with_error_added(graph: Graph, spiking: Graph, node: Node, error: Tensor) -> Node:
