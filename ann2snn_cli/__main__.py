@@ -45,6 +45,14 @@ class Failure:
     violations: tuple[object, ...] = ()
 
 
+def run() -> None:
+    """Run the program. When a command has ended, no signal changes its exit code any more."""
+    code = main()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. The only place where errors become output."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -189,4 +197,4 @@ def _close_quietly() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
