@@ -525,7 +525,8 @@ def test_the_time_is_told_within_15_seconds_and_not_after_a_line_that_was_said(c
 def test_a_signal_after_the_results_changes_nothing():
     """Ctrl-C while Python closes down: the exit code is that of the command, and nothing more is printed."""
     code = (
-        "import atexit, os, signal, sys; from ann2snn_cli.__main__ import run; sys.argv = ['ann2snn', '--version']\n"
+        "import atexit, os, signal, sys; from ann2snn_cli.__main__ import run\n"
+        "sys.argv = ['ann2snn', '--version']\n"
         "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
         "run()"
     )
