@@ -96,7 +96,7 @@ class BadFile(Ann2SnnError):
 
 
 class MissingFile(BadFile):
-    """A wrong name: there is no such file, or a folder where a file should be, or the other way round."""
+    """A wrong name: there is no such file, or a folder where a file should be."""
 
     exit_code = 2
 

@@ -50,7 +50,8 @@ def command(
     """Replay a vector pack with independent twins and compare every spike and potential.
 
     Of an SNN.pth a pack is made first, for the time of the check. The first difference of each backend is
-    named by sample, layer, step and neuron; any difference exits with 4.
+    named by sample, layer, step and neuron; any difference exits with 4, a pack that is damaged, or of which
+    nothing was compared, with 1.
 
     \b
     ann2snn verify example_net_snn_pack
@@ -63,11 +64,15 @@ def command(
     with ProgressBar() as progress:
         report = verify(request, progress)
     show(report, as_json, lambda: _text(report))
-    return 0 if report.ok else 4
+    return report.exit_code
 
 
 def _text(report: VerifyReport) -> str:
-    title = f"{report.source}: {'verified' if report.ok else 'NOT verified'}"
+    compared = any(not run.skipped for run in report.runs)
+    verdict = (
+        "verified" if report.ok else "NOT verified" if compared else "NOT verified: nothing was compared"
+    )
+    title = f"{report.source}: {verdict}"
     parts = [title, _problems(report), _backends(report), _differences(report)]
     if report.faults is not None:
         parts += [_score(report.faults), _coverage(report.faults)]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The numpy twin: checks a vector pack and replays it, with nothing but Python and numpy.
 
-    python replay.py [PACK] [--sample NAME]...      exit codes: 0 it agrees, 4 it does not
+    python replay.py [PACK] [--sample NAME]...   exit codes: 0 it agrees, 4 it does not, 1 it cannot tell
 
 Every pack carries a copy of this file. What a chip has to compute is the part "The arithmetic"; the others
 read files, compare, and refuse what makes no sense, so that no doctored pack misleads. A train is an array
@@ -233,6 +233,8 @@ def read(folder: Path) -> Pack:
         for layer in layers:
             if layer["kind"] == "gather":
                 _refuse_index(network, layer, prod(network.layer(layer["inputs"][0])["shape"]))
+        if not manifest["samples"]:
+            raise Damaged([Problem(MANIFEST, "it holds no samples, so there is nothing to compare")])
         pack = Pack(folder, manifest, network)
         for sample in manifest["samples"]:
             pack.result(sample["name"])
@@ -995,7 +997,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"first difference: {describe(pack, outcome.first)}")
     expected = sum(values_to_check(pack, name) for name in names)
     print(f"RESULT checked={outcome.checked} mismatch={outcome.mismatches} expected={expected}")
-    return 4 if damage or outcome.mismatches or outcome.checked != expected else 0
+    if outcome.mismatches:
+        return 4
+    return 1 if damage or outcome.checked != expected else 0
 
 
 def _tell(damage: Sequence[Problem]) -> None:
@@ -1006,7 +1010,7 @@ def _tell(damage: Sequence[Problem]) -> None:
 def _refused(error: Damaged, damage: Sequence[Problem]) -> int:
     _tell(damage)
     print(f"the pack cannot be replayed: {error}")
-    return 4
+    return 1
 
 
 if __name__ == "__main__":

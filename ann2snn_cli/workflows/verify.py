@@ -106,6 +106,16 @@ class VerifyReport(Report):
         ran = [run for run in self.runs if not run.skipped]
         return not self.problems and bool(ran) and all(run.agrees for run in ran)
 
+    @property
+    def differs(self) -> bool:
+        """Did a twin compute something else than the pack holds?"""
+        return any(run.outcome is not None and run.outcome.mismatches > 0 for run in self.runs)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all is proved, 4 where a twin disagrees, 1 where nothing can be said."""
+        return 0 if self.ok else 4 if self.differs else 1
+
     def facts(self) -> dict[str, Any]:
         """The document."""
         document = {
@@ -140,9 +150,10 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
 def refuse_no_pack(folder: Path, otherwise: str = "neither a vector pack nor an SNN.pth") -> None:
     """Refuse a name that is wrong, and a folder that is none of ours."""
     remedy = "give the folder that ann2snn convert or ann2snn export wrote"
+    if not folder.exists():
+        raise MissingFile("it does not exist", where=str(folder), remedy=remedy)
     if not folder.is_dir():
-        what = f"it is {otherwise}" if folder.exists() else "it does not exist"
-        raise MissingFile(what, where=str(folder), remedy=remedy)
+        raise BadFile(f"it is {otherwise}", where=str(folder), remedy=remedy)
     if not (folder / MANIFEST).is_file():
         raise BadFile(f"it is no vector pack: there is no {MANIFEST} in it", where=str(folder), remedy=remedy)
 

@@ -11,6 +11,15 @@ X = np.arange(40, dtype=np.uint8).reshape(10, 2, 2)
 Y = np.arange(10) % 3
 
 
+@pytest.mark.parametrize("given", ["None", "'x'", "(1, 2, 3)", "__import__('numpy').zeros((4, 2, 2))"])
+def test_what_a_loader_gives_is_bad_data_of_whatever_kind(tmp_path, given):
+    """Nothing, a word, three of something, samples without labels: all the same error, exit code 1."""
+    (tmp_path / "own.py").write_text(f"def load():\n    return {given}\n")
+    with pytest.raises(BadData) as caught:
+        data.load(f"{tmp_path}/own.py:load")
+    assert caught.value.exit_code == 1
+
+
 @pytest.fixture
 def path(tmp_path):
     """Where the test's arrays go."""
