@@ -42,4 +42,7 @@ def _text(report: InspectReport) -> str:
     words = ", ".join(f"{name} {value}" for name, value in contract.items())
     title = report.name + (f" ({words})" if words else "")
     counts = f"{report.parameters} weights, {report.neurons} neurons"
-    return f"{title}: level {report.graph.level.name}, {counts}\n\n{table(report.headers, report.rows)}"
+    notes = "".join(f"note: {line}\n\n" for line in report.notes)
+    return (
+        f"{title}: level {report.graph.level.name}, {counts}\n\n{notes}{table(report.headers, report.rows)}"
+    )

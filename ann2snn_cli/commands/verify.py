@@ -74,6 +74,7 @@ def _text(report: VerifyReport) -> str:
     )
     title = f"{report.source}: {verdict}"
     parts = [title, _problems(report), _backends(report), _differences(report)]
+    parts += [f"note: {line}" for line in report.notes]
     if report.faults is not None:
         parts += [_score(report.faults), _coverage(report.faults)]
     return "\n\n".join(part for part in parts if part)

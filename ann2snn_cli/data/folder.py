@@ -18,6 +18,7 @@ from torch import Tensor
 from ann2snn_cli.data.samples import Data, split_indices, split_note
 from ann2snn_cli.errors import BadData, MissingData
 from ann2snn_cli.types import Batch
+from ann2snn_cli.words import count_of
 
 # of files that are cut short, by PIL
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -82,6 +83,7 @@ def load(root: Path, name: str) -> Data:
         train_paths, train_labels = [paths[index] for index in train], labels[train]
         test_paths, test_labels = [paths[index] for index in test], labels[test]
     form = _form(train_paths[0])
+    notes = (*notes, *_form_notes(form, [*train_paths, *test_paths]))
     splits = (
         ImageSplit(tuple(train_paths), train_labels, form),
         ImageSplit(tuple(test_paths), test_labels, form),
@@ -122,6 +124,22 @@ def _visible(folder: Path) -> Iterator[Path]:
 def _form(path: Path) -> Form:
     with _opened(path) as image:
         return Form("L" if image.mode in ("L", "1", "LA") else "RGB", *image.size)
+
+
+def _form_notes(form: Form, paths: Sequence[Path]) -> Iterator[str]:
+    """What is done to images of another size or mode than the first, in words; only headers are read."""
+    with ThreadPoolExecutor() as pool:
+        forms = list(pool.map(_form, paths))
+    sizes = sum((each.width, each.height) != (form.width, form.height) for each in forms)
+    modes = sum(each.mode != form.mode for each in forms)
+    if sizes:
+        size = f"{form.width}x{form.height}"
+        yield f"{count_of(sizes, 'image')} of {len(forms):,} resized to {size}, the size of the first"
+    if modes:
+        change = (
+            "turned grey, as the first is" if form.mode == "L" else "turned from grey to RGB, as the first is"
+        )
+        yield f"{count_of(modes, 'image')} of {len(forms):,} {change}"
 
 
 def _pixels(path: Path, form: Form) -> Tensor:

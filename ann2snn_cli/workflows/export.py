@@ -15,6 +15,7 @@ from ann2snn_cli.config import Schedule, Settings, delay_name
 from ann2snn_cli.errors import Ann2SnnError, Setting, UsageError
 from ann2snn_cli.lookup import chosen
 from ann2snn_cli.twins import PROGRAMS
+from ann2snn_cli.words import count_of
 from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class ExportReport(Report):
     delay: int
     timesteps: int
     parts: tuple[Exported, ...]
+    file_notes: tuple[str, ...] = ()  # what to know of the SNN's own file
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
@@ -83,8 +85,8 @@ class ExportReport(Report):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Those of all formats."""
-        return tuple(note for part in self.parts for note in part.notes)
+        """That of the SNN's file, and those of all formats."""
+        return (*self.file_notes, *(note for part in self.parts for note in part.notes))
 
     @property
     def losses(self) -> tuple[NirLoss, ...] | None:
@@ -160,7 +162,7 @@ def export(request: ExportRequest, progress: Progress = SILENT) -> ExportReport:
     writes = dict.fromkeys(EXPORTERS[name].write for name in formats)
     parts = tuple(write(request, snn, progress) for write in writes)
     contract = snn.graph.timing
-    return ExportReport(request.snn, contract.delay, contract.timesteps, parts)
+    return ExportReport(request.snn, contract.delay, contract.timesteps, parts, snn.file_notes)
 
 
 def _formats(names: tuple[str, ...]) -> list[str]:
@@ -259,8 +261,19 @@ def _pack(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
     )
     for line in made.notes:
         progress.line(line)
-    notes = (*(f"no sample {each.name}: {each.reason}" for each in made.absent), *made.notes)
+    notes = (
+        *_fewer(request.samples, data.test_size),
+        *(f"no sample {each.name}: {each.reason}" for each in made.absent),
+        *made.notes,
+    )
     return Exported((_entry(folder, f"the vector pack, {made.samples} samples"),), notes)
+
+
+def _fewer(asked: int, there_are: int) -> list[str]:
+    """What to know where more test samples are asked for than there are."""
+    if asked <= there_are:
+        return []
+    return [f"there are {count_of(there_are, 'test sample')}, not {asked:,}: the pack holds all of them"]
 
 
 def _refuse_onnx(request: ExportRequest, snn: Saved) -> None:

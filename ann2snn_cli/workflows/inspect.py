@@ -15,6 +15,7 @@ from ann2snn_cli.ir.registers import Register, registers
 from ann2snn_cli.stages.export import pth, replacement
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
+from ann2snn_cli.workflows.saved import file_notes
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class InspectReport(Report):
     contract: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] | None = None
     registers: tuple[Register, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def headers(self) -> tuple[str, ...]:
@@ -68,6 +70,7 @@ class InspectReport(Report):
         if self.registers is not None:
             document |= {"contract": self.contract, "provenance": self.provenance}
             document["registers"] = [asdict(register) for register in self.registers]
+            document["notes"] = list(self.notes)
         nodes = [dict(zip(show.HEADERS, row, strict=True)) for row in show.rows(self.graph)]
         return {**document, "nodes": nodes}
 
@@ -101,4 +104,4 @@ def _refuse_idle_settings(settings: Settings) -> None:
 def _snn(path: Path) -> InspectReport:
     graph, provenance = pth.load(path)
     contract = graph.timing.to_plain()
-    return InspectReport(str(path), graph, contract, provenance, tuple(registers(graph)))
+    return InspectReport(str(path), graph, contract, provenance, tuple(registers(graph)), file_notes(path))

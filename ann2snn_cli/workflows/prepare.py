@@ -19,6 +19,7 @@ from ann2snn_cli.stages.check import rule_names
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
 from ann2snn_cli.stages.trace import to_eval, unwrapped
 from ann2snn_cli.types import InputShapes, Loss
+from ann2snn_cli.words import count_of
 from ann2snn_cli.workflows import weights as weighing
 
 
@@ -63,7 +64,17 @@ class Prepared:
     def notes(self) -> tuple[str, ...]:
         """What a user should know of how the data were read."""
         notes: tuple[str, ...] = getattr(self.data, "notes", ())
-        return notes
+        return (*notes, *self._calibration_notes())
+
+    def _calibration_notes(self) -> list[str]:
+        """What to know where more samples are asked for than there are to train on."""
+        key, asked = KEYS["data.calibration_samples"], self.settings.data.calibration_samples
+        there_are: int | None = getattr(self.data, "train_size", None)
+        if there_are is None or asked <= there_are or asked == key.default:
+            return []
+        return [
+            f"{Setting(key.flag, asked)}: there are {count_of(there_are, 'training sample')}, all are used"
+        ]
 
     def folded(self) -> Graph:
         """The network as a FOLDED graph, with the pooling that was asked for."""

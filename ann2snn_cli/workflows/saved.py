@@ -10,7 +10,7 @@ from ann2snn_cli.config import Provenance, Schedule, Settings, chosen_delay, del
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import BadData, Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.stages.export import pth, replacement
+from ann2snn_cli.stages.export import files, pth, replacement
 from ann2snn_cli.types import InputShapes
 from ann2snn_cli.version import tool
 from ann2snn_cli.workflows.report import SILENT, Progress
@@ -24,6 +24,14 @@ class Saved:
     graph: Graph
     provenance: Provenance
     own_delay: int  # that it was converted for
+    file_notes: tuple[str, ...] = ()  # what to know of the file itself
+
+    def dataset_notes(self, name: str) -> tuple[str, ...]:
+        """What to know where it is run on other data than it was converted for."""
+        own = self.provenance.dataset
+        if not own or data.same_dataset(own, name):
+            return ()
+        return (f"the SNN was converted for {own}, and is run on {name}",)
 
     @property
     def note(self) -> str:
@@ -81,7 +89,13 @@ def load(
     own = graph.timing.delay
     asked = chosen_delay(graph.timing.timesteps, schedule, delay)
     graph = replace(graph, contract=graph.timing.with_delay(asked))
-    return Saved(path, graph, Provenance.from_plain(provenance), own)
+    return Saved(path, graph, Provenance.from_plain(provenance), own, file_notes(path))
+
+
+def file_notes(path: Path) -> tuple[str, ...]:
+    """What to know of the file of an SNN: whether it was changed."""
+    note = files.change_note(path)
+    return (note,) if note else ()
 
 
 def origin(provenance: Provenance, dataset: str) -> dict[str, str]:

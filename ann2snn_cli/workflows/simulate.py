@@ -92,5 +92,5 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
         latency(snn.graph),
         evaluation,
         snn.own_delay,
-        (snn.note,),
+        (*snn.file_notes, *snn.dataset_notes(samples.name), snn.note),
     )

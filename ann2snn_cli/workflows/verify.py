@@ -99,6 +99,7 @@ class VerifyReport(Report):
     problems: tuple[Problem, ...]
     runs: tuple[Run, ...]
     faults: FaultReport | None = None
+    notes: tuple[str, ...] = ()  # what to know of the file of an SNN
 
     @property
     def ok(self) -> bool:
@@ -123,6 +124,7 @@ class VerifyReport(Report):
             "ok": self.ok,
             "problems": [asdict(problem) for problem in self.problems],
             "backends": [run.facts() for run in self.runs],
+            "notes": list(self.notes),
         }
         return document | (self.faults.facts() if self.faults else {})
 
@@ -144,7 +146,15 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> VerifyReport:
         if request.faults is not None:
             progress.begin(f"faults: {request.faults} mutants", len(names), "samples")
             faults = judged(pack, request.faults, request.settings.run.seed, request.names, progress.advance)
-        return VerifyReport(request.source, tuple(damage), runs, faults)
+        return VerifyReport(request.source, tuple(damage), runs, faults, _file_notes(request.source))
+
+
+def _file_notes(source: Path) -> tuple[str, ...]:
+    if source.is_dir():
+        return ()
+    from ann2snn_cli.workflows import saved  # torch, which the replay of a pack does without
+
+    return saved.file_notes(source)
 
 
 def refuse_no_pack(folder: Path, otherwise: str = "neither a vector pack nor an SNN.pth") -> None:

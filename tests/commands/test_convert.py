@@ -322,6 +322,19 @@ def test_an_interrupted_finetuning_is_not_lost_silently(tiny, ann2snn):
     assert not state.exists()
 
 
+def test_more_samples_than_there_are_is_said(tiny, ann2snn):
+    """All are used, for calibration and for a pack; how many that is stands in a note."""
+    done = ann2snn(*TINY, "-e", "0", "--calibration_samples", "99999", "--json")
+    assert (
+        "--calibration_samples 99999: there are 90 training samples, all are used" in done.document["notes"]
+    )
+    notes = ann2snn("export", "tiny_snn.pth", "--samples", "9999", "--json").document["notes"]
+    assert "there are 30 test samples, not 9,999: the pack holds all of them" in notes
+    assert not any(
+        "training samples" in note for note in ann2snn(*TINY, "-e", "0", "--json").document["notes"]
+    )
+
+
 def test_resume_without_epochs_is_refused_before_anything_is_loaded(here, ann2snn):
     """There is nothing to go on with: it says so even where the network does not exist."""
     done = ann2snn("convert", "./none.py", "-e", "0", "--resume")

@@ -1,8 +1,12 @@
 """`simulate`: a converted network runs from its file alone: accuracy against time, firing rates."""
 
+import re
+
 import pytest
+import torch
 
 from ann2snn_cli.errors import VerificationMismatch
+from ann2snn_cli.stages.export import pth
 
 FIELDS = {
     "schema", "snn", "dataset", "delay", "schedule", "timesteps", "test_samples", "metric", "accuracy",
@@ -137,6 +141,47 @@ def test_other_data_of_the_same_shape_may_be_given(converted, tiny, ann2snn):
     (tiny / "tiny.npz").rename(tiny / "other.npz")
     assert ann2snn("simulate", "tiny_snn.pth").code == 2
     assert ann2snn("simulate", "tiny_snn.pth", "--dataset", "npz:other.npz").code == 0
+
+
+def test_other_data_than_it_was_converted_for_are_named_in_a_note(converted, tiny, ann2snn):
+    """In the text and in the document; the same data by another path give none."""
+    said = "the SNN was converted for npz:tiny.npz, and is run on npz:other.npz"
+    (tiny / "other.npz").write_bytes((tiny / "tiny.npz").read_bytes())
+    words = ("simulate", "tiny_snn.pth", "--dataset")
+    assert f"note: {said}" in ann2snn(*words, "npz:other.npz").out
+    assert said in ann2snn(*words, "npz:other.npz", "--json").document["notes"]
+    assert "was converted for npz" not in ann2snn(*words, "npz:./tiny.npz").out
+
+
+def test_an_edited_snn_is_run_with_a_note(converted, tiny, ann2snn):
+    """By whatever command reads it; not where it is as it was written, nor where it holds no hash."""
+    commands = (("simulate",), ("inspect",), ("export", "--samples", "1"), ("verify", "--backend", "numpy"))
+    said, path = "the file was changed since ann2snn wrote it", tiny / "tiny_snn.pth"
+    written = path.read_bytes()
+    seal = re.search(rb"file_sha256: [0-9a-f]{64}$", written)[0]
+    content = torch.load(path, weights_only=True)
+    next(node for node in content["nodes"] if node["fields"].get("bias") is not None)["fields"]["bias"][
+        0
+    ] += 1
+    edited = pth.as_bytes(content)[: -len(seal)] + seal
+    for held, count in ((written, 0), (edited, 1)):
+        path.write_bytes(held)
+        for name, *words in commands:
+            done = ann2snn(name, "tiny_snn.pth", *words)
+            assert done.code == 0, done.err
+            assert done.out.count(said) == count, name
+            assert (
+                len(
+                    [
+                        n
+                        for n in ann2snn(name, "tiny_snn.pth", *words, "--json").document["notes"]
+                        if said in n
+                    ]
+                )
+                == count
+            )
+    torch.save(content, path)
+    assert said not in ann2snn("simulate", "tiny_snn.pth").out
 
 
 def test_a_mismatch_of_the_twins_is_exit_code_4(converted, ann2snn, monkeypatch):

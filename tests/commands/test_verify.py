@@ -11,7 +11,7 @@ from ann2snn_cli.twins import replay
 from ann2snn_cli.twins.twin import C, Numpy
 from ann2snn_cli.workflows import verify
 
-FIELDS = {"schema", "pack", "ok", "problems", "backends"}
+FIELDS = {"schema", "pack", "ok", "problems", "backends", "notes"}
 RUN_FIELDS = {
     "backend", "version", "agrees", "skipped", "failed", "samples", "expected", "checked", "mismatches",
     "first", "seconds",
@@ -167,7 +167,7 @@ def test_a_changed_file_is_named_with_its_layer(pack, ann2snn, backend):
     ],
 )
 def test_a_damaged_pack_is_no_proof(pack, ann2snn, harm, said):
-    """Missing, short, changed: the file is named, whatever the replay says; 1, but 4 where a twin disagrees."""
+    """Missing, short, changed: the file is named, whatever the replay says; 4 where a twin disagrees."""
     harm(pack)
     done = ann2snn("verify", str(pack), "--backend", "numpy")
     assert done.code == (4 if "first difference" in done.out else 1)

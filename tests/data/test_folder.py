@@ -50,6 +50,19 @@ def test_without_splits_a_fifth_is_held_out(tmp_path):
     assert not set(first.test.paths) & set(first.train.paths)
 
 
+def test_what_is_done_to_images_of_another_form_is_said(tmp_path):
+    """How many are resized, and how many turned grey; nothing where all are alike."""
+    for number in range(5):
+        put(tmp_path / "train" / "ab"[number % 2] / f"{number}.png")
+        put(tmp_path / "test" / "ab"[number % 2] / f"{number}.png")
+    assert load(tmp_path).notes == ()
+    put(tmp_path / "test" / "b" / "9.png", size=(9, 9))
+    put(tmp_path / "train" / "b" / "8.png", size=(9, 9), color=(0, 0, 9), mode="RGB")
+    resized, grey = load(tmp_path).notes
+    assert resized == "2 images of 12 resized to 6x4, the size of the first"
+    assert grey == "1 image of 12 turned grey, as the first is"
+
+
 @pytest.mark.parametrize("num_workers", [0, 3])
 def test_all_images_take_the_form_of_the_first(tmp_path, num_workers):
     """A first image in colour: all are RGB of its size, by any number of workers, in the order asked for."""

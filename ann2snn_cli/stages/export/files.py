@@ -151,6 +151,13 @@ def is_sealed(path: Path) -> bool:
     return found is not None and found[1] == _hash_without(content, found)
 
 
+def change_note(path: Path) -> str:
+    """What to know of a file whose content is not that of its hash; empty where it is, or has none."""
+    if _seal(path.read_bytes()) is None or is_sealed(path):
+        return ""
+    return f"{path}: the file was changed since ann2snn wrote it"
+
+
 def _seal(content: bytes) -> re.Match[bytes] | None:
     return max(_SEAL.finditer(content), key=lambda found: found.start(), default=None)
 
