@@ -12,6 +12,7 @@ from ann2snn_cli.commands.options import json_option, overwrite_option, settings
 from ann2snn_cli.commands.render import ProgressBar, percent, show, table
 from ann2snn_cli.commands.scores import shown, whose_biases
 from ann2snn_cli.config import Settings
+from ann2snn_cli.words import count_of
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.analyse import AnalyseReport
@@ -50,7 +51,9 @@ def _text(report: AnalyseReport) -> str:
 
     title = f"{report.network} on {report.dataset}: ANN {shown(report.headline, report.ann)}"
     title = f"{title}\n{described(report.weights)}" if report.weights else title
-    about = f"mean error by layer, of the mean float activation ({report.layer_samples} test samples)"
+    about = (
+        f"mean error by layer, of the mean float activation ({count_of(report.layer_samples, 'test sample')})"
+    )
     files = "\n".join(str(path) for path in report.files)
     over_time = f"{_over_time(report)}\n{whose_biases(report.settings)}"
     return "\n\n".join([title, over_time, about, _layers(report), files])

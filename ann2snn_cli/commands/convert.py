@@ -12,6 +12,7 @@ from ann2snn_cli.commands.render import ProgressBar, files_table, show
 from ann2snn_cli.commands.scores import firing_table, score_table, theorem, whose_biases
 from ann2snn_cli.commands.verdicts import verdict_line, verdict_table
 from ann2snn_cli.config import Settings
+from ann2snn_cli.words import count_of
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.convert import ConvertReport
@@ -50,7 +51,7 @@ def _text(report: ConvertReport) -> str:
 
     bits = report.settings.quantize.weight_bitwidth
     title = (
-        f"{report.network} on {report.dataset}: {report.evaluation.samples} test samples, "
+        f"{report.network} on {report.dataset}: {count_of(report.evaluation.samples, 'test sample')}, "
         f"{bits}-bit weights, {report.latency.timesteps} timesteps"
     )
     notes = [f"note: {line}" for line in report.notes]

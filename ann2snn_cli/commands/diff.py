@@ -9,6 +9,7 @@ import click
 
 from ann2snn_cli.commands.options import json_option
 from ann2snn_cli.commands.render import ProgressBar, show
+from ann2snn_cli.words import count_of
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.diff import DiffReport
@@ -39,7 +40,9 @@ def command(one: Path, other: Path, as_json: bool) -> int:
 
 def _text(report: DiffReport) -> str:
     found = report.comparison
-    counted = f"{found.activity.checked} spikes and potentials compared, {found.activity.mismatches} differ"
+    activity = found.activity
+    compared = count_of(activity.checked, "value")
+    counted = f"{compared} (spikes and potentials) compared, {activity.mismatches:,} different"
     networks = f"networks DIFFER in {len(found.network)}, " if found.network else ""
     title = f"{report.one} | {report.other}: {'the same, ' if found.same else networks}{counted}"
     first = [f"first difference: {report.first}"] if report.first else []

@@ -67,6 +67,7 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
         def with_settings(*args: Any, config: str | None, overrides: tuple[str, ...], **values: Any) -> Any:
             every = {key.dotted: values.pop(_parameter(key)) for key in chosen}
             flags = {key.dotted: every[key.dotted] for key in chosen if _was_given(key)}
+            _refuse_empty(flags)
             path, used = _config_path(config), [key.dotted for key in chosen]
             settings = resolve(path, overrides, flags, used)
             if path and (others := unused(path, used)):
@@ -83,6 +84,14 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
         return wrapped
 
     return decorate
+
+
+def _refuse_empty(flags: dict[str, Any]) -> None:
+    """A flag without text, as of a shell variable that is not set, asks for nothing."""
+    for dotted, value in flags.items():
+        if KEYS[dotted].kind is str and not value.strip():
+            flag = "NETWORK" if dotted == "network" else f"--{KEYS[dotted].flag}"
+            raise UsageError(f"{flag} is empty", where=flag, remedy="give a value, or leave it out")
 
 
 def _use_threads(threads: int) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ann2snn_cli.commands.render import percent, table
 from ann2snn_cli.config import Settings, delay_name
+from ann2snn_cli.words import count_of
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.evaluate import Evaluation
@@ -47,8 +48,8 @@ def theorem(evaluation: Evaluation) -> str:
     """Whether the SNN at D = T is the quantized network, on every sample."""
     differing, samples = evaluation.differing_outputs, evaluation.samples
     if differing == 0:
-        return f"layerwise SNN = quantized ANN: the same output on all {samples} test samples"
-    line = f"layerwise SNN and quantized ANN differ on {differing} of {samples} test samples"
+        return f"layerwise SNN = quantized ANN: the same output on all {count_of(samples, 'test sample')}"
+    line = f"layerwise SNN and quantized ANN differ on {differing} of {count_of(samples, 'test sample')}"
     if not evaluation.theorem_exception:
         return line
     difference = evaluation.largest_difference

@@ -11,6 +11,7 @@ from ann2snn_cli.commands.options import delay_options, json_option, settings_op
 from ann2snn_cli.commands.render import ProgressBar, show, table
 from ann2snn_cli.commands.scores import firing_table, score_table, shown
 from ann2snn_cli.config import Schedule, Settings
+from ann2snn_cli.words import count_of
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.simulate import SimulateReport
@@ -49,7 +50,7 @@ def command(
 def _text(report: SimulateReport) -> str:
     evaluation, latency = report.evaluation, report.latency
     title = (
-        f"{report.snn} on {report.dataset}: {evaluation.samples} test samples, "
+        f"{report.snn} on {report.dataset}: {count_of(evaluation.samples, 'test sample')}, "
         f"{latency.timesteps} timesteps, delay {report.delay}"
     )
     steps = table(

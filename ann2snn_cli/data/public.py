@@ -74,7 +74,7 @@ def load(name: str, root: Path) -> Data:
             with redirect_stdout(sys.stderr):  # torchvision prints where stdout is for results
                 reader(folder, download=True)
         except Exception as error:  # urllib's, torchvision's RuntimeError, the socket's
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = _reason(error)
             what = f"{name} is not there and cannot be downloaded: {reason}"
             raise BadData(what, where=str(root), remedy=remedy) from None
 
@@ -89,6 +89,15 @@ def load(name: str, root: Path) -> Data:
         name, _tensors(train), _tensors(test), where=str(home), classes=len(names), class_names=names
     )
     return replace(data, mean=public.mean, std=public.std, augmented=public.augmented)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error; where it ends at a colon, with the cause that stands last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if not lines[0].endswith(":"):
+        return lines[0]
+    causes = lines[:0:-1] or [repr(each) for each in (error.__cause__ or error.__context__,) if each]
+    return f"{lines[0]} {causes[0]}" if causes else lines[0].removesuffix(":")
 
 
 def _reader(torchvision_name: str) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from ann2snn_cli.data.checks import check_labels, check_samples, check_shapes
 from ann2snn_cli.errors import BadData
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.types import Batch, Inputs, InputShapes, Labels, Shape, input_shapes
+from ann2snn_cli.words import count_of
 
 LABELS_AT_MOST = 1000  # more classes than this, and than samples, are a mistake unless `classes` says so
 
@@ -206,7 +207,9 @@ def split_indices(samples: int, where: str) -> tuple[Tensor, Tensor]:
     """Indices of a train and a test split, 80 to 20: the same ones always."""
     if samples < 2:
         remedy = "give at least two samples, or train and test apart"
-        raise BadData(f"{samples} sample cannot be split into train and test", where=where, remedy=remedy)
+        raise BadData(
+            f"{count_of(samples, 'sample')} cannot be split into train and test", where=where, remedy=remedy
+        )
     order = torch.randperm(samples, generator=_generator(0, -2))
     held_out = max(1, samples // 5)
     return order[held_out:].sort().values, order[:held_out].sort().values
@@ -214,7 +217,8 @@ def split_indices(samples: int, where: str) -> tuple[Tensor, Tensor]:
 
 def split_note(train: Tensor, test: Tensor) -> str:
     """What `split_indices` did, in words."""
-    return f"{len(train)} samples are to train on, {len(test)} to test (80 to 20 %, always the same ones)"
+    counted = count_of(len(train), "sample")
+    return f"{counted} to train on, {len(test):,} to test (80 to 20 %, always the same ones)"
 
 
 def kept(values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.ir.memory import step_bytes
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.stages.simulate.portions import portion_size
+from ann2snn_cli.words import count_of
 
 STEP = 0.5  # of a forward: what a step of a sample takes, measured with the networks that ship
 
@@ -21,7 +22,7 @@ def line(graph: Graph, timesteps: int, samples: int, delays: Iterable[int]) -> s
     seconds = STEP * forward_seconds(graph) * timesteps * stepped
     size = portion_size(graph, timesteps) * timesteps * step_bytes(graph)
     return (
-        f"{stepped:,} samples to step, {timesteps:,} steps each: about {_duration(seconds)} "
+        f"{count_of(stepped, 'sample')} to step, {timesteps:,} steps each: about {_duration(seconds)} "
         f"and {size / 1e9:.1f} GB of memory"
     )
 

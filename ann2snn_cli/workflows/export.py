@@ -266,7 +266,7 @@ def _pack(request: ExportRequest, snn: Saved, progress: Progress) -> Exported:
         *(f"no sample {each.name}: {each.reason}" for each in made.absent),
         *made.notes,
     )
-    return Exported((_entry(folder, f"the vector pack, {made.samples} samples"),), notes)
+    return Exported((_entry(folder, f"the vector pack, {count_of(made.samples, 'sample')}"),), notes)
 
 
 def _fewer(asked: int, there_are: int) -> list[str]:

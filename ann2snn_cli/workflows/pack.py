@@ -23,6 +23,7 @@ from ann2snn_cli.stages.simulate import AUTO, simulate
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.twins import PROGRAMS
 from ann2snn_cli.types import Batch, Inputs, Labels
+from ann2snn_cli.words import count_of
 from ann2snn_cli.workflows.evaluate import portions
 from ann2snn_cli.workflows.report import SILENT, Progress
 
@@ -79,7 +80,9 @@ def write_pack(
     )
     samples, extent, left_out = limit(graph, samples, request.extent, request.most_bytes)
     size = len(samples) * sample_bytes(graph, extent) / 1e6
-    progress.begin(f"record {len(samples)} samples, about {size:,.0f} MB", len(samples), "samples")
+    progress.begin(
+        f"record {count_of(len(samples), 'sample')}, about {size:,.0f} MB", len(samples), "samples"
+    )
     notes: list[str] = []
     write_samples(
         graph,
@@ -225,7 +228,7 @@ class _Search:
 
     def reason(self, seen: int) -> str:
         """Why none was found among so many."""
-        right = f"the SNN is right on the first {seen} test samples"
+        right = f"the SNN is right on the first {count_of(seen, 'test sample')}"
         return right if self.classes else "what comes out are no class scores"
 
 
@@ -242,8 +245,9 @@ def limit(
     kept_extent = extent if every <= most_bytes else Extent(extent.layers, extent.steps, potentials=False)
     kept = samples[: max(1, most_bytes // sample_bytes(graph, kept_extent))]
     no_potentials = ", no potentials" if extent.potentials and not kept_extent.potentials else ""
+    counted = f"{len(kept)} of {count_of(len(samples), 'sample')}"
     note = (
-        f"the vector pack holds {len(kept)} of {len(samples)} samples{no_potentials}: all of it would take "
+        f"the vector pack holds {counted}{no_potentials}: all of it would take "
         f"{len(samples) * every / 1e6:,.0f} MB (ann2snn export writes what you ask for)"
     )
     return kept, kept_extent, note

@@ -26,6 +26,7 @@ from ann2snn_cli.twins.replay import (
     read,
     values_to_check,
 )
+from ann2snn_cli.words import count_of
 from ann2snn_cli.workflows.faults import FaultReport, judged
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
@@ -233,7 +234,7 @@ def _run(name: str, pack: Pack, samples: tuple[str, ...], max_clocks: int | None
             needed = f"one sample takes about {clocks:,} clocks, more than {most:,}"
             return Run(name, skipped=f"{needed}: raise {Setting('max_clocks')}")
         takes = _duration(twin, clocks * len(fitting))
-    progress.begin(f"{name}: {len(fitting)} of {len(samples)} samples{takes}")
+    progress.begin(f"{name}: {len(fitting)} of {count_of(len(samples), 'sample')}{takes}")
     expected = sum(values_to_check(pack, sample) for sample in fitting)
     start, outcome, failed = time.perf_counter(), None, ""
     try:

@@ -152,8 +152,8 @@ def test_a_log_may_begin_with_the_mark_that_spreadsheets_write(pack, tmp_path, a
     [
         ("nothing", 2, "it does not exist"),
         ("empty", 1, "it is no vector pack: there is no manifest.json in it"),
-        ("as_is.pth", 2, "it is a file, and no folder of a vector pack"),
-        ("as_is_pack/manifest.json", 2, "it is a file, and no folder of a vector pack"),
+        ("as_is.pth", 1, "it is a file, and no folder of a vector pack"),
+        ("as_is_pack/manifest.json", 1, "it is a file, and no folder of a vector pack"),
     ],
 )
 def test_the_first_is_a_pack(made, tmp_path, ann2snn, of, code, said):

@@ -39,6 +39,6 @@ def test_an_snn_of_own_data_finds_them_again(tiny, ann2snn):
         simulated = ann2snn("simulate", "tiny_snn.pth", "--json")
         assert simulated.code == 0, simulated.err
         assert simulated.document["dataset"] == loader
-    assert "72 samples are to train on, 18 to test" in converted.err
-    assert "note: 72 samples are to train on, 18 to test" in converted.out
+    assert "72 samples to train on, 18 to test" in converted.err
+    assert "note: 72 samples to train on, 18 to test" in converted.out
     assert torch.load("tiny_snn.pth")["provenance"]["dataset"] == "mine.py:whole"

@@ -34,13 +34,14 @@ MISTAKES = {
         ("simulate", "folder.pth"), ("export", "folder.pth"), ("inspect", "folder.pth"),
     ]),
     "a file in the place of a folder": (2, [
-        ("verify", "tiny.py"), ("diff", "tiny.py", "tiny_snn_pack"),
         (*CONVERT, "--dataset", "folder:tiny.py"),
     ]),
     "a folder that is no vector pack": (1, [
         ("verify", "."), ("verify", "folder.pth"), ("diff", ".", "tiny_snn_pack"),
     ]),
     "a file of another kind": (1, [
+        ("verify", "tiny.py"), ("simulate", "tiny.py"), ("diff", "tiny.py", "tiny_snn_pack"),
+        ("diff", "tiny_snn_pack", "tiny.py"),
         ("simulate", "text.pth"), ("export", "text.pth"), ("inspect", "text.pth"), ("verify", "text.pth"),
         ("simulate", "checkpoints/tiny-tiny.pth"), ("export", "checkpoints/tiny-tiny.pth"),
         ("verify", "checkpoints/tiny-tiny.pth"), (*CONVERT, "--ann_weight", "text.pth"),
@@ -185,3 +186,12 @@ def test_letters_that_a_terminal_lacks_do_not_stop_a_result():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii()
+
+
+@pytest.mark.parametrize("flag", ["--dataset", "--save_file", "--data_dir", "--ann_weight"])
+def test_an_empty_text_is_no_value(flag, tmp_path, monkeypatch, ann2snn):
+    """As of a shell variable that is not set: exit code 2, and nothing is done."""
+    monkeypatch.chdir(tmp_path)
+    done = ann2snn("convert", "example_net", flag, "")
+    assert done.code == 2
+    assert f"{flag} is empty" in done.err

@@ -329,7 +329,7 @@ def test_a_loader_without_a_test_set_is_split(form, tmp_path):
     ((x, y),) = loaded.test_batches(9)
     assert x.flatten().tolist() == wanted
     assert y.tolist() == [value % 4 for value in wanted]
-    assert "20 samples are to train on, 5 to test (80 to 20 %, always the same ones)" in loaded.notes
+    assert "20 samples to train on, 5 to test (80 to 20 %, always the same ones)" in loaded.notes
 
 
 @pytest.mark.parametrize(

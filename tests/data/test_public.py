@@ -129,6 +129,17 @@ def test_caches_of_two_folders_are_apart(tmp_path):
     assert cache_of(tmp_path / "a") != cache_of(tmp_path / "b")
 
 
+def test_the_cause_of_a_failed_download_is_given(tmp_path, monkeypatch):
+    """torchvision's first line ends at a colon, its cause stands below."""
+
+    def fails(folder, download):
+        raise RuntimeError("Error downloading train.gz:\nTried https://example.org/, got:\nno route\n")
+
+    monkeypatch.setattr("ann2snn_cli.data.public._reader", lambda name: fails)
+    with pytest.raises(BadData, match=r"downloaded: Error downloading train\.gz: no route"):
+        data.load("mnist", str(tmp_path / "typo"))
+
+
 def test_absent_data(tmp_path, capsys):
     """Neither files nor network: one cause, one remedy that names folder and files; nothing is left."""
     with pytest.raises(BadData) as caught:
