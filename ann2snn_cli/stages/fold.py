@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
 from dataclasses import replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -74,25 +75,21 @@ def spiking_pools(graph: Graph) -> Graph:
 def _fold_batch_norms(graph: Graph, *, merge: bool) -> Graph:
     nodes: dict[str, Node] = {}
     taken_over: dict[str, str] = {}  # a batch norm that is gone -> the synapse that holds it now
+    last: dict[str, str] = {}  # of such a synapse the last of them: its readers are the synapse's now
     for node in graph.nodes:
         node = _reading(node, taken_over)
         if isinstance(node.op, BatchNorm):
             (before,) = node.inputs
             owner = nodes[before]
-            alone = len(graph.users[_original(taken_over, before)]) == 1 and before not in graph.outputs
+            alone = len(graph.users[last.get(before, before)]) == 1 and before not in graph.outputs
             if merge and alone and isinstance(owner.op, Conv | Linear) and _channels_agree(owner):
                 nodes[before] = replace(owner, op=_merge(owner.op, node.op))
-                taken_over[node.name] = before
+                taken_over[node.name], last[before] = before, node.name
                 continue
             node = replace(node, op=_affine(node.op, len(node.shape)))
         nodes[node.name] = node
     outputs = tuple(taken_over.get(name, name) for name in graph.outputs)
     return graph.with_nodes(nodes.values(), outputs=outputs)
-
-
-def _original(taken_over: dict[str, str], name: str) -> str:
-    """The node whose readers count: the last batch norm merged into `name`, or `name` itself."""
-    return next((norm for norm, owner in reversed(taken_over.items()) if owner == name), name)
 
 
 def _channels_agree(owner: Node) -> bool:
@@ -155,19 +152,27 @@ def _drop_repeated_relus(graph: Graph) -> Graph:
 
 def _rectify_before_pooling(graph: Graph) -> Graph:
     """max pooling -> ReLU becomes ReLU -> max pooling where nothing else reads the pooled values."""
-    pools = [node for node in graph.nodes if node.op.monotone]
+    nodes = {node.name: node for node in graph.nodes}  # by the name of the node whose place it has
+    readers = {name: [user.name for user in users] for name, users in graph.users.items()}
+    places = {name: name for name in nodes}
+    outputs = list(graph.outputs)
+    pools = [node.name for node in graph.nodes if node.op.monotone]
     for pool in reversed(pools):  # from the last on, so that a ReLU passes them all
-        readers = graph.users[pool.name]
-        if len(readers) == 1 and isinstance(readers[0].op, Relu) and pool.name not in graph.outputs:
-            (relu,) = readers
-            (before,) = graph.fed_by(graph[pool.name])
-            first = replace(relu, inputs=(before.name,), shape=before.shape)
-            changes: dict[str, tuple[Node, ...]] = {
-                relu.name: (replace(graph[pool.name], inputs=(relu.name,)),),
-                pool.name: (first,),
-            }
-            graph = _replace_nodes(graph, changes, {relu.name: pool.name})
-    return graph
+        relu = readers[pool][0] if len(readers[pool]) == 1 else ""
+        if not relu or pool in outputs or not isinstance(nodes[places[relu]].op, Relu):
+            continue
+        (before,) = nodes[places[pool]].inputs
+        for reader in readers[relu]:
+            nodes[places[reader]] = _reading(nodes[places[reader]], {relu: pool})
+        outputs = [pool if name == relu else name for name in outputs]
+        readers[before] = [relu if name == pool else name for name in readers[before]]
+        readers[pool], readers[relu] = readers[relu], [pool]
+        first, second = places[pool], places[relu]
+        moved, pooled = nodes[second], nodes[first]
+        nodes[first] = replace(moved, inputs=(before,), shape=nodes[places[before]].shape)
+        nodes[second] = replace(pooled, inputs=(relu,))
+        places[pool], places[relu] = second, first
+    return graph.with_nodes(nodes.values(), outputs=tuple(outputs))
 
 
 # 3. Biases -----------------------------------------------------------------------------------------
@@ -204,41 +209,51 @@ def _read_out(graph: Graph) -> Graph:
 
 
 def _sink_biases(graph: Graph) -> Graph:
-    """Move each `Integrate` down: through an addition, into the next `Integrate`, into the population."""
-    while True:
-        for node in graph.of(Integrate):
-            readers = graph.users[node.name]
-            sink = _SINKS.get(type(readers[0].op)) if len(readers) == 1 else None
-            if sink is not None and node.name not in graph.outputs:
-                graph = sink(graph, node, readers[0])
-                break
+    """Move each `Integrate` down: through an addition, into the next `Integrate`, into the population.
+
+    (a + b) + c = (a + c) + b: it moves behind the addition and keeps its name.
+    """
+    nodes = dict(graph.by_name)  # as they are now, until they are passed
+    behind: dict[str, list[Node]] = {}  # what moves behind an addition
+    passed: list[Node] = []
+    renamed: dict[str, str] = {}  # an addition -> the `Integrate` that stays behind it, which others read
+
+    def sinks(node: Node, known_as: str) -> bool:
+        """Put it into its reader, or behind it; false if it has to stay."""
+        (before,), readers = node.inputs, graph.users[known_as]
+        reader = nodes[readers[0].name] if len(readers) == 1 else node
+        if known_as in graph.outputs or not isinstance(reader.op, Relu | Integrate | Add) or reader is node:
+            return False
+        inputs = tuple(before if name == known_as else name for name in reader.inputs)
+        nodes[reader.name] = replace(reader, inputs=inputs)
+        if isinstance(reader.op, Add):
+            behind.setdefault(reader.name, []).append(node)
         else:
-            return graph
+            nodes[reader.name] = _with_bias_of(node, nodes[reader.name])
+        return True
+
+    for name in graph.by_name:
+        node = _reading(nodes[name], renamed)
+        if isinstance(node.op, Integrate) and sinks(node, name):
+            continue
+        passed.append(node)
+        if name in behind:
+            last, *others = (
+                replace(each, inputs=(name,), shape=node.shape) for each in reversed(behind[name])
+            )
+            moved = reduce(_with_bias_of, others, last)
+            if not sinks(moved, name):
+                passed.append(moved)
+                renamed[name] = moved.name
+    return graph.with_nodes(passed, outputs=tuple(renamed.get(name, name) for name in graph.outputs))
 
 
-def _into_neurons(graph: Graph, node: Node, reader: Node) -> Graph:
+def _with_bias_of(node: Node, reader: Node) -> Node:
+    """The neurons that read an `Integrate`, with its bias added to theirs."""
     assert isinstance(reader.op, Relu | Integrate)
     assert isinstance(node.op, Integrate)
     biases = [bias for bias in (node.op.bias, reader.op.bias) if bias is not None]
-    merged = replace(reader.op, bias=biases[0] if len(biases) == 1 else biases[0] + biases[1])
-    return _replace_nodes(
-        graph, {node.name: (), reader.name: (replace(reader, inputs=node.inputs, op=merged),)}, {}
-    )
-
-
-def _through_add(graph: Graph, node: Node, reader: Node) -> Graph:
-    """(a + b) + c = (a + c) + b: the `Integrate` moves behind the addition and keeps its name."""
-    inputs = tuple(node.inputs[0] if name == node.name else name for name in reader.inputs)
-    behind = replace(node, inputs=(reader.name,), shape=reader.shape)
-    changes = {node.name: (), reader.name: (replace(reader, inputs=inputs), behind)}
-    return _replace_nodes(graph, changes, {reader.name: behind.name})
-
-
-_SINKS: dict[type, Callable[[Graph, Node, Node], Graph]] = {
-    Relu: _into_neurons,
-    Integrate: _into_neurons,
-    Add: _through_add,
-}
+    return replace(reader, op=replace(reader.op, bias=reduce(operator.add, biases) if biases else None))
 
 
 # Rewriting -----------------------------------------------------------------------------------------
@@ -246,11 +261,3 @@ _SINKS: dict[type, Callable[[Graph, Node, Node], Graph]] = {
 
 def _reading(node: Node, renamed: dict[str, str]) -> Node:
     return replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
-
-
-def _replace_nodes(graph: Graph, changes: dict[str, tuple[Node, ...]], renamed: dict[str, str]) -> Graph:
-    """Put other nodes in the place of some; the readers of a renamed node follow it."""
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        nodes.extend(changes[node.name] if node.name in changes else (_reading(node, renamed),))
-    return graph.with_nodes(nodes, outputs=tuple(renamed.get(name, name) for name in graph.outputs))
