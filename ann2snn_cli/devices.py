@@ -1,4 +1,7 @@
-"""Which device a run computes on. GPUtil gives a hint for `auto` among several GPUs, never more."""
+"""Which device a run computes on, and on how many threads.
+
+GPUtil gives a hint for `auto` among several GPUs, never more.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,12 @@ def pick(device: str = "auto") -> torch.device:
         what = f"there is no {device}: torch sees {count} GPU{'' if count == 1 else 's'}"
         raise UsageError(what, where=SETTING, remedy=f"use {_choices()}; {_reason()}")
     return torch.device("cuda", index)
+
+
+def use_threads(threads: int) -> None:
+    """Let torch, and the engines, use so many threads of the CPU from now on; 0: as many as it does."""
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def describe() -> dict[str, Any]:

@@ -274,7 +274,7 @@ def _finetuned(
     )
     known = _train_size(data)
     steps = None if known is None else recipe.epochs * _batches(known, settings.data.batch_size)
-    tell.stage(f"finetune, {recipe.epochs} epochs", steps)
+    tell.stage(f"finetune, {recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'}", steps)
 
     def batches(epoch: int) -> Iterable[Batch]:
         seed, size, workers = settings.run.seed, settings.data.batch_size, settings.data.num_workers

@@ -49,6 +49,7 @@ HOMES = {
     "onnx": ["stages/export/onnx/*", "stages/trace/onnx/*", "twins/onnx/*"],
     "matplotlib": ["stages/analyse/*"],
     "GPUtil": ["devices.py"],
+    "triton": ["stages/simulate/triton/kernel.py"],
     "torch.export": ["stages/trace.py", "stages/trace/*"],
     "sklearn": ["data.py", "data/*"],
     "torchvision": ["data.py", "data/*"],

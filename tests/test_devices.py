@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import ann2snn_cli
 from ann2snn_cli import devices
+from ann2snn_cli.__main__ import main
 from ann2snn_cli.errors import UsageError
 
 
@@ -129,3 +131,28 @@ def test_describe_is_plain_and_complete(gpus):
     assert described["gpus"] == [{"device": "cuda:0", "name": "H", "memory_mib": 2048}]
     assert described["auto"] == "cuda:0"
     assert {"python", "cuda", "cpu_threads"} <= set(described)
+
+
+def test_threads_are_those_that_are_asked_for():
+    """0 leaves torch's own number; any other is torch's from then on."""
+    before = torch.get_num_threads()
+    try:
+        devices.use_threads(0)
+        assert torch.get_num_threads() == before
+        devices.use_threads(before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_command_line_and_python_set_threads():
+    """`--threads` of a command and `threads` of `convert` are the same setting."""
+    before = torch.get_num_threads()
+    try:
+        assert main(["simulate", "missing_snn.pth", "--threads", str(before + 1)]) == 2
+        assert torch.get_num_threads() == before + 1
+        network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+        ann2snn_cli.convert(network, torch.rand(4, 2), threads=before + 2)
+        assert torch.get_num_threads() == before + 2
+    finally:
+        torch.set_num_threads(before)

@@ -27,10 +27,10 @@ class Live(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run it, and note what it made."""
         found = func(*args, **(kwargs or {}))
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if _has_storage(leaf)]
         before = {leaf.untyped_storage().data_ptr() for leaf in given}
         for leaf in tree_leaves(found):
-            if isinstance(leaf, Tensor) and not any(leaf is each for each in given):
+            if _has_storage(leaf) and not any(leaf is each for each in given):
                 self._note(leaf, before)
         return found
 
@@ -49,6 +49,11 @@ class Live(TorchDispatchMode):
         self.tensors[address] -= 1
         if not self.tensors[address]:
             self.now -= self.sizes.pop(address)
+
+
+def _has_storage(leaf):
+    """Weights that oneDNN packed have none that can be seen."""
+    return isinstance(leaf, Tensor) and not leaf.is_mkldnn
 
 
 def peak(network, data, settings, samples, batch_size, monkeypatch):

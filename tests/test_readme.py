@@ -143,3 +143,13 @@ def test_the_links_of_the_readme_lead_somewhere():
     assert [
         path for path in [*links, *named] if not (ROOT / path).exists() and not path.endswith("_snn_pack/")
     ] == []
+
+
+def test_the_checkpoints_that_ship_are_those_that_are_described():
+    """The accuracy in checkpoints/README.md is the one that each file holds."""
+    described = (ROOT / "checkpoints" / "README.md").read_text("utf-8")
+    rows = dict(re.findall(r"\| `(\S+\.pth)` .*?(\d+\.\d\d) % \|", described))
+    assert rows
+    for name, accuracy in rows.items():
+        held = torch.load(ROOT / "checkpoints" / name)["provenance"]["test_accuracy"]
+        assert f"{100 * held:.2f}" == accuracy

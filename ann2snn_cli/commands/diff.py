@@ -39,7 +39,8 @@ def command(one: Path, other: Path, as_json: bool) -> int:
 
 def _text(report: DiffReport) -> str:
     found = report.comparison
-    counted = f"{found.activity.checked} values compared, {found.activity.mismatches} differ"
-    title = f"{report.one} | {report.other}: {'the same' if found.same else 'DIFFERENT'}, {counted}"
+    counted = f"{found.activity.checked} spikes and potentials compared, {found.activity.mismatches} differ"
+    networks = f"networks DIFFER in {len(found.network)}, " if found.network else ""
+    title = f"{report.one} | {report.other}: {'the same, ' if found.same else networks}{counted}"
     first = [f"first difference: {report.first}"] if report.first else []
     return "\n".join([title, *found.network, *first])

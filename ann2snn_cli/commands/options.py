@@ -71,6 +71,8 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
             settings = resolve(path, overrides, flags, used)
             if path and (others := unused(path, used)):
                 note(f"note: {path} also sets {', '.join(others)}, which {_this_command()} does not use")
+            if "run.threads" in used:
+                _use_threads(settings.run.threads)
             if "network" in names:
                 settings = _with_network(settings, default_network)
             return command(*args, settings=settings, **values)
@@ -81,6 +83,12 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
         return wrapped
 
     return decorate
+
+
+def _use_threads(threads: int) -> None:
+    from ann2snn_cli import devices
+
+    devices.use_threads(threads)
 
 
 def _sources(chosen: Sequence[Key]) -> list[Decorator]:

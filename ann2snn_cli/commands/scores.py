@@ -40,7 +40,7 @@ def whose_biases(settings: Settings) -> str:
     """What was done to the biases of the rows of a table, each of which is an SNN of its own."""
     if not settings.quantize.bias_correction:
         return "no biases were corrected, so all rows are of the same network"
-    return "the biases of each SNN are corrected for its own D, those of the quantized ANN for no timing"
+    return "the biases of each SNN are corrected for its own D, those of the quantized ANN not at all"
 
 
 def theorem(evaluation: Evaluation) -> str:
@@ -54,7 +54,7 @@ def theorem(evaluation: Evaluation) -> str:
     difference = evaluation.largest_difference
     is_share = difference < NO_SHARE
     size = f"by up to {difference:.2g} of the largest output" if is_share else "from outputs that are all 0"
-    return f"{line}, {size}; as may be: {evaluation.theorem_exception}"
+    return f"{line}, {size}, which is to be expected: {evaluation.theorem_exception}"
 
 
 def firing_table(evaluation: Evaluation) -> str:

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("snn", type=click.Path(path_type=Path))
 @settings_options(
-    "data.dataset", "data.data_dir", "data.num_workers", "data.test_batch_size", "run.device", "run.engine"
+    "data.dataset",
+    "data.data_dir",
+    "data.num_workers",
+    "data.test_batch_size",
+    "data.test_samples",
+    "run.device",
+    "run.engine",
+    "run.threads",
 )
 @delay_options
 @json_option

@@ -25,6 +25,7 @@ ABOVE_ZERO = Rule(f"a number above 0, at most {LARGEST_RATE:g}", lambda value: 0
 NOT_NEGATIVE = Rule(
     f"a number, 0 or more, at most {LARGEST_RATE:g}", lambda value: 0 <= value <= LARGEST_RATE
 )
+SAMPLES = Rule("a whole number, 1 or more, or none", lambda number: number is None or number >= 1)
 DELAY = Rule("a whole number, 0 or more, or none", lambda delay: delay is None or delay >= 0)
 BELOW_ONE = Rule("a number from 0 up to, but not, 1", lambda value: 0 <= value < 1)
 DEVICE = Rule("auto, cpu, cuda or cuda:N", lambda name: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", name)))
@@ -82,6 +83,9 @@ class Data(Section):
     num_workers: int = setting(0, "processes that load data", at_least(0))
     batch_size: int = setting(128, "samples a step of training", at_least(1))
     test_batch_size: int = setting(128, "samples a step of testing", at_least(1))
+    test_samples: int | None = setting(
+        None, "test samples that are used, always the same ones (default: all)", SAMPLES
+    )
     calibration_samples: int = setting(1024, "training samples that thresholds are set from", at_least(1))
 
 
@@ -183,6 +187,7 @@ class Run(Section):
         "what steps the SNN: an engine by name, such as reference (auto: the quickest that can run it)",
         ENGINE,
     )
+    threads: int = setting(0, "threads of the CPU (0: as many as torch takes)", between(0, 1024))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -54,6 +54,28 @@ class TensorSplit:
     def batches(self, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
         """Those samples; memory needs no workers, and nothing is random."""
         return ((trees.index(self.x, indices), trees.index(self.labels, indices)) for indices in order)
+
+
+@dataclass(frozen=True, eq=False)
+class PartOfSplit:
+    """Some samples of a split, in their order."""
+
+    whole: Split
+    chosen: Tensor  # int64: which ones
+
+    @property
+    def size(self) -> int:
+        """How many samples there are."""
+        return len(self.chosen)
+
+    @property
+    def labels(self) -> Labels:
+        """Of the chosen ones."""
+        return trees.index(self.whole.labels, self.chosen)
+
+    def batches(self, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
+        """Those samples of the whole."""
+        return self.whole.batches([self.chosen[indices] for indices in order], num_workers, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +141,13 @@ class Data:
         """The test split once, in its own order."""
         order = torch.split(torch.arange(self.test_size), batch_size)
         return self._batches(self.test, order, num_workers, _stream(0, -1))
+
+    def with_test_samples(self, samples: int | None) -> Data:
+        """The same with so many test samples: always the same; all where there are fewer, or for None."""
+        if samples is None or samples >= self.test_size:
+            return self
+        drawn = torch.randperm(self.test_size, generator=_generator(0, -3))[:samples]
+        return replace(self, test=PartOfSplit(self.test, drawn.sort().values))
 
     def calibration_batches(
         self, samples: int, batch_size: int, seed: int, num_workers: int = 0

@@ -131,8 +131,10 @@ class Graph:
 
     @cached_property
     def device(self) -> torch.device | None:
-        """Where its weights are; None if it has none."""
-        return next((node.op.weight.device for node in self.nodes if isinstance(node.op, Synapse)), None)
+        """Where its weights are, or, of a SPIKING graph without any, its units; None if it has neither."""
+        weights = [node.op.weight for node in self.nodes if isinstance(node.op, Synapse)]
+        tensors = weights or [node.unit for node in self.nodes if node.unit is not None]
+        return tensors[0].device if tensors else None
 
     def place(self, node: Node, *, contract: Contract | None = None, keeps_potentials: bool = False) -> Place:
         """Where a node stands: what its op may ask of its surroundings."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -34,7 +34,18 @@ def _dtype(graph: Graph, node: Node, bound: Bound, summed: bool) -> torch.dtype:
     return torch.float32 if not is_real and largest < EXACT_FLOAT32 else torch.float64
 
 
-def plain_arithmetic() -> AbstractContextManager[None]:
-    """No TF32 in convolutions: it keeps 10 bits of a factor."""
-    context: AbstractContextManager[None] = torch.backends.cudnn.flags(allow_tf32=False)
-    return context
+@contextmanager
+def plain_arithmetic() -> Iterator[None]:
+    """Convolutions and matrix products add up exact products, whatever a caller has set.
+
+    Without cuDNN, which may choose Winograd or FFT: torch's own convolutions for GPUs are matrix products and
+    sums. And these are not rounded to TF32 or bfloat16 before: they keep 10 or 7 bits of a factor. A float32
+    sum of integers is then exact in any order while all parts of it are below 2^24, which `bounds` proves.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=False, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -202,9 +203,8 @@ class _Tally:
             self.reasons["it was asked for"] = None
             return
         self.reasons["auto takes the first that can run this network"] = None
-        for name, engine in engines.ENGINES.items():
-            if name != used and (reason := engine.refusal(self.graph, request)):
-                self.reasons[f"{name} cannot: {reason}"] = None
+        for name in takewhile(lambda name: name != used, engines.automatic()):
+            self.reasons[f"{name} cannot: {engines.refusal(self.graph, request, name)}"] = None
 
     def _count_spikes(self, own: Simulation) -> None:
         for node in self.graph.of(IntegrateFire):

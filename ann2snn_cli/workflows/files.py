@@ -137,7 +137,7 @@ class Interrupted:
         tree = as_dict(settings)
         for section in ("save", "check"):
             tree.pop(section)
-        for name in ("device", "engine"):  # neither changes the result
+        for name in ("device", "engine", "threads"):  # none changes the result
             tree["run"].pop(name)
         run = hashlib.sha256(json.dumps([tree, weights], sort_keys=True).encode()).hexdigest()
         return Interrupted(path, run)

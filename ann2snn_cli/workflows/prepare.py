@@ -112,6 +112,7 @@ def by_name(settings: Settings, *, trained: bool = True) -> Named:
     device = devices.pick(settings.run.device)
     rules = catalog.load_rules(settings.rules)
     samples = data.load(settings.data.dataset, settings.data.data_dir)
+    samples = samples.with_test_samples(settings.data.test_samples)
     network = _built(settings, spec, samples.input_shapes, samples.classes)
     weights = weighing.load(settings, spec, network) if trained else None
     found = (spec.name, network.to(device), samples, hardware, device, samples.name, weights)
@@ -178,6 +179,7 @@ _OF_THE_COMMAND_LINE = {
     "data.dataset": "the data themselves are given",
     "data.data_dir": "the data themselves are given",
     "data.test_batch_size": "nothing is tested here",
+    "data.test_samples": "nothing is tested here",
     "save.save_file": "the SNN is returned: snn.save(path) writes it",
     "save.vectors": "the SNN is returned: save it, and `ann2snn export` writes a vector pack",
 }
@@ -213,6 +215,7 @@ def from_objects(
         hardware = _hardware(asked, default="none")
     if not isinstance(device, torch.device):
         device = devices.pick(settings.run.device if device is None else str(device))
+    devices.use_threads(settings.run.threads)
     if not isinstance(rules, Mapping):
         rules = catalog.load_rules(rules or settings.rules)
     network = unwrapped(network)

@@ -56,7 +56,7 @@ class Saved:
                 where=str(self.path),
                 remedy=f"give the data it was made for with {Setting('dataset')}",
             )
-        return samples
+        return samples.with_test_samples(settings.data.test_samples)
 
 
 def _words(shapes: InputShapes) -> str:

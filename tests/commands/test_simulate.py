@@ -33,6 +33,17 @@ def test_it_finds_what_the_conversion_found(converted, ann2snn):
         assert document[name] == converted[name]
 
 
+def test_test_samples_bound_what_is_evaluated(converted, ann2snn):
+    """By `convert` and by `simulate`, the same samples: the same scores."""
+    simulated = ann2snn("simulate", "tiny_snn.pth", "--test_samples", "5", "--json").document
+    words = ("--test_samples", "5", "--save_file", "few_snn.pth")
+    few = ann2snn("convert", "./tiny.py", "-e", "0", "-T", "6", *words, "--json").document
+
+    assert simulated["test_samples"] == few["test_samples"] == 5 < converted["test_samples"]
+    assert simulated["scores"]["stepwise"] == few["scores"]["stepwise"]
+    assert simulated["firing_rate"] == few["firing_rate"]
+
+
 def test_accuracy_against_time_ends_at_the_accuracy(converted, ann2snn):
     """One number a step, at the delay that is asked for, by name or by number."""
     for flag, value, name in (

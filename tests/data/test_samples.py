@@ -32,6 +32,23 @@ def test_training_order_follows_from_seed_and_epoch():
     assert labels(data.train_batches(50, 0, 1)) == orders[1]
 
 
+def test_fewer_test_samples_are_always_the_same_ones():
+    """They are spread over the split, in its order; with all or more nothing changes."""
+    data = numbered(100)
+    few = data.with_test_samples(7)
+
+    assert few.test_size == 7
+    drawn = labels(few.test_batches(3))
+    assert drawn == sorted(set(drawn))
+    assert drawn != list(range(7)), "not only the first, which may all be of one class"
+    assert [x[0, 0, 0, 0].item() for x, _ in few.test_batches(1)] == drawn
+    assert few.test.labels.tolist() == drawn
+    assert labels(numbered(100).with_test_samples(7).test_batches(7)) == drawn
+    assert labels(few.train_batches(10, 0, 0)) == labels(data.train_batches(10, 0, 0))
+    assert labels(data.with_test_samples(1000).test_batches(9)) == list(range(100))
+    assert data.with_test_samples(None) is data
+
+
 def test_order_ignores_and_leaves_the_callers_random_state():
     """Drawing an order neither reads nor changes the global generator."""
     torch.manual_seed(5)

@@ -6,7 +6,7 @@ import torch
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Input, Integrate, IntegrateFire, Linear, MaxPool, Opaque, Ref
-from ann2snn_cli.ir.precision import exact_dtypes
+from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.simulate import simulate
 
@@ -116,3 +116,25 @@ def test_what_is_counted_in_these_types_is_exact(features, delay):
         assert (3 * output).item() == 2 * spikes  # of the mean over 3 steps
         if delay == 3:
             assert torch.equal(output, run_counts(exact, x.double())[0])
+
+
+def rounds():
+    """What torch may do to sums now: the precision of products, cuDNN, and TF32 in it."""
+    backend = torch.backends.cudnn
+    return torch.get_float32_matmul_precision(), backend.enabled, backend.allow_tf32
+
+
+def test_no_setting_of_a_caller_makes_sums_inexact():
+    """TF32, bfloat16 and cuDNN's algorithms are off while it computes, and as they were after an error."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    found = rounds()
+    try:
+        with plain_arithmetic():
+            assert rounds() == ("highest", False, False)
+        assert rounds() == found
+        with pytest.raises(ZeroDivisionError), plain_arithmetic():
+            _ = 1 / 0
+        assert rounds() == found
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -31,6 +31,8 @@ def conform(engine, seeds=range(12), whole=True, may_refuse=False):
         steps = graph.timing.timesteps
         delays = sorted({0, 1, steps // 2, steps - 1, steps})
         delays = [delay for delay in delays if not engine.refusal(graph, Request(x, delay))]
+        if rounding_decides(graph, x):
+            continue
         if not whole and not delays:
             continue
         if whole and not (graph.real or graph.has_float_weights):
@@ -62,6 +64,16 @@ def agree(got, wanted, graph, name, what):
     real = graph.has_float_weights or graph.real.intersection((name, *graph[name].inputs))
     equal = np.allclose(got, wanted) if real else np.array_equal(got, wanted)
     assert equal, f"{label} differ at {np.argwhere(~np.isclose(got, wanted))[:3].tolist()}"
+
+
+def rounding_decides(graph, x):
+    """Would a spike come or go if real numbers were rounded otherwise? Then several answers are right."""
+    delays = range(graph.timing.timesteps + 1) if graph.real else ()
+    for delay in delays:
+        one, other = (played(graph, x, delay, factor) for factor in (1 - 1e-12, 1 + 1e-12))
+        if any(not np.allclose(one[name].train, other[name].train) for name in one):
+            return True
+    return False
 
 
 class Watched:
@@ -117,9 +129,9 @@ def accepted(engine, graph, request):
     return request
 
 
-def played(graph, x, delay):
-    """By the oracle."""
-    return oracle.play(graph, {name: values.numpy() for name, values in x.items()}, delay)
+def played(graph, x, delay, factor=1.0):
+    """By the oracle; real numbers times a factor."""
+    return oracle.play(graph, {name: values.numpy() for name, values in x.items()}, delay, factor)
 
 
 def gives_what_is_asked_for(engine, graph, x):

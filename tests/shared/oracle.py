@@ -16,15 +16,18 @@ class Played:
     potentials: np.ndarray | None = None
 
 
-def play(graph, samples, delay):
-    """By node: what it does with the samples, which are arrays [batch, ...] by input's name."""
+def play(graph, samples, delay, factor=1.0):
+    """By node: what it does with the samples, which are arrays [batch, ...] by input's name.
+
+    Real numbers that are rounded are multiplied by the factor.
+    """
     found = {}
     for node in graph.nodes:
-        found[node.name] = play_node(graph, node, found, samples, delay)
+        found[node.name] = play_node(graph, node, found, samples, delay, factor)
     return found
 
 
-def play_node(graph, node, found, samples, delay):
+def play_node(graph, node, found, samples, delay, factor=1.0):
     """What one node does, given what the nodes before it did."""
     contract, name = graph.contract, type(node.op).__name__
     if name == "Input":
@@ -39,7 +42,7 @@ def play_node(graph, node, found, samples, delay):
         return Played(running_maxima(node, trains[0]))
     if name == "Opaque":
         units = [float(graph[each].unit) for each in node.inputs]
-        return Played(temporal_difference(node, trains[0] * units[0]))
+        return Played(rounded_otherwise(temporal_difference(node, trains[0] * units[0]), factor))
     return Played(LINEAR[name](node, trains))
 
 
@@ -85,6 +88,11 @@ def running_maxima(node, train):
     for channel, place, inside in windows(node, train.shape[2:], node.op.dilation):
         largest[(..., channel, *place)] = np.max([so_far[(..., channel, *at)] for at in inside], axis=0)
     return np.concatenate([largest[:1], largest[1:] - largest[:-1]])
+
+
+def rounded_otherwise(values, factor):
+    """The values times the factor, but for those that no rounding touches, such as 0, 1/2 and 1."""
+    return np.where(values * 2**20 == np.rint(values * 2**20), values, values * factor)
 
 
 def temporal_difference(node, reals):

@@ -1,5 +1,7 @@
 """8-bit arithmetic is used where it is exact, and nowhere else."""
 
+import weakref
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Conv, Input, Integrate, IntegrateFire, Linear
 from ann2snn_cli.ir.span import Span
 from ann2snn_cli.stages.simulate import ENGINES
-from ann2snn_cli.stages.simulate.int8 import largest_input, product
+from ann2snn_cli.stages.simulate.int8 import conv_by_matrices, largest_input, linear_by_matrices, product
 
 BYTES, WIDE = Span(0, 1), Span(-(2**22), 2**22)
 
@@ -45,6 +47,44 @@ def test_a_convolution_in_8_bits_is_the_integer_convolution(name):
     run = product(op, Span(0, largest_input()), WIDE)
 
     assert torch.equal(run(x.to(torch.uint8)).long(), wanted)
+
+
+ON_A_GPU = CONVS | {
+    "channels and outputs in no multiple of 8": (Conv(whole(9, 13, 3, 2), stride=(1, 2)), (13, 9, 7)),
+    "few pixels": (Conv(whole(9, 8, 1, 1)), (8, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(ON_A_GPU) - {"groups"}))
+def test_a_convolution_by_matrices_is_the_integer_convolution(name):
+    """As on a GPU, where inputs reach 127; of no samples too. Groups are left to float32 there."""
+    op, shape = ON_A_GPU[name]
+    x = whole(5, *shape, low=0, high=127)
+    convolve = F.conv1d if len(shape) == 2 else F.conv2d
+    wanted = convolve(x, op.weight, None, op.stride, op.padding, op.dilation)
+
+    run = conv_by_matrices(op)
+
+    assert torch.equal(run(x.to(torch.uint8)).long(), wanted)
+    assert run(x[:0].to(torch.uint8)).shape == wanted[:0].shape
+
+
+def test_a_linear_layer_by_matrices_is_the_integer_one():
+    """Of vectors, and of the vectors of a map; of no samples too."""
+    op = Linear(whole(9, 13))
+    for shape in ((3, 13), (40, 2, 13), (0, 13)):
+        x = whole(*shape, low=0, high=127)
+        found = linear_by_matrices(op)(x.to(torch.uint8))
+        assert torch.equal(found.long(), F.linear(x, op.weight))
+
+
+def test_what_was_prepared_is_forgotten_with_its_op():
+    """Weights are packed once, and not kept when nobody has the op any more."""
+    op = Conv(whole(16, 16, 3, 3))
+    product(op, BYTES, WIDE)
+    held = weakref.ref(op)
+    del op
+    assert held() is None
 
 
 @needs_int8

@@ -562,7 +562,7 @@ def test_an_engine_that_is_none_is_refused():
     """The engines there are, are listed."""
     with pytest.raises(UsageError, match="no engine 'quick'") as refused:
         simulate(converted("residual"), samples("residual"), engine="quick")
-    assert "auto, counts, fused, folded, reference" in refused.value.remedy
+    assert "auto, counts, fused, triton, folded, reference" in refused.value.remedy
 
 
 def test_average_pooling_sums_spikes():

@@ -10,6 +10,7 @@ from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.simulate.folded import CountsEngine, FoldedEngine
 from ann2snn_cli.stages.simulate.fused import FusedEngine
 from ann2snn_cli.stages.simulate.reference import ReferenceEngine
+from ann2snn_cli.stages.simulate.triton import TritonEngine, is_interpreted
 from ann2snn_cli.types import Inputs
 
 AUTO = "auto"
@@ -25,7 +26,7 @@ def register(*engines: Engine) -> None:
         ENGINES[engine.name] = engine
 
 
-register(CountsEngine(), FusedEngine(), FoldedEngine(), ReferenceEngine())
+register(CountsEngine(), FusedEngine(), TritonEngine(), FoldedEngine(), ReferenceEngine())
 
 
 def run(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:
@@ -36,13 +37,18 @@ def run(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:
 def chosen(graph: Graph, request: Request, engine: str = AUTO) -> str:
     """The engine that answers: the one that is asked for, or the first that can."""
     reasons = []
-    for name in ENGINES if engine == AUTO else _named(engine):
+    for name in automatic() if engine == AUTO else _named(engine):
         reason = ENGINES[name].refusal(graph, request)
         if not reason:
             return name
         reasons.append(f"{name}: {reason}")
     remedy = "" if engine == AUTO else f"use {AUTO}"
     raise UsageError(f"no engine can run this network: {'; '.join(reasons)}", remedy=remedy)
+
+
+def automatic() -> tuple[str, ...]:
+    """The engines that `auto` asks, in order. An interpreted kernel is slow: it runs by its name only."""
+    return tuple(name for name in ENGINES if not (name == TritonEngine.name and is_interpreted()))
 
 
 def run_or_auto(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:
@@ -93,6 +99,6 @@ def simulate(
 
 
 __all__ = [
-    "AUTO", "ENGINES", "Request", "Simulation", "chosen", "refusal", "refuse_unable", "register", "run",
-    "run_or_auto", "simulate",
+    "AUTO", "ENGINES", "Request", "Simulation", "automatic", "chosen", "refusal", "refuse_unable", "register",
+    "run", "run_or_auto", "simulate",
 ]  # fmt: skip

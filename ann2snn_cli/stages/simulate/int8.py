@@ -1,4 +1,6 @@
-"""Convolutions and linear layers in 8-bit integers, by oneDNN on a CPU: exact, and two to four times float32.
+"""Convolutions and linear layers in 8-bit integers: by oneDNN on a CPU, exact, and two to four times float32.
+
+On a GPU they are products of 8-bit matrices, summed in 32 bits: exact too, and not tied to an algorithm.
 
 Only where a proof says that they are: weights of 8 bits, inputs of 0 to what this machine multiplies without
 saturation (it is tried once), and sums below 2^24, which float32, the type of the results, holds.
@@ -7,11 +9,14 @@ saturation (it is tried once), and sums below 2^24, which float32, the type of t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
+from math import prod
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ann2snn_cli.ir.ops import Conv, Linear, Synapse
 from ann2snn_cli.ir.span import Span
@@ -19,52 +24,72 @@ from ann2snn_cli.ir.span import Span
 LARGEST_WEIGHT = 127
 LARGEST_SUM = 2**24
 FEWEST_CHANNELS = 8  # of fewer float32 is as fast
+MATRIX_STEP, FEWEST_ROWS = 8, 32  # of matrices on a GPU
+CPU = torch.device("cpu")
 
 Product = Callable[[Tensor], Tensor]  # of uint8 values, [batch, ...]
 
 
 def product(op: Synapse, given: Span, gives: Span) -> Product | None:
     """The op in 8-bit integers, where that is exact for inputs and results within these spans; else None."""
-    if not _fits(op) or given.low < 0 or given.high > largest_input() or gives.reach >= LARGEST_SUM:
+    if given.low < 0 or gives.reach >= LARGEST_SUM:
         return None
-    if op not in _PREPARED:
-        _PREPARED[op] = _conv(op) if isinstance(op, Conv) else _linear(op)
-    return _PREPARED[op]
+    if op not in _PREPARED:  # what is kept of an op may not hold the op itself: it would never be forgotten
+        _PREPARED[op] = _prepared(op) if _fits(op) else None
+    found = _PREPARED[op]
+    return None if found is None or given.high > largest_input(op.weight.device) else found
 
 
-_PREPARED: WeakKeyDictionary[Synapse, Product] = WeakKeyDictionary()
+_PREPARED: WeakKeyDictionary[Synapse, Product | None] = WeakKeyDictionary()
 
 
 @cache
-def largest_input() -> int:
+def largest_input(device: torch.device = CPU) -> int:
     """The largest input that this machine multiplies exactly; 0 where there is no such arithmetic.
 
     Before VNNI two products are added in 16 bits, which saturate.
     """
-    weight = torch.full((16, 64, 3, 3), LARGEST_WEIGHT, dtype=torch.int8)
-    op = Conv(weight, padding=(1, 1))
-    for largest in (255, 128, 1):
-        x = torch.full((2, 64, 6, 6), largest, dtype=torch.uint8)
-        wanted = op.linear([x.double()], (16, 6, 6))
-        flat = Linear(weight.flatten(1))
+    weight = torch.arange(16 * 576).mul(37).remainder(255).sub(LARGEST_WEIGHT).to(torch.int8)
+    weight = weight.reshape(16, 64, 3, 3)
+    weight[:4] = LARGEST_WEIGHT
+    convs = [Conv(weight.to(device), padding=(1, 1)), Conv(weight[:9, :9].to(device), stride=(2, 1))]
+    flat = Linear(weight.flatten(1).to(device))
+    for largest in (255, 128, 127, 1):
+        x = torch.arange(2 * 64 * 36).remainder(largest + 1).to(torch.uint8).reshape(2, 64, 6, 6)
+        x[0] = largest
         try:
-            found = torch.equal(_conv(op)(x).double(), wanted) and torch.equal(
-                _linear(flat)(x.flatten()[: 2 * 576].reshape(2, 576)).double(), wanted[:, :, 2, 2]
-            )
+            given = [(op, x[:, : op.weight.shape[1]]) for op in convs] + [(flat, x[:, :, :3, :3].flatten(1))]
+            if all(_is_exact(op, given) for op, given in given):
+                return largest
         except (RuntimeError, AttributeError, TypeError):  # another torch, or another processor
             return 0
-        if found:
-            return largest
     return 0
+
+
+def _is_exact(op: Synapse, x: Tensor) -> bool:
+    """Does it give what float64 gives on a CPU?"""
+    on_cpu = replace(op, weight=op.weight.to(CPU))
+    found = _prepared(op)(x.to(op.weight.device)).to(CPU)
+    return torch.equal(found.double(), on_cpu.linear([x.double()], tuple(found.shape[1:])))
 
 
 def _fits(op: Synapse) -> bool:
     weight = op.weight
-    if weight.is_floating_point() or weight.device.type != "cpu" or not isinstance(op, Conv | Linear):
+    if weight.is_floating_point() or weight.device.type not in _KINDS or not isinstance(op, Conv | Linear):
         return False
     if isinstance(op, Conv) and (op.transposed or len(op.kernel) > 2 or weight.shape[1] < FEWEST_CHANNELS):
         return False
+    if isinstance(op, Conv) and op.groups > 1 and weight.device.type != "cpu":
+        return False
     return bool(weight.abs().max() <= LARGEST_WEIGHT)
+
+
+def _prepared(op: Synapse) -> Product:
+    conv, linear = _KINDS[op.weight.device.type]
+    return conv(op) if isinstance(op, Conv) else linear(op)
+
+
+# By oneDNN ------------------------------------------------------------------------------------------
 
 
 def _conv(op: Conv) -> Product:
@@ -77,13 +102,14 @@ def _conv(op: Conv) -> Product:
         for default, values in ((1, op.stride), (0, op.padding), (1, op.dilation))
     )
     ones, zeros = _neutral(weight.shape[0])
-    packed = torch.ops.onednn.qconv_prepack(weight, ones, 1.0, 0, stride, padding, dilation, op.groups, None)
+    groups = op.groups
+    packed = torch.ops.onednn.qconv_prepack(weight, ones, 1.0, 0, stride, padding, dilation, groups, None)
 
     def run(x: Tensor) -> Tensor:
         x = x.unsqueeze(2) if missing else x
         y: Tensor = torch.ops.onednn.qconv2d_pointwise(
             x.contiguous(memory_format=torch.channels_last), 1.0, 0, packed, ones, zeros, None,
-            stride, padding, dilation, op.groups, 1.0, 0, torch.float32, "none", [], "",
+            stride, padding, dilation, groups, 1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
         return y.squeeze(2) if missing else y
 
@@ -106,3 +132,64 @@ def _linear(op: Synapse) -> Product:
 def _neutral(channels: int) -> tuple[Tensor, Tensor]:
     """Scales of 1 and zero points of 0."""
     return torch.ones(channels), torch.zeros(channels, dtype=torch.int32)
+
+
+# By products of matrices ----------------------------------------------------------------------------
+
+
+def conv_by_matrices(op: Conv) -> Product:
+    """A row for every pixel of every sample: the values that it reads, by tap and channel."""
+    missing = 2 - len(op.kernel)
+    weight = op.weight.unsqueeze(2) if missing else op.weight
+    outs, ins, *kernel = weight.shape
+    (s, t), (p, q), (d, e) = (
+        [*[default] * missing, *values]
+        for default, values in ((1, op.stride), (0, op.padding), (1, op.dilation))
+    )
+    reach = (d * (kernel[0] - 1) + 1, e * (kernel[1] - 1) + 1)
+    filled = -ins % MATRIX_STEP
+    matrix = F.pad(weight.permute(0, 2, 3, 1), (0, filled)).flatten(1).to(torch.int8)
+    multiply = _multiplied_by(matrix)
+
+    def run(x: Tensor) -> Tensor:
+        x = x.unsqueeze(2) if missing else x
+        x = F.pad(x.permute(0, 2, 3, 1).view(torch.int8), (0, filled, q, q, p, p))
+        read = x.unfold(1, reach[0], s).unfold(2, reach[1], t)[..., ::d, ::e]
+        size = read.shape[:3]
+        y = multiply(read.permute(0, 1, 2, 4, 5, 3).reshape(prod(size), matrix.shape[1]))
+        y = y.reshape(*size, outs).permute(0, 3, 1, 2)
+        return y.squeeze(2) if missing else y
+
+    return run
+
+
+def linear_by_matrices(op: Synapse) -> Product:
+    """A row for every sample."""
+    outs, ins = op.weight.shape
+    filled = -ins % MATRIX_STEP
+    multiply = _multiplied_by(F.pad(op.weight.to(torch.int8), (0, filled)))
+
+    def run(x: Tensor) -> Tensor:
+        rows = F.pad(x.view(torch.int8), (0, filled)).reshape(prod(x.shape[:-1]), ins + filled)
+        return multiply(rows).reshape(*x.shape[:-1], outs)
+
+    return run
+
+
+def _multiplied_by(matrix: Tensor) -> Product:
+    """Rows times [out, in], in float32. cuBLAS wants sizes that are multiples of 8, and more than 16 rows."""
+    outs = matrix.shape[0]
+    columns = F.pad(matrix, (0, 0, 0, -outs % MATRIX_STEP)).contiguous().t()
+
+    def run(rows: Tensor) -> Tensor:
+        count = len(rows)
+        rows = F.pad(rows, (0, 0, 0, max(0, FEWEST_ROWS - count)))
+        return torch._int_mm(rows, columns)[:count, :outs].to(torch.float32)
+
+    return run
+
+
+_KINDS: dict[str, tuple[Callable[[Conv], Product], Callable[[Synapse], Product]]] = {
+    "cpu": (_conv, _linear),
+    "cuda": (conv_by_matrices, linear_by_matrices),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,15 +14,16 @@ from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.memory import refuse_too_long
-from ann2snn_cli.ir.ops import Activity, Add, AvgPool, Input, Integrate, IntegrateFire, Synapse
+from ann2snn_cli.ir.ops import Activity, Add, AvgPool, Input, Integrate, IntegrateFire, MaxPool, Synapse
 from ann2snn_cli.ir.ops.base import LinearOp, Place
 from ann2snn_cli.ir.ops.moves import Move
 from ann2snn_cli.ir.precision import EXACT_FLOAT32, exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import bind_inputs
-from ann2snn_cli.stages.simulate import int8
+from ann2snn_cli.stages.simulate import int8, pools
 from ann2snn_cli.stages.simulate.answer import joined
 
-TRAIN_ELEMENTS = 1 << 20  # of the widest layer at once: a few samples, whose trains fit a cache
+TRAIN_ELEMENTS = 1 << 22  # of the widest layer at once: a few samples, whose trains fit a large cache
+TRAIN_ELEMENTS_ON_A_GPU = 1 << 25  # and so many that a GPU is busy
 
 
 class Passed(Protocol):
@@ -79,7 +80,19 @@ def _advance(plan: Plan, node: Node, portions: list[Portion]) -> None:
 
 def portion_size(graph: Graph, steps: int) -> int:
     """How many samples are stepped at once."""
-    return max(1, TRAIN_ELEMENTS // (graph.widest * steps))
+    on_a_gpu = graph.device is not None and graph.device.type == "cuda"
+    return max(1, (TRAIN_ELEMENTS_ON_A_GPU if on_a_gpu else TRAIN_ELEMENTS) // (graph.widest * steps))
+
+
+def device_of(graph: Graph, request: Request) -> torch.device:
+    """Where it is computed: where its weights are; without any, where the samples are."""
+    if graph.device is not None:
+        return graph.device
+    given = request.inputs
+    samples = (
+        (given,) if isinstance(given, Tensor) else given.values() if isinstance(given, Mapping) else given
+    )
+    return next((x.device for x in samples), torch.device("cpu"))
 
 
 def _portions(plan: Plan, given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -133,12 +146,15 @@ class Plan:
 
     def admit(self, node: Node, revised: Node) -> None:
         """Another bias was not in the proof: float64 where it is larger than what the proof leaves free."""
-        grown = sum(
+        if self.bounds[node.name].largest + self.change(node, revised) >= EXACT_FLOAT32:
+            self.dtypes[node.name] = torch.float64
+
+    def change(self, node: Node, revised: Node) -> float:
+        """By how much another bias can change a potential."""
+        return sum(
             times * _change(getattr(node.op, name), getattr(revised.op, name))
             for name, times in (("bias", self.contract.timesteps), ("initial", 1))
         )
-        if self.bounds[node.name].largest + grown >= EXACT_FLOAT32:
-            self.dtypes[node.name] = torch.float64
 
     def total_dtype(self, node: Node) -> torch.dtype:
         """The narrowest type that holds the sum over all steps of what a node passes on."""
@@ -173,8 +189,15 @@ class Portion:
             return Activity(self._linear(node, trains))
         if isinstance(node.op, IntegrateFire):
             return _fire(node.op, trains[0], dtype, plan.place(node))
+        if self._pools_bytes(node, trains[0]):
+            assert isinstance(node.op, MaxPool)
+            return Activity(pools.largest(node.op, trains[0], node.shape))
         steps = plan.contract.timesteps
         return node.op.train([_spread(train, steps).to(dtype) for train in trains], plan.place(node))
+
+    def _pools_bytes(self, node: Node, train: Tensor) -> bool:
+        is_pool = isinstance(node.op, MaxPool) and train.dtype == torch.uint8
+        return is_pool and self.plan.bounds[node.inputs[0]].total.high <= pools.LARGEST
 
     def total(self, node: Node, passed: Passed) -> Tensor:
         """The sum over all steps of what a node passed on."""

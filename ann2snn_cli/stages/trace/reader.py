@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -99,16 +100,21 @@ class Reader:
             self.draft.names[self.draft.values[call]] = self.draft.names[self.draft.first_input()]
 
     def _placeholder(self, call: FxNode) -> None:
-        signature = self.program.graph_signature
-        for table in (signature.inputs_to_parameters, signature.inputs_to_buffers):
-            if call.name in table:
-                self.draft.constants[call] = state_of(self.program, table[call.name])
-                return
-        if call.name in signature.inputs_to_lifted_tensor_constants:
-            name = signature.inputs_to_lifted_tensor_constants[call.name]
-            self.draft.constants[call] = widened(self.program.constants[name])
-            return
-        self._node(call, result_of(call), Input(), (), call.name, call.name)
+        name = self._kept.get(call.name)
+        if name is None:
+            self._node(call, result_of(call), Input(), (), call.name, call.name)
+        else:
+            self.draft.constants[call] = state_of(self.program, name)
+
+    @cached_property
+    def _kept(self) -> dict[str, str]:
+        """By name of an input of the export: the parameter, buffer or constant that it is."""
+        signature = self.program.graph_signature  # each table of it is made anew whenever it is asked for
+        return {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
 
     def _outputs(self) -> None:
         for result in results_of(self.program):

@@ -87,7 +87,7 @@ def _lose_charge(draft: NirDraft, node: Node, largest: int) -> None:
     fires = isinstance(node.op, IntegrateFire)
     draft.lose(
         node, f"the first potential, up to {largest}",
-        "spikes come later by up to that charge" if fires else "the sum lacks up to that charge",
+        "spikes come later by up to that charge" if fires else "the sum is smaller by up to that charge",
         f"{Setting('flavor', 'composite')}, or convert with {Setting('rounding', 'bias')} "
         "(which drops the rest of the bias)",
     )  # fmt: skip

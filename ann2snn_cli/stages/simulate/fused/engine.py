@@ -31,6 +31,7 @@ from ann2snn_cli.stages.simulate.portions import (
     Passed,
     Plan,
     Portion,
+    device_of,
     read_by_outputs_alone,
     run_portions,
 )
@@ -46,8 +47,8 @@ class FusedEngine:
 
     def refusal(self, graph: Graph, request: Request) -> str:
         """It needs a C compiler and a CPU."""
-        if graph.device is not None and graph.device.type != "cpu":
-            return f"it runs on a CPU, and the network is on {graph.device}"
+        if (device := device_of(graph, request)).type != "cpu":
+            return f"it runs on a CPU, and the network is on {device}"
         if graph.has_float_weights:
             return "the network has float weights"
         if not any(node.op.fires for node in graph):
