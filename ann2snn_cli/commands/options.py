@@ -71,7 +71,7 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
             settings = resolve(path, overrides, flags, used)
             if path and (others := unused(path, used)):
                 note(f"note: {path} also sets {', '.join(others)}, which {_this_command()} does not use")
-            if "run.threads" in used:
+            if "run.threads" in used and settings.run.threads:
                 _use_threads(settings.run.threads)
             if "network" in names:
                 settings = _with_network(settings, default_network)

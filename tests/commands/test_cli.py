@@ -520,3 +520,15 @@ def test_the_time_is_told_within_15_seconds_and_not_after_a_line_that_was_said(c
             time.sleep(0.03)
             progress.line(f"epoch {epoch}")
     assert "elapsed" not in capsys.readouterr().err
+
+
+def test_a_signal_after_the_results_changes_nothing():
+    """Ctrl-C while Python closes down: the exit code is that of the command, and nothing more is printed."""
+    code = (
+        "import atexit, os, signal, sys; from ann2snn_cli.__main__ import run\n"
+        "sys.argv = ['ann2snn', '--version']\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
