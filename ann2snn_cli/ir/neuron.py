@@ -35,11 +35,13 @@ class _Count(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         ratio, threshold = ctx.saved_tensors
-        within = gradient.masked_fill((ratio < 0) | (ratio >= ctx.timesteps + 1), 0)
-        of_potential = (within / threshold).sum_to_size(ctx.shape) if ctx.needs_input_grad[0] else None
+        # Where 0 <= ⌊V/θ⌋ <= T: this operator takes the ends of its range for outside.
+        below = -torch.finfo(ratio.dtype).tiny
+        within = torch.ops.aten.hardtanh_backward(gradient, ratio, below, ctx.timesteps + 1)
         of_threshold = None
         if ctx.needs_input_grad[1]:
-            of_threshold = (-within * (ratio / threshold)).sum_to_size(threshold.shape)
+            of_threshold = -(ratio / threshold).mul_(within).sum_to_size(threshold.shape)
+        of_potential = (within / threshold).sum_to_size(ctx.shape) if ctx.needs_input_grad[0] else None
         return of_potential, of_threshold, None
 
 
