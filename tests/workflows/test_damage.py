@@ -47,7 +47,7 @@ def test_more_bits_and_steps_do_less_damage(small_network, small_data, training_
         (
             Damage(None, 0.4, resets_to_zero=True),
             "the outputs are off by 40 % of what varies between samples: "
-            "try reset_mode=subtraction, which keeps what a reset to zero throws away",
+            "try reset_mode='subtraction', which keeps what a reset to zero throws away",
         ),
         (
             Damage(0.4, 0.4, has_float_weights=True),
