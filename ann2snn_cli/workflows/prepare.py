@@ -17,7 +17,7 @@ from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.check import rule_names
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
-from ann2snn_cli.stages.trace import to_eval, unwrapped
+from ann2snn_cli.stages.trace import materialised, unwrapped
 from ann2snn_cli.types import InputShapes, Loss
 from ann2snn_cli.workflows import weights as weighing
 
@@ -166,7 +166,7 @@ def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
 def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: int) -> nn.Module:
     torch.manual_seed(settings.run.seed)
     shape = shapes[0] if isinstance(shapes, tuple) and len(shapes) == 1 else shapes
-    return to_eval(unwrapped(spec.build(shape, classes)))
+    return materialised(unwrapped(spec.build(shape, classes)), shapes)
 
 
 # Given as objects ----------------------------------------------------------------------------------
