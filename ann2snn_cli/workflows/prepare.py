@@ -172,7 +172,7 @@ def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: 
 # Given as objects ----------------------------------------------------------------------------------
 
 # Settings that say what is given anyway, or what a use case on the command line does.
-_OF_THE_COMMAND_LINE = {
+OF_THE_COMMAND_LINE = {
     "network": "the network itself is given",
     "ann_weight": "the network is given with its weights",
     "allow_other_dataset": "the network is given with its weights",
@@ -234,7 +234,7 @@ def _refuse_unlabelled(samples: pipeline.Samples, settings: Settings) -> None:
 
 def _refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
     given = set(given)
-    for dotted, reason in _OF_THE_COMMAND_LINE.items():
+    for dotted, reason in OF_THE_COMMAND_LINE.items():
         key = KEYS[dotted]
         holder = getattr(settings, key.section) if key.section else settings
         if dotted in given or getattr(holder, key.name) != key.default:
