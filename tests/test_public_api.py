@@ -325,7 +325,7 @@ def test_samples_without_labels_are_not_trained_on(network, x):
 def test_a_conversion_that_damages_the_network_warns(network, x):
     """Naming the first layer, and what to try in the words of Python; the numbers are kept."""
     with pytest.warns(
-        ann2snn_cli.DamageWarning, match="first at .*: try more weight_bitwidth, channel_wise=True"
+        ann2snn_cli.DamageWarning, match="first at .*: try a larger weight_bitwidth, channel_wise=True"
     ):
         snn = ann2snn_cli.convert(network, x, weight_bitwidth=1, timesteps=1)
     assert snn.provenance.damage["snn"] > 0.25
@@ -386,3 +386,11 @@ def test_the_provenance_survives_saving(saved):
     assert loaded.provenance == snn.provenance
     assert loaded.provenance.tool.startswith("ann2snn ")
     assert loaded.provenance.settings["timing"]["timesteps"] == 4
+
+
+def test_an_snn_is_not_converted_again():
+    """What is an SNN already is refused in words."""
+    network, x = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), torch.rand(8, 3)
+    snn = ann2snn_cli.convert(network, x)
+    with pytest.raises(ann2snn_cli.UsageError, match="is an SNN already"):
+        ann2snn_cli.convert(snn, x)

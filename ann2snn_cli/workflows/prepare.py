@@ -14,7 +14,7 @@ from ann2snn_cli.catalog import NetworkSpec, Weights
 from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import Setting, UsageError
-from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.stages.check import rule_names
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
 from ann2snn_cli.stages.trace import materialised, unwrapped
@@ -201,6 +201,10 @@ def from_objects(
     Settings that cannot mean anything here are refused: those named in `given`, and those that differ from
     their defaults.
     """
+    if getattr(getattr(network, "graph", None), "level", None) is Level.SPIKING:
+        raise UsageError(
+            "the network is an SNN already", remedy="give the trained network that it was made of"
+        )
     _refuse_meaningless(settings, given)
     _refuse_unlabelled(samples, settings)
     refuse_unknown_names(settings)
