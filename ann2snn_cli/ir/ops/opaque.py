@@ -62,7 +62,8 @@ class Opaque(Op):
     @property
     def _creates(self) -> bool:
         """Does it make a tensor of sizes alone, on a device that it is told?"""
-        takes_device = any(each.name == "device" for each in allowed.operator(self.target)._schema.arguments)
+        operator: Any = allowed.operator(self.target)
+        takes_device = any(each.name == "device" for each in operator._schema.arguments)
         return takes_device and not _reads(self.args)
 
     def details(self) -> str:

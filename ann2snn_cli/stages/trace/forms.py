@@ -112,7 +112,8 @@ def refuse(network: nn.Module) -> None:
 
 def _is_lazy(module: nn.Module) -> bool:
     """Are sizes of its own weights unknown before a first run?"""
-    return any(map(is_lazy, (*module._parameters.values(), *module._buffers.values())))
+    own = (*module._parameters.values(), *module._buffers.values())
+    return any(is_lazy(each) for each in own if each is not None)
 
 
 def _is_quantized(module: nn.Module) -> bool:
