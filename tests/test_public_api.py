@@ -1,5 +1,6 @@
 """The Python API by name, and what its names promise."""
 
+import io
 import json
 import subprocess
 import sys
@@ -177,6 +178,25 @@ def test_words_that_do_not_exist_are_answered(network, x):
         snn.simulate(x, delay=5)
     with pytest.raises(UsageError, match="reference"):
         snn.simulate(x, engine="refrence")
+
+
+def test_a_setting_that_does_not_exist_is_answered_with_those_that_mean_something_here(network, x):
+    """Not with what only the command line takes."""
+    with pytest.raises(UsageError, match="unknown setting 'timestep'") as caught:
+        ann2snn_cli.convert(network, x, timestep=4)
+    choices = caught.value.remedy.partition("choose from: ")[2].split(", ")
+    assert "timesteps" in choices
+    assert {"network", "dataset", "save_file", "vectors", "ann_weight"}.isdisjoint(choices)
+
+
+@pytest.mark.parametrize("given", [None, io.BytesIO()], ids=["None", "BytesIO"])
+def test_what_is_no_path_is_refused_in_words(given, network, x):
+    """By save and by load, with what they take."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    for use in (snn.save, ann2snn_cli.load):
+        with pytest.raises(UsageError, match="the path is ") as caught:
+            use(given)
+        assert "pathlib.Path" in caught.value.remedy
 
 
 @pytest.mark.parametrize("four", [4, "4", 4.0, "4.0", np.int64(4), np.float32(4), torch.tensor(4)])
