@@ -594,7 +594,10 @@ def test_a_conversion_measures_its_own_damage(tiny, ann2snn):
     assert damage["is_large"]
     assert damage["layer"] in ("1", "4")
     assert f"first at {damage['layer']}" in damage["warning"]
-    assert "try more --weight_bitwidth, --channel_wise or another --mode" in damage["warning"]
+    assert (
+        "try a larger --weight_bitwidth, --channel_wise, more --timesteps or another --mode"
+        in damage["warning"]
+    )
     strict = ann2snn(*words, "--strict")
     assert strict.code == 3
     assert f"warning: {damage['warning']}" in strict.out

@@ -39,6 +39,8 @@ class Damage:
     layer_error: float = 0.0
     in_time: bool = False  # the quantized network is right there: the error is one of timing
     limit: float = LIMIT
+    resets_to_zero: bool = False
+    has_float_weights: bool = False
 
     @property
     def is_large(self) -> bool:
@@ -89,7 +91,9 @@ def damage(
         if compares:
             _add(closed, closed.timing.timesteps, x, wanted, quantized, engine)
         _add(spiking, spiking.timing.delay, x, wanted, snn, engine)
-    return _judged(spiking, quantized, snn)
+    found = _judged(spiking, quantized, snn)
+    resets_to_zero = spiking.timing.reset_mode is Reset.ZERO
+    return replace(found, resets_to_zero=resets_to_zero, has_float_weights=spiking.has_float_weights)
 
 
 def _measured(spiking: Graph, name: str) -> bool:
