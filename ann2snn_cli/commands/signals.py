@@ -31,6 +31,7 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        handler.forget()
         for number, handlers in before:
             signal.signal(number, handlers)
 
@@ -53,10 +54,16 @@ class _Handler:
             self.waiting, self.left = number, self.left - 1
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
             return
-        self.waiting = None
+        self.forget()
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise Stopped("terminated", exit_code=128 + number)
+
+    def forget(self) -> None:
+        """Nothing waits, and no timer is left to end a process that has no handler for it."""
+        if self.left < PATIENCE:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        self.waiting = None
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -59,6 +59,7 @@ def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt), ended_by_signals():
         imported(tmp_path, monkeypatch, text)
     assert time.monotonic() - started < 5
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0), "no alarm comes when nobody handles it"
 
 
 def test_an_import_that_does_not_end_is_ended(tmp_path, monkeypatch):
