@@ -32,7 +32,7 @@ LEVELS = [
     {"trees"},
     {"types"},
     {"claims"},  # what files claim, held against their size
-    {"errors", "version"},
+    {"errors", "version", "words"},
     {"packs"},  # what is done with a vector pack beside replaying it: knows what twins read
     {"twins"},  # independent of all of ours: what they agree on, they did not copy
 ]

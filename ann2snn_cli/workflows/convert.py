@@ -10,7 +10,7 @@ from typing import Any
 from ann2snn_cli import pipeline
 from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yaml
-from ann2snn_cli.errors import Setting, as_argument
+from ann2snn_cli.errors import Setting, UsageError, as_argument
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.pipeline import Conversion, Listener
@@ -117,6 +117,7 @@ class ConvertReport(Report):
 
 def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertReport:
     """Convert the network that the settings name, score it on the test set, and write its files."""
+    _refuse_idle_resume(request)
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     outputs = Outputs.of(prepared.settings, prepared.name)
@@ -132,6 +133,8 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
     )
+    if not request.resume:
+        state.refuse_loss(overwrite=request.overwrite)
     listener = _listener(prepared, state, request.resume, progress)
     with state.resumable():
         conversion, damage = converted(prepared, listener, delays=(0, prepared.settings.timing.timesteps))
@@ -146,6 +149,16 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     report = _written(report, provenance, prepared, outputs, request, progress)
     state.path.unlink(missing_ok=True)
     return report
+
+
+def _refuse_idle_resume(request: ConvertRequest) -> None:
+    if request.resume and not request.settings.finetune.epochs:
+        raise UsageError(
+            f"{Setting('resume', True)} does nothing without finetuning",
+            where=str(Setting("finetune_epochs", 0)),
+            remedy=f"leave {Setting('resume')} out, or give the epochs of the run that was interrupted with "
+            f"{Setting('finetune_epochs')}",
+        )
 
 
 def converted(

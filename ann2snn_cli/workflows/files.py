@@ -17,6 +17,7 @@ from ann2snn_cli.config import Settings, as_dict
 from ann2snn_cli.errors import BadFile, Setting, Stopped, UsageError
 from ann2snn_cli.stages.export import files, pth, replacement
 from ann2snn_cli.stages.export.replacement import Staging
+from ann2snn_cli.words import count_of
 from ann2snn_cli.workflows.report import FileEntry, Progress
 
 STATE_FORMAT = "ann2snn/finetuning"
@@ -162,6 +163,22 @@ class Interrupted:
             )
             raise again from None
 
+    def refuse_loss(self, *, overwrite: bool) -> None:
+        """Refuse to lose the epochs of a run that was interrupted, before any work is done."""
+        if overwrite or not self.path.exists():
+            return
+        try:
+            done = pth.read(self.path).get("epochs_done")
+        except BadFile:
+            done = None
+        epochs = count_of(done, "epoch") if isinstance(done, int) else "epochs"
+        raise UsageError(
+            f"an interrupted finetuning of {epochs} lies there",
+            where=str(self.path),
+            remedy=f"go on with it, if it is of these settings, with {Setting('resume', True)}; or lose it "
+            f"with {Setting('overwrite', True)}; or choose another place with {Setting('save_file')}",
+        )
+
     def _is_kept(self) -> bool:
         try:
             return pth.read(self.path).get("run") == self.run
@@ -182,6 +199,7 @@ class Interrupted:
             raise BadFile(
                 "the interrupted finetuning had other settings or weights",
                 where=str(self.path),
-                remedy=f"repeat the settings of that run, or start anew without {Setting('resume')}",
+                remedy="repeat the settings of that run, or start anew with "
+                f"{Setting('overwrite', True)} and without {Setting('resume')}",
             )
         return state

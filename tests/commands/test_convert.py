@@ -299,9 +299,34 @@ def test_who_is_stopped_before_an_epoch_is_done_is_told_of_no_resume(tiny, ann2s
     for kept, settings in ((0, "3"), (1, "3"), (0, "2")):
         with pytest.MonkeyPatch.context() as patch:
             interrupt_after_epoch(kept, patch)
-            done = ann2snn(*TINY, "-e", "3", "--weight_bitwidth", settings)
+            done = ann2snn(*TINY, "-e", "3", "--weight_bitwidth", settings, "--overwrite")
         assert done.code == 130
         assert ("--resume" in done.err) == bool(kept)
+
+
+def test_an_interrupted_finetuning_is_not_lost_silently(tiny, ann2snn):
+    """A later run without --resume refuses to remove the epochs that are kept, until --overwrite says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after_epoch(2, patch)
+        assert ann2snn(*TINY, "-e", "5").code == 130
+    state = tiny / ".tiny_snn.finetuning"
+    kept = state.read_bytes()
+    for epochs in ("1", "0"):
+        done = ann2snn(*TINY, "-e", epochs)
+        assert done.code == 2, done.err
+        assert "an interrupted finetuning of 2 epochs lies there" in done.err
+        assert "--resume" in done.err
+        assert "--overwrite" in done.err
+        assert state.read_bytes() == kept
+    assert ann2snn(*TINY, "-e", "0", "--overwrite").code == 0
+    assert not state.exists()
+
+
+def test_resume_without_epochs_is_refused_before_anything_is_loaded(here, ann2snn):
+    """There is nothing to go on with: it says so even where the network does not exist."""
+    done = ann2snn("convert", "./none.py", "-e", "0", "--resume")
+    assert done.code == 2
+    assert "leave --resume out, or give the epochs" in done.err
 
 
 def test_who_is_stopped_while_writing_leaves_what_was_there_and_nothing_beside_it(tiny, ann2snn):
