@@ -48,7 +48,7 @@ class Histogram:
         values = values.detach().flatten().float()
         largest = float(values.amax()) if values.numel() else 0.0
         # Signs are quicker to add up than zeros to compare; so many of them float32 adds up exactly.
-        zeros = values.numel() - sum(int(part.sign().sum()) for part in values.split(1 << 24))
+        zeros = values.numel() - sum(int(part.sign().sum()) for part in torch.split(values, 1 << 24))
         self.zeros += zeros
         if largest <= 0:
             return
