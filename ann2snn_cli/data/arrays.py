@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -18,7 +19,7 @@ from ann2snn_cli import lookup, trees
 from ann2snn_cli.claims import LARGE, MOST_COMPRESSED, refuse_zip_bomb
 from ann2snn_cli.data.collect import from_loader
 from ann2snn_cli.data.samples import Data, from_tensors, split_indices, split_note
-from ann2snn_cli.errors import BadData, BadFile, MissingData
+from ann2snn_cli.errors import BadData, BadFile, MissingData, WrongKind
 from ann2snn_cli.lookup import Reference
 from ann2snn_cli.types import Batch, Inputs
 
@@ -64,11 +65,20 @@ def load_own(reference: Reference, name: str) -> Data:
     if isinstance(given, Data):
         return replace(given, name=name)  # the name that loads it again
     if not isinstance(given, tuple) or len(given) != 4:
-        with lookup.users_code(reference, BadData, remedy):
+        with lookup.users_code(reference, BadData, remedy), _as_bad_data():
             return from_loader(_grey(given), name, reference.shown)
     parts = [_tensors(key, value, reference.shown) for key, value in zip(FOUR, given, strict=True)]
     train, test = _images((parts[0], parts[1])), _images((parts[2], parts[3]))
     return from_tensors(name, train, test, where=reference.shown)
+
+
+@contextmanager
+def _as_bad_data() -> Iterator[None]:
+    """What a loader gives is data, whatever is wrong with it; only what a user passes is of a wrong kind."""
+    try:
+        yield
+    except WrongKind as error:
+        raise BadData(error.what, where=error.where, remedy=error.remedy) from error
 
 
 def _classes(given: Tensor, where: str) -> int:

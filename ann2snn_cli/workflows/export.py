@@ -150,6 +150,7 @@ def export(request: ExportRequest, progress: Progress = SILENT) -> ExportReport:
     formats = _formats(request.formats)
     _refuse_idle_options(request, formats)
     _refuse_idle_settings(request, formats)
+    _refuse_empty_pack(request, formats)
     files.refuse_unwritable(request.save_dir, "save_dir")
     progress.begin("load the SNN")
     snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
@@ -202,6 +203,20 @@ def _refuse_idle_settings(request: ExportRequest, formats: list[str]) -> None:
                 f"{Setting(name, given)} does nothing for the format {', '.join(formats)}",
                 remedy="leave it out, or ask for the format pack too",
             )
+
+
+def _refuse_empty_pack(request: ExportRequest, formats: list[str]) -> None:
+    """A pack without samples proves nothing."""
+    if (
+        not request.samples
+        and not request.corners
+        and any(EXPORTERS[name].write is _pack for name in formats)
+    ):
+        raise UsageError(
+            "a vector pack without samples has nothing to compare",
+            where=f"{Setting('samples', 0)} {Setting('corners', False)}",
+            remedy=f"leave {Setting('corners', False)} out, or record test samples: {Setting('samples', 1)}",
+        )
 
 
 def _path(request: ExportRequest, ending: str) -> Path:
