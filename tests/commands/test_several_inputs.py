@@ -74,7 +74,7 @@ def test_a_simulator_that_refuses_a_network_says_so(there, ann2snn, monkeypatch)
     monkeypatch.setattr(Unable, "unavailable", lambda self: "")
     monkeypatch.setattr(Unable, "version", lambda self: "1")
     done = ann2snn("verify", "two_snn_pack", "--json")
-    assert done.code == 1
+    assert done.code == 4
     first, second = done.document["backends"]
     assert (first["agrees"], second["agrees"]) == (True, False)
     assert "it is too deep" in second["failed"]
