@@ -9,9 +9,8 @@ import io
 import os
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import click
 from ann2snn_cli.commands import cli
 from ann2snn_cli.commands.flags import in_flags
 from ann2snn_cli.commands.render import note, to_json
+from ann2snn_cli.commands.signals import ended_by_signals
 from ann2snn_cli.config import KEYS
 from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, Stopped, violation_line
 
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A --json document shares its stream with nothing, whatever a library or a user's network prints.
     aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     try:
-        with aside, _ended_by_signals():
+        with aside, ended_by_signals():
             code = cli.main(words or ["--help"], prog_name="ann2snn", standalone_mode=False, obj=stdout)
         stdout.flush()
         return code if isinstance(code, int) else 0
@@ -95,23 +95,6 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: half-written files are removed, programs beside it ended."""
-
-    def stop(number: int, frame: object) -> None:
-        raise Stopped("terminated", exit_code=128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def explain(raised: BaseException) -> Failure:

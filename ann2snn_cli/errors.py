@@ -145,7 +145,9 @@ class HardwareViolations(Ann2SnnError):
 def violation_line(violation: Any) -> str:
     """A broken limit in one line: layer, rule, what it is, what it may be, and the remedy."""
     facts = {name: getattr(violation, name, "") for name in ("layer", "rule", "actual", "limit", "remedy")}
-    line = "{layer}: {rule} is {actual}, the limit {limit}".format(**facts)
+    is_clause = str(facts["actual"]).startswith(("it ", "its "))  # "it pools the input itself"
+    form = "{actual}, and {rule} asks for {limit}" if is_clause else "{rule} is {actual}, the limit {limit}"
+    line = f"{facts['layer']}: {form.format(**facts)}"
     return f"{line}; {facts['remedy']}" if facts["remedy"] else line
 
 

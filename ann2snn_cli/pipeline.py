@@ -73,7 +73,7 @@ class Listener:
     stage: Callable[[str, int | None], None] = lambda label, steps: None  # steps: ticks to come, if known
     epoch: Callable[[EpochReport], None] = lambda report: None
     tick: Callable[[], None] = lambda: None
-    folded: Callable[[Graph], None] = lambda graph: None  # is shown what will be computed, before it is
+    folded: Callable[[Graph], None] = lambda graph: None  # is shown, with its contract, what will be computed
     save: Callable[[dict[str, Any]], None] | None = None  # is handed the state of finetuning after each epoch
     resume: dict[str, Any] | None = None  # such a state, to go on from
 
@@ -183,9 +183,9 @@ def convert(
         refuse_violations(verdicts, hardware, settings.check.allow)
 
     refuse_too_long(folded, device, settings.timing.timesteps)
-    tell.folded(folded)
     contract = contract_of(settings)
     timed = replace(folded, contract=contract)
+    tell.folded(timed)
     engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
     folded, graph, of_pairs = _quantized(folded, data, settings, device, tell)
     if of_pairs and hardware is not None:

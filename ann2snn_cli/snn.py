@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ann2snn_cli import lookup, trees
 from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
 from ann2snn_cli.data.collect import collect
-from ann2snn_cli.data.given import read_samples
+from ann2snn_cli.data.given import kind, read_samples
 from ann2snn_cli.data.samples import as_floats
 from ann2snn_cli.errors import UsageError, WrongKind, spelled
 from ann2snn_cli.ir import show
@@ -97,7 +97,7 @@ class SpikingNetwork(nn.Module):
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the `.pth` that `load` reads."""
-        return pth.save(self.graph, self.provenance.to_plain(), Path(path), overwrite=overwrite)
+        return pth.save(self.graph, self.provenance.to_plain(), _path(path), overwrite=overwrite)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SpikingNetwork:
         """Follow `.to(device)`. `.half()` and the like change nothing: these numbers are exact or wrong."""
@@ -118,7 +118,7 @@ class SpikingNetwork(nn.Module):
 
 def load(path: Path | str) -> SpikingNetwork:
     """The network in a `.pth` that `ann2snn convert` or `SpikingNetwork.save` wrote."""
-    graph, provenance = pth.load(Path(path))
+    graph, provenance = pth.load(_path(path))
     return SpikingNetwork(graph, Provenance.from_plain(provenance))
 
 
@@ -181,11 +181,21 @@ def convert(
     return SpikingNetwork(conversion.graph, provenance_of(prepared, conversion, damage))
 
 
+def _path(given: Any) -> Path:
+    try:
+        return Path(given)
+    except TypeError:
+        raise WrongKind(
+            f"the path is {kind(given)}", remedy="give the path of a .pth, as text or as a pathlib.Path"
+        ) from None
+
+
 def _by_dotted_name(flags: Mapping[str, Any]) -> dict[str, Any]:
     dotted = {key.flag: key.dotted for key in KEYS.values()}
     for flag in flags:
         if flag not in dotted:
-            raise lookup.unknown("setting", flag, dotted)
+            meant = (each for each, name in dotted.items() if name not in prepare.OF_THE_COMMAND_LINE)
+            raise lookup.unknown("setting", flag, meant)
     return {dotted[flag]: value for flag, value in flags.items()}
 
 

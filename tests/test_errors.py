@@ -63,8 +63,8 @@ class Broken:
 
     layer: str = "conv1"
     rule: str = "in_channels"
-    actual: int = 64
-    limit: int = 28
+    actual: int | str = 64
+    limit: int | str = 28
     remedy: str = f"{Setting('weight_bitwidth', 1)} (limit 113)"
 
 
@@ -73,6 +73,13 @@ def test_violations_are_listed_in_the_error_itself():
     error = HardwareViolations("1 limit", [Broken()], remedy="change it")
     line = "conv1: in_channels is 64, the limit 28; weight_bitwidth=1 (limit 113)"
     assert str(error) == f"1 limit\n  - {line}\n  remedy: change it"
+
+
+def test_a_violation_that_is_a_clause_is_one_sentence():
+    """What the table of `check` spreads over its columns reads as a sentence."""
+    broken = Broken("0", "pooling", "it pools the input itself", "spikes", "put a ReLU before the pooling")
+    line = "0: it pools the input itself, and pooling asks for spikes; put a ReLU before the pooling"
+    assert str(HardwareViolations("1 limit", [broken])) == f"1 limit\n  - {line}"
 
 
 FLAGS = {key.flag for key in KEYS.values()} | {

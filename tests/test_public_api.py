@@ -1,5 +1,6 @@
 """The Python API by name, and what its names promise."""
 
+import io
 import json
 import subprocess
 import sys
@@ -179,6 +180,25 @@ def test_words_that_do_not_exist_are_answered(network, x):
         snn.simulate(x, engine="refrence")
 
 
+def test_a_setting_that_does_not_exist_is_answered_with_those_that_mean_something_here(network, x):
+    """Not with what only the command line takes."""
+    with pytest.raises(UsageError, match="unknown setting 'timestep'") as caught:
+        ann2snn_cli.convert(network, x, timestep=4)
+    choices = caught.value.remedy.partition("choose from: ")[2].split(", ")
+    assert "timesteps" in choices
+    assert {"network", "dataset", "save_file", "vectors", "ann_weight"}.isdisjoint(choices)
+
+
+@pytest.mark.parametrize("given", [None, io.BytesIO()], ids=["None", "BytesIO"])
+def test_what_is_no_path_is_refused_in_words(given, network, x):
+    """By save and by load, with what they take."""
+    snn = ann2snn_cli.convert(network, x, timesteps=4)
+    for use in (snn.save, ann2snn_cli.load):
+        with pytest.raises(UsageError, match="the path is ") as caught:
+            use(given)
+        assert "pathlib.Path" in caught.value.remedy
+
+
 @pytest.mark.parametrize("four", [4, "4", 4.0, "4.0", np.int64(4), np.float32(4), torch.tensor(4)])
 def test_a_number_means_the_same_however_it_is_written(four, network, x):
     """Text, a whole float, a number of numpy's or torch's: in a conversion and in a simulation."""
@@ -305,7 +325,7 @@ def test_samples_without_labels_are_not_trained_on(network, x):
 def test_a_conversion_that_damages_the_network_warns(network, x):
     """Naming the first layer, and what to try in the words of Python; the numbers are kept."""
     with pytest.warns(
-        ann2snn_cli.DamageWarning, match="first at .*: try more weight_bitwidth, channel_wise=True"
+        ann2snn_cli.DamageWarning, match="first at .*: try a larger weight_bitwidth, channel_wise=True"
     ):
         snn = ann2snn_cli.convert(network, x, weight_bitwidth=1, timesteps=1)
     assert snn.provenance.damage["snn"] > 0.25
@@ -366,3 +386,11 @@ def test_the_provenance_survives_saving(saved):
     assert loaded.provenance == snn.provenance
     assert loaded.provenance.tool.startswith("ann2snn ")
     assert loaded.provenance.settings["timing"]["timesteps"] == 4
+
+
+def test_an_snn_is_not_converted_again():
+    """What is an SNN already is refused in words."""
+    network, x = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), torch.rand(8, 3)
+    snn = ann2snn_cli.convert(network, x)
+    with pytest.raises(ann2snn_cli.UsageError, match="is an SNN already"):
+        ann2snn_cli.convert(snn, x)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WRAPPERS = ("state_dict", "net", "model")  # keys that training scripts keep the state dict under
+PREFIXES = ("module.", "_orig_mod.")  # DataParallel and torch.compile put the whole network under one name
 SAVE = "torch.save(network.state_dict(), 'weights.pth')"
 SHOWN = 10  # lines of each kind of disagreement
 
@@ -51,7 +52,7 @@ def load_weights(module: nn.Module, path: Path | str) -> Weights:
     """Load a checkpoint into `module` and say where it came from; one that does not fit changes nothing."""
     path = Path(path)
     content = read_checkpoint(path)
-    given = _state_dict(content, path)
+    given = _state_dict(content, path, module.state_dict())
     _refuse_mismatch(module.state_dict(), given, path)
     _refuse_not_finite(given, path)
     module.load_state_dict(given, strict=False)  # strict is done above, with shapes, in words of our own
@@ -88,8 +89,8 @@ def _unreadable(error: Exception, path: Path, remedy: str) -> BadFile | BadWeigh
     return BadFile("it is truncated, or not a torch file", where=str(path), remedy=remedy)
 
 
-def _state_dict(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The tensors by name, without the wrapper of a training script and without `module.`."""
+def _state_dict(content: Mapping[str, Any], path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by name, without the wrapper of a training script and without those of torch."""
     import torch
 
     wrapped = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
@@ -101,9 +102,13 @@ def _state_dict(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             where=str(path),
             remedy=f"give a file written by {SAVE}; under {', '.join(WRAPPERS)} will do as well",
         )
-    # DataParallel and DistributedDataParallel put the whole network under one name.
-    prefix = "module." if all(str(key).startswith("module.") for key in state) else ""
-    return {str(key)[len(prefix) :]: value for key, value in state.items()}
+    named = {str(key): value for key, value in state.items()}
+    while named.keys().isdisjoint(expected):
+        prefix = next((each for each in PREFIXES if all(key.startswith(each) for key in named)), "")
+        if not prefix:
+            break
+        named = {key.removeprefix(prefix): value for key, value in named.items()}
+    return named
 
 
 def _refuse_mismatch(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:

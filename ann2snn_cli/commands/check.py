@@ -25,7 +25,7 @@ def command(settings: Settings, as_json: bool) -> int:
     """List every limit of a chip that a network breaks.
 
     Each comes with its remedies; the exit code is 3 if there is any. Shapes and settings decide: nothing is
-    trained, no weights are needed. The hardware is the network's own, else v1.
+    trained, no weights are needed. Without --hardware it is the network's own, else v1.
 
     \b
     ann2snn check example_net

@@ -30,7 +30,8 @@ def command(name: str, folder: str, overwrite: bool, as_json: bool) -> None:
     target = catalog.copy(name, folder, overwrite)
     next_command = _next_command(target)
     document = {"schema": "ann2snn/cp/1", "file": str(target), "next": next_command}
-    emit(document, as_json, lambda: f"{target}\n  next: edit it, then {next_command}")
+    edit = "" if target.suffix == ".pth" else "edit it, then "
+    emit(document, as_json, lambda: f"{target}\n  next: {edit}{next_command}")
 
 
 def _next_command(target: Path) -> str:

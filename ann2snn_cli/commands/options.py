@@ -112,7 +112,8 @@ def _sources(chosen: Sequence[Key]) -> list[Decorator]:
             "overrides",
             multiple=True,
             metavar="SECTION.NAME=VALUE",
-            help=f"One setting by its name in config files, such as {example}; repeatable.",
+            help=f"One setting by its name in config files, such as {example}; repeatable. "
+            "It is stronger than --config, and a flag is stronger.",
         ),
     ]
 

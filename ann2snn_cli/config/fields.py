@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -99,7 +100,9 @@ class Key:
     def _remedy(self, value: object) -> str:
         """The word that was most likely meant, or those there are."""
         words = self.choices or (self.rule.examples if self.rule else ())
-        if near := get_close_matches("".join(str(value).lower().split()), words, n=1):
+        word = "".join(str(value).lower().split())
+        near = get_close_matches(word, words, n=1)
+        if near and (re.search("[a-z]", word) or near[0].startswith(word)):  # 0.5 is not meant by 1.5
             return f"did you mean {near[0]}?"
         return f"give {', '.join(words[:-1])} or {words[-1]}" if words else ""
 

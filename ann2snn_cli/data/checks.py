@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ann2snn_cli import trees
 from ann2snn_cli.errors import BadData
+from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.types import Inputs, InputShapes, Labels, Shape
 
 _TYPES = "give uint8 (0 to 255) or floats; of tokens what the network's embedding makes of them"
@@ -95,7 +96,17 @@ def _check_form(x: Tensor, name: str) -> None:
         raise BadData(f"{name} has its channels last: {shape}", remedy=CHANNELS_FIRST)
 
 
+def refuse_without_values(x: Tensor, name: str) -> None:
+    """Refuse a tensor that is not dense, or holds no values."""
+    if why := refusal_of_tensor(x):
+        remedy = (
+            "give a dense tensor that holds its values (of a sparse one x.to_dense(), of a quantized one "
+        )
+        raise BadData(f"{name} cannot be used: {why}", remedy=f"{remedy}x.dequantize())")
+
+
 def _check_kind(x: Tensor, name: str) -> None:
+    refuse_without_values(x, name)
     if not x.is_floating_point() and x.dtype != torch.uint8:
         word = str(x.dtype).removeprefix("torch.")
         raise BadData(f"{name} is {word}", remedy=_TYPES)

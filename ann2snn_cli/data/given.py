@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli import trees
-from ann2snn_cli.data.checks import check_inputs, check_labels, check_samples
+from ann2snn_cli.data.checks import check_inputs, check_labels, check_samples, refuse_without_values
 from ann2snn_cli.data.samples import LABELS_AT_MOST
 from ann2snn_cli.errors import BadData, WrongKind
 from ann2snn_cli.tasks import task_named
@@ -74,7 +74,18 @@ def with_labels(batch: tuple[Inputs, Labels | None]) -> Batch:
 
 def is_numbers(given: Any) -> bool:
     """Whether it is nested lists of plain numbers: an array that is written out."""
-    return isinstance(given, list | tuple) and isinstance(_innermost(given), _NUMBERS)
+    if not isinstance(given, list | tuple) or not isinstance(_innermost(given), _NUMBERS):
+        return False
+    return not _is_pair_of_numbers(given) and not _is_pair_of_numbers(given[0])
+
+
+def _is_pair_of_numbers(given: Any) -> bool:
+    """Whether it is samples and their labels, both written out: no array nests deeper in its first part."""
+    if not isinstance(given, list | tuple) or len(given) != 2:
+        return False
+    x, labels = given
+    both = isinstance(_innermost(x), _NUMBERS) and isinstance(_innermost(labels), _NUMBERS)
+    return both and isinstance(labels, list | tuple) and _depth(x) > _depth(labels)
 
 
 def kind(given: Any) -> str:
@@ -141,6 +152,7 @@ def _tensors(given: Any, part: str, forms: str) -> Any:
 
 def _tensor(given: Any, part: str, forms: str) -> Tensor:
     if isinstance(given, Tensor):
+        refuse_without_values(given, part)
         return given.detach()
     try:
         if isinstance(given, np.ndarray):
@@ -160,6 +172,11 @@ def _remedy(given: Any, forms: str) -> str:
         return TO_TENSOR
     given = _innermost(given)
     return f"{TO_NUMBERS}; {forms}" if isinstance(given, str) else forms
+
+
+def _depth(given: Any) -> int:
+    """How deep lists are nested in the first of each."""
+    return 1 + _depth(given[0]) if isinstance(given, list | tuple) and given else 0
 
 
 def _innermost(given: Any) -> Any:

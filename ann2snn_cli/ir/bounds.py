@@ -9,6 +9,7 @@ Exact for integers below 2^53. Real weights are added up in floats: there it hol
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -42,24 +43,32 @@ def bounds(graph: Graph, delay: int | None = None) -> dict[str, Bound]:
 
     Costs about as much as two forwards of one sample, once a graph and delay.
     """
-    contract = graph.timing.with_delay(delay)
+    delay = graph.timing.with_delay(delay).delay
+    return bounds_by_delay(graph, (delay,))[delay]
+
+
+def bounds_by_delay(graph: Graph, delays: Iterable[int]) -> dict[int, dict[str, Bound]]:
+    """The same for several delays at the cost of one: only what a neuron holds depends on when it fires."""
     known = _PROVED.setdefault(graph, {})
-    if contract.delay not in known:
-        known[contract.delay] = _prove(graph, contract)
-    return dict(known[contract.delay])
+    wanted = [graph.timing.with_delay(delay) for delay in delays]
+    if missing := [contract for contract in wanted if contract.delay not in known]:
+        known.update(_prove(graph, missing))
+    return {contract.delay: dict(known[contract.delay]) for contract in wanted}
 
 
 _PROVED: WeakKeyDictionary[Graph, dict[int, dict[str, Bound]]] = WeakKeyDictionary()  # by delay, by node
 
 
-def _prove(graph: Graph, contract: Contract) -> dict[str, Bound]:
-    found: dict[str, Bound] = {}
+def _prove(graph: Graph, contracts: Sequence[Contract]) -> dict[int, dict[str, Bound]]:
+    found: dict[int, dict[str, Bound]] = {contract.delay: {} for contract in contracts}
 
     def compute(node: Node, spans: list[Tensor]) -> Tensor:
-        place = graph.place(node, contract=contract)
+        places = [graph.place(node, contract=contract) for contract in contracts]
         has_end = node.op.fires or not any(bool(span.isinf().any()) for span in spans)
-        passed_on = node.op.span(spans, place) if has_end else unbounded(place)
-        found[node.name] = _bound(node, passed_on, node.op.potential(spans, place), contract.timesteps)
+        passed_on = node.op.span(spans, places[0]) if has_end else unbounded(places[0])
+        for place in places:
+            potential, contract = node.op.potential(spans, place), place.contract
+            found[contract.delay][node.name] = _bound(node, passed_on, potential, contract.timesteps)
         return passed_on
 
     with torch.no_grad():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -24,6 +25,8 @@ MOST_VALUES = 2**31  # that all layers pass on in a step
 MOST_CREATED = 2**26  # by an operator of torch that reads nothing
 MOST_FRACTION_BITS = 32
 MOST_BITS = 32
+
+_BATCHES = (2, 3)  # what differs between the two follows the batch
 
 _NUMBERS = (torch.int64, torch.float32, torch.float64)  # sums of narrower integers would wrap
 _WEIGHTS = (*_NUMBERS, torch.int8, torch.int16, torch.int32)  # these are cast before they are computed with
@@ -121,14 +124,27 @@ def _tensors(op: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _refuse_other_shapes(graph: Graph) -> None:
-    """Each layer is asked for its sums of no samples: its shape must be that of what it then gives."""
+    """Each layer is asked for its sums of no samples: its shape must be that of what it then gives.
+
+    An operator of torch is asked about two batches without values. What it gives may hold the batch on any
+    axis, as inside a recurrent layer: other operators may read that, and nothing else.
+    """
     opaque = graph.to("meta") if graph.of(Opaque) else graph
+    elsewhere: dict[
+        str, list[Tensor]
+    ] = {}  # by node, for each of `_BATCHES`: the batch is not its first axis
     for node in graph.nodes:
         if isinstance(node.op, Input):
             continue
-        shape = _shape(opaque, opaque[node.name]) if isinstance(node.op, Opaque) else _shape(graph, node)
+        if isinstance(node.op, Opaque):
+            shape = _shape_of_opaque(opaque, opaque[node.name], elsewhere)
+        else:
+            _refuse_moved(node, node.inputs, elsewhere)
+            shape = _shape(graph, node)
         if shape != node.shape:
             raise InvalidGraph(f"{node.source or node.name}: its shape is {node.shape}, it gives {shape}")
+    for name in graph.outputs:
+        _refuse_moved(graph[name], (name,), elsewhere)
     for node in graph.of(Reshape, Gather):
         size = prod(graph.fed_by(node)[0].shape)
         if isinstance(node.op, Reshape) and prod(node.shape) != size:
@@ -139,18 +155,46 @@ def _refuse_other_shapes(graph: Graph) -> None:
             raise InvalidGraph(f"{node.source or node.name}: its index points beyond what it reads")
 
 
+def _refuse_moved(node: Node, read: Collection[str], elsewhere: Collection[str]) -> None:
+    if not set(read).isdisjoint(elsewhere):
+        raise InvalidGraph(f"{node.source or node.name}: it moves values between samples")
+
+
 def _shape(graph: Graph, node: Node) -> tuple[int, ...]:
-    """What the layer gives of no samples; an operator of torch is asked about two without values."""
-    many, device = (2, "meta") if isinstance(node.op, Opaque) else (0, "cpu")
-    if isinstance(node.op, Opaque) and _creates(node.op) > MOST_CREATED:
-        raise InvalidGraph(f"{node.source or node.name}: it makes more than {MOST_CREATED:,} values")
-    xs = [torch.empty(many, *read.shape, device=device, dtype=torch.float64) for read in graph.fed_by(node)]
+    """What the layer gives of no samples."""
+    xs = [torch.empty(0, *read.shape, dtype=torch.float64) for read in graph.fed_by(node)]
     sums = _held(node, lambda: node.op.sums(xs, graph.place(node)))
     if sums is None:
         return node.shape
-    if sums.dim() == 0 or len(sums) != many:
+    if sums.dim() == 0 or len(sums) != 0:
         raise InvalidGraph(f"{node.source or node.name}: it moves values between samples")
     return tuple(sums.shape[1:])
+
+
+def _shape_of_opaque(graph: Graph, node: Node, elsewhere: dict[str, list[Tensor]]) -> tuple[int, ...]:
+    """What an operator gives of batches without values, but for the axes that follow the batch."""
+    assert isinstance(node.op, Opaque)
+    if _creates(node.op) > MOST_CREATED:
+        raise InvalidGraph(f"{node.source or node.name}: it makes more than {MOST_CREATED:,} values")
+    found: list[Tensor] = []
+    for place, many in enumerate(_BATCHES):
+        xs = [
+            elsewhere[read.name][place]
+            if read.name in elsewhere
+            else torch.empty(many, *read.shape, device="meta", dtype=torch.float64)
+            for read in graph.fed_by(node)
+        ]
+        sums = _held(node, partial(node.op.sums, xs, graph.place(node)))
+        if sums is None:
+            return node.shape
+        found.append(sums)
+    axes = list(zip(*(each.shape for each in found), strict=False))
+    if found[0].dim() != found[1].dim() or all(size == other for size, other in axes):
+        raise InvalidGraph(f"{node.source or node.name}: it moves values between samples")
+    shape = tuple(size for size, other in axes[1:] if size == other)
+    if axes[0] != _BATCHES or len(shape) != len(axes) - 1:
+        elsewhere[node.name] = found
+    return shape
 
 
 def _creates(op: Opaque) -> float:

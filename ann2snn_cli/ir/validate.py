@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ann2snn_cli.errors import InvalidGraph, Setting
-from ann2snn_cli.ir.bounds import bounds
+from ann2snn_cli.ir.bounds import bounds_by_delay
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.grid import largest_code
@@ -152,8 +152,7 @@ def validate_exact(graph: Graph) -> Graph:
 
 def spilling(graph: Graph) -> dict[str, None]:
     """The nodes whose integers may exceed 2^53, for no delay, for the graph's own, or for the delay T."""
-    delays = sorted({0, graph.timing.delay, graph.timing.timesteps})
-    found = [bounds(graph, delay) for delay in delays]
+    found = bounds_by_delay(graph, {0, graph.timing.delay, graph.timing.timesteps}).values()
     return {
         node.name: None
         for node in graph.nodes

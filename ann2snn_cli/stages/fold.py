@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -73,7 +75,7 @@ def spiking_pools(graph: Graph) -> Graph:
 def _fold_batch_norms(graph: Graph, *, merge: bool) -> Graph:
     nodes: dict[str, Node] = {}
     taken_over: dict[str, str] = {}  # a batch norm that is gone -> the synapse that holds it now
-    last: dict[str, str] = {}  # a synapse -> the last batch norm that it holds, whose readers count
+    last: dict[str, str] = {}  # of such a synapse the last of them: its readers are the synapse's now
     for node in graph.nodes:
         node = _reading(node, taken_over)
         if isinstance(node.op, BatchNorm):
@@ -150,19 +152,27 @@ def _drop_repeated_relus(graph: Graph) -> Graph:
 
 def _rectify_before_pooling(graph: Graph) -> Graph:
     """max pooling -> ReLU becomes ReLU -> max pooling where nothing else reads the pooled values."""
-    pools = [node for node in graph.nodes if node.op.monotone]
+    nodes = {node.name: node for node in graph.nodes}  # by the name of the node whose place it has
+    readers = {name: [user.name for user in users] for name, users in graph.users.items()}
+    places = {name: name for name in nodes}
+    outputs = list(graph.outputs)
+    pools = [node.name for node in graph.nodes if node.op.monotone]
     for pool in reversed(pools):  # from the last on, so that a ReLU passes them all
-        readers = graph.users[pool.name]
-        if len(readers) == 1 and isinstance(readers[0].op, Relu) and pool.name not in graph.outputs:
-            (relu,) = readers
-            (before,) = graph.fed_by(graph[pool.name])
-            first = replace(relu, inputs=(before.name,), shape=before.shape)
-            changes: dict[str, tuple[Node, ...]] = {
-                relu.name: (replace(graph[pool.name], inputs=(relu.name,)),),
-                pool.name: (first,),
-            }
-            graph = _replace_nodes(graph, changes, {relu.name: pool.name})
-    return graph
+        relu = readers[pool][0] if len(readers[pool]) == 1 else ""
+        if not relu or pool in outputs or not isinstance(nodes[places[relu]].op, Relu):
+            continue
+        (before,) = nodes[places[pool]].inputs
+        for reader in readers[relu]:
+            nodes[places[reader]] = _reading(nodes[places[reader]], {relu: pool})
+        outputs = [pool if name == relu else name for name in outputs]
+        readers[before] = [relu if name == pool else name for name in readers[before]]
+        readers[pool], readers[relu] = readers[relu], [pool]
+        first, second = places[pool], places[relu]
+        moved, pooled = nodes[second], nodes[first]
+        nodes[first] = replace(moved, inputs=(before,), shape=nodes[places[before]].shape)
+        nodes[second] = replace(pooled, inputs=(relu,))
+        places[pool], places[relu] = second, first
+    return graph.with_nodes(nodes.values(), outputs=tuple(outputs))
 
 
 # 3. Biases -----------------------------------------------------------------------------------------
@@ -199,42 +209,51 @@ def _read_out(graph: Graph) -> Graph:
 
 
 def _sink_biases(graph: Graph) -> Graph:
-    """Move each `Integrate` down: through additions, into the next `Integrate`, into the population."""
-    nodes: list[Node] = []
-    falling: dict[str, Node] = {}  # by the name that its reader knows: an `Integrate` on its way down
-    renamed: dict[str, str] = {}
-    for node in graph.nodes:
-        arrived = [falling[name] for name in node.inputs if name in falling]
-        past = {name: falling[name].inputs[0] for name in node.inputs if name in falling}
-        known_as, node = node.name, _reading(node, renamed | past)
-        if arrived and isinstance(node.op, Add):  # (a + b) + c = (a + c) + b: it keeps its name behind
-            nodes.append(node)
-            node = _together(arrived[1:], replace(arrived[0], inputs=(node.name,), shape=node.shape))
+    """Move each `Integrate` down: through an addition, into the next `Integrate`, into the population.
+
+    (a + b) + c = (a + c) + b: it moves behind the addition and keeps its name.
+    """
+    nodes = dict(graph.by_name)  # as they are now, until they are passed
+    behind: dict[str, list[Node]] = {}  # what moves behind an addition
+    passed: list[Node] = []
+    renamed: dict[str, str] = {}  # an addition -> the `Integrate` that stays behind it, which others read
+
+    def sinks(node: Node, known_as: str) -> bool:
+        """Put it into its reader, or behind it; false if it has to stay."""
+        (before,), readers = node.inputs, graph.users[known_as]
+        reader = nodes[readers[0].name] if len(readers) == 1 else node
+        if known_as in graph.outputs or not isinstance(reader.op, Relu | Integrate | Add) or reader is node:
+            return False
+        inputs = tuple(before if name == known_as else name for name in reader.inputs)
+        nodes[reader.name] = replace(reader, inputs=inputs)
+        if isinstance(reader.op, Add):
+            behind.setdefault(reader.name, []).append(node)
         else:
-            node = _together(arrived, node)
-        if isinstance(node.op, Integrate) and _can_fall(graph, known_as):
-            falling[known_as] = node
+            nodes[reader.name] = _with_bias_of(node, nodes[reader.name])
+        return True
+
+    for name in graph.by_name:
+        node = _reading(nodes[name], renamed)
+        if isinstance(node.op, Integrate) and sinks(node, name):
             continue
-        nodes.append(node)
-        if node.name != known_as:
-            renamed[known_as] = node.name
-    return graph.with_nodes(nodes, outputs=tuple(renamed.get(name, name) for name in graph.outputs))
+        passed.append(node)
+        if name in behind:
+            last, *others = (
+                replace(each, inputs=(name,), shape=node.shape) for each in reversed(behind[name])
+            )
+            moved = reduce(_with_bias_of, others, last)
+            if not sinks(moved, name):
+                passed.append(moved)
+                renamed[name] = moved.name
+    return graph.with_nodes(passed, outputs=tuple(renamed.get(name, name) for name in graph.outputs))
 
 
-def _can_fall(graph: Graph, name: str) -> bool:
-    readers = graph.users[name]
-    takes_it = len(readers) == 1 and isinstance(readers[0].op, Relu | Integrate | Add)
-    return takes_it and name not in graph.outputs
-
-
-def _together(arrived: list[Node], node: Node) -> Node:
-    """The node with the biases of those that arrived added to its own."""
-    for each in arrived:
-        assert isinstance(each.op, Integrate)
-        assert isinstance(node.op, Relu | Integrate)
-        biases = [bias for bias in (each.op.bias, node.op.bias) if bias is not None]
-        node = replace(node, op=replace(node.op, bias=sum(biases[1:], biases[0]) if biases else None))
-    return node
+def _with_bias_of(node: Node, reader: Node) -> Node:
+    """The neurons that read an `Integrate`, with its bias added to theirs."""
+    assert isinstance(reader.op, Relu | Integrate)
+    assert isinstance(node.op, Integrate)
+    biases = [bias for bias in (node.op.bias, reader.op.bias) if bias is not None]
+    return replace(reader, op=replace(reader.op, bias=reduce(operator.add, biases) if biases else None))
 
 
 # Rewriting -----------------------------------------------------------------------------------------
@@ -242,11 +261,3 @@ def _together(arrived: list[Node], node: Node) -> Node:
 
 def _reading(node: Node, renamed: dict[str, str]) -> Node:
     return replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
-
-
-def _replace_nodes(graph: Graph, changes: dict[str, tuple[Node, ...]], renamed: dict[str, str]) -> Graph:
-    """Put other nodes in the place of some; the readers of a renamed node follow it."""
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        nodes.extend(changes[node.name] if node.name in changes else (_reading(node, renamed),))
-    return graph.with_nodes(nodes, outputs=tuple(renamed.get(name, name) for name in graph.outputs))

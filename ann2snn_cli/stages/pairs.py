@@ -35,30 +35,46 @@ def too_long(quantized: Graph, folded: Graph) -> tuple[str, ...]:
         spiking = integers(quantized)
     large = spilling(spiking)
     first = [name for name in large if not any(feeder in large for feeder in spiking[name].inputs)]
-    found = (_original(spiking, each, folded) for name in first for each in _places(spiking, name))
+    if not first:
+        return ()
+    found = (_original(spiking, each, folded) for each in _places(spiking, first))
     return tuple(dict.fromkeys(each for each in found if each is not None))
 
 
-def _places(graph: Graph, name: str) -> list[str]:
-    """Where to break the chain that ends here: before the last synapse whose own currents leave room."""
-    node, found = graph[name], list[str]()
-    for feeder in node.inputs:
-        if isinstance(graph[feeder].op, IntegrateFire) or not graph[feeder].inputs:
-            continue
-        breaks = isinstance(node.op, Synapse) and _has_synapse(graph, feeder)
-        if breaks and bounds(graph, 0)[feeder].largest * ROOM < EXACT_FLOAT64:
-            found.append(feeder)
-        else:
-            found += _places(graph, feeder)
+def _places(graph: Graph, ends: Collection[str]) -> list[str]:
+    """Where to break the chains that end here: before the last synapse whose own currents leave room."""
+    currents, known = _behind_synapses(graph), bounds(graph, 0)
+    found, seen = list[str](), set[str]()
+    todo = [edge for name in reversed(list(ends)) for edge in _edges_into(graph, name)]
+    while todo:
+        reader, name = todo.pop()
+        breaks = isinstance(graph[reader].op, Synapse) and name in currents
+        if breaks and known[name].largest * ROOM < EXACT_FLOAT64:
+            found.append(name)
+        elif name not in seen:
+            seen.add(name)
+            todo += _edges_into(graph, name)
     return found
 
 
-def _has_synapse(graph: Graph, name: str) -> bool:
-    """Has this current been through a layer since the last neurons?"""
-    node = graph[name]
-    if isinstance(node.op, Synapse | IntegrateFire):
-        return isinstance(node.op, Synapse)
-    return any(_has_synapse(graph, feeder) for feeder in node.inputs)
+def _edges_into(graph: Graph, name: str) -> list[tuple[str, str]]:
+    """The node with each current that it reads, from the last on."""
+    currents = (
+        feeder.name
+        for feeder in graph.fed_by(graph[name])
+        if feeder.inputs and not isinstance(feeder.op, IntegrateFire)
+    )
+    return [(name, each) for each in reversed(list(currents))]
+
+
+def _behind_synapses(graph: Graph) -> set[str]:
+    """The nodes whose currents have been through a layer since the last neurons."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        passes = not isinstance(node.op, IntegrateFire) and not found.isdisjoint(node.inputs)
+        if passes or isinstance(node.op, Synapse):
+            found.add(node.name)
+    return found
 
 
 def _original(graph: Graph, name: str, folded: Graph) -> str | None:

@@ -209,9 +209,7 @@ def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progr
         progress.line(epoch_line(report))
 
     def folded(graph: Graph) -> None:
-        timing = prepared.settings.timing
-        delays = (0, timing.firing_delay)
-        progress.line(cost.line(graph, timing.timesteps, _stepped(prepared), delays))
+        progress.line(cost.line(graph, _stepped(prepared), delays_of(graph), prepared.settings.run.engine))
 
     return Listener(
         progress.begin, epoch, progress.advance, folded, state.save, state.saved() if resume else None

@@ -10,16 +10,22 @@ import torch
 from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.ir.memory import step_bytes
 from ann2snn_cli.ir.run import run, run_counts
+from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.simulate.portions import portion_size
 from ann2snn_cli.words import count_of
 
-STEP = 0.5  # of a forward: what a step of a sample takes, measured with the networks that ship
+# Of a float32 forward: what an engine takes for a step of a sample, about the middle of docs/speed.md.
+STEP = {"fused": 0.25, "triton": 0.25, "folded": 0.6, "reference": 1.2}
+CLOSED_FORM = 1.0  # the same for all steps at once, where they are not taken
+FEW = 16  # samples that are timed, where one is quick
+QUICK = 0.05  # seconds
 
 
-def line(graph: Graph, timesteps: int, samples: int, delays: Iterable[int]) -> str:
-    """About what it takes to step so many samples at each delay; T has a closed form: no steps."""
-    stepped = samples * len({delay for delay in delays if delay != timesteps})
-    seconds = STEP * forward_seconds(graph) * timesteps * stepped
+def line(graph: Graph, samples: int, delays: Iterable[int], engine: str = engines.AUTO) -> str:
+    """About what it takes to step so many samples at each delay, in a graph that has a contract."""
+    timesteps, delays = graph.timing.timesteps, set(delays)
+    stepped = samples * len(delays - {timesteps})
+    seconds = forward_seconds(graph) * samples * sum(forwards(graph, delay, engine) for delay in delays)
     size = portion_size(graph, timesteps) * timesteps * step_bytes(graph)
     return (
         f"{count_of(stepped, 'sample')} to step, {timesteps:,} steps each: about {_duration(seconds)} "
@@ -27,16 +33,26 @@ def line(graph: Graph, timesteps: int, samples: int, delays: Iterable[int]) -> s
     )
 
 
+def forwards(graph: Graph, delay: int, engine: str = engines.AUTO) -> float:
+    """How many float32 forwards a sample takes at this delay, by the engine that will run it."""
+    request = engines.Request((), delay)
+    able = engines.AUTO if engines.refusal(graph, request, engine) else engine
+    name = engines.chosen(graph, request, able)
+    return CLOSED_FORM if name == "counts" else graph.timing.timesteps * STEP.get(name, 1.0)
+
+
 def forward_seconds(graph: Graph) -> float:
-    """How long one sample takes through the network once."""
+    """How long a sample takes through the network once, in float32; of a small network one of several."""
+    one = _seconds(graph, 1)
+    return one if one > QUICK else _seconds(graph, FEW) / FEW
+
+
+def _seconds(graph: Graph, samples: int) -> float:
     forward = run_counts if graph.level is Level.SPIKING else run
-    x = {
-        node.name: torch.zeros(1, *node.shape, dtype=torch.float64, device=graph.device)
-        for node in graph.inputs
-    }
+    x = {node.name: torch.zeros(samples, *node.shape, device=graph.device) for node in graph.inputs}
     found = []
     with torch.no_grad():
-        for _ in range(3):
+        for _ in range(2):  # the first warms up
             start = time.perf_counter()
             forward(graph, x)
             found.append(time.perf_counter() - start)

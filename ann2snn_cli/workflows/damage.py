@@ -57,7 +57,12 @@ def warning(found: Damage) -> str:
         return ""
     size = "constant in the network" if math.isinf(found.layer_error) else _percent(found.layer_error)
     where = f", first at {found.layer} ({size})" if found.layer else ""
-    finer = f"more {Setting('weight_bitwidth')}, {Setting('channel_wise', True)} or another {Setting('mode')}"
+    if found.resets_to_zero:
+        other = Setting("reset_mode", "subtraction")
+        return f"{off_by(_worst(found))}{where}: try {other}, which keeps what a reset to zero throws away"
+    bits = f"a larger {Setting('weight_bitwidth')}, {Setting('channel_wise', True)}, "
+    finer = f"more {Setting('timesteps')} or another {Setting('mode')}"
+    finer = finer if found.has_float_weights else bits + finer
     later = f"a larger {Setting('delay')} or more {Setting('timesteps')}"
     return f"{off_by(_worst(found))}{where}: try {later if found.in_time else finer}"
 

@@ -174,15 +174,18 @@ def _formats(names: tuple[str, ...]) -> list[str]:
 
 def _refuse_idle_options(request: ExportRequest, formats: list[str]) -> None:
     """An option that no chosen format knows would do nothing: it is refused."""
-    known = {option: name for name, each in EXPORTERS.items() for option in each.options}
+    known: dict[str, list[str]] = {}
+    for name, each in EXPORTERS.items():
+        for option in each.options:
+            known.setdefault(option, []).append(name)
     used = {option for name in formats for option in EXPORTERS[name].options}
     default = ExportRequest(request.snn)
-    for option, name in known.items():
+    for option, names in known.items():
         if option not in used and getattr(request, option) != getattr(default, option):
             given = Setting(option, getattr(request, option))
             raise UsageError(
                 f"{given} does nothing for the format {', '.join(formats)}",
-                remedy=f"leave it out, or ask for the format {name} too",
+                remedy=f"leave it out, or ask for the format {' or '.join(names)} too",
             )
 
 

@@ -199,7 +199,7 @@ class Interrupted:
             raise BadFile(
                 "the interrupted finetuning had other settings or weights",
                 where=str(self.path),
-                remedy=f"repeat the settings of that run, or start anew without {Setting('resume')}, with "
-                f"{Setting('overwrite', True)}",
+                remedy="repeat the settings of that run, or start anew with "
+                f"{Setting('overwrite', True)} and without {Setting('resume')}",
             )
         return state

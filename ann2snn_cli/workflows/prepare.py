@@ -14,10 +14,10 @@ from ann2snn_cli.catalog import NetworkSpec, Weights
 from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import Setting, UsageError
-from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.stages.check import rule_names
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
-from ann2snn_cli.stages.trace import to_eval, unwrapped
+from ann2snn_cli.stages.trace import materialised, unwrapped
 from ann2snn_cli.types import InputShapes, Loss
 from ann2snn_cli.words import count_of
 from ann2snn_cli.workflows import weights as weighing
@@ -177,13 +177,13 @@ def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
 def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: int) -> nn.Module:
     torch.manual_seed(settings.run.seed)
     shape = shapes[0] if isinstance(shapes, tuple) and len(shapes) == 1 else shapes
-    return to_eval(unwrapped(spec.build(shape, classes)))
+    return materialised(unwrapped(spec.build(shape, classes)), shapes)
 
 
 # Given as objects ----------------------------------------------------------------------------------
 
 # Settings that say what is given anyway, or what a use case on the command line does.
-_OF_THE_COMMAND_LINE = {
+OF_THE_COMMAND_LINE = {
     "network": "the network itself is given",
     "ann_weight": "the network is given with its weights",
     "allow_other_dataset": "the network is given with its weights",
@@ -212,6 +212,10 @@ def from_objects(
     Settings that cannot mean anything here are refused: those named in `given`, and those that differ from
     their defaults.
     """
+    if getattr(getattr(network, "graph", None), "level", None) is Level.SPIKING:
+        raise UsageError(
+            "the network is an SNN already", remedy="give the trained network that it was made of"
+        )
     _refuse_meaningless(settings, given)
     _refuse_unlabelled(samples, settings)
     refuse_unknown_names(settings)
@@ -245,7 +249,7 @@ def _refuse_unlabelled(samples: pipeline.Samples, settings: Settings) -> None:
 
 def _refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
     given = set(given)
-    for dotted, reason in _OF_THE_COMMAND_LINE.items():
+    for dotted, reason in OF_THE_COMMAND_LINE.items():
         key = KEYS[dotted]
         holder = getattr(settings, key.section) if key.section else settings
         if dotted in given or getattr(holder, key.name) != key.default:

@@ -71,8 +71,7 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     for line in samples.notes:
         progress.line(line)
     size, workers = settings.data.test_batch_size, settings.data.num_workers
-    steps = snn.graph.timing.timesteps
-    progress.line(cost.line(snn.graph, steps, samples.test_size, delays_of(snn.graph)))
+    progress.line(cost.line(snn.graph, samples.test_size, delays_of(snn.graph), settings.run.engine))
     progress.begin("simulate", samples.test_size, "samples")
     evaluation = evaluate(
         snn.graph,

@@ -11,9 +11,10 @@ from ann2snn_cli import catalog
 from ann2snn_cli.config import Settings
 from ann2snn_cli.config.settings import LARGEST_RATE
 from ann2snn_cli.data import same_dataset
-from ann2snn_cli.errors import BadFile, Setting, UsageError
+from ann2snn_cli.errors import BadFile, Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.stages import train as stage
 from ann2snn_cli.stages.export import files, pth
+from ann2snn_cli.stages.trace import narrow_types
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.workflows import prepare
@@ -68,6 +69,7 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     """Train the network that the settings name, test it, and write its checkpoint."""
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings, trained=False)
+    _refuse_narrow(prepared)
     name = catalog.checkpoint_name(prepared.name, prepared.dataset)
     path = named_pth(request.save_file or Path("checkpoints") / f"{name}.pth")
     files.refuse_loss(path, is_ours=_is_ours, overwrite=request.overwrite)
@@ -97,6 +99,17 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     _save(prepared, provenance, path, request.overwrite)
     entry = FileEntry(str(path), path.stat().st_size, "the trained weights")
     return TrainReport(provenance, task.headline, last.results.get(task.headline), last.loss, entry)
+
+
+def _refuse_narrow(prepared: Named) -> None:
+    """Steps of training are too small for numbers of so few bits, and the loss becomes NaN."""
+    if types := narrow_types(prepared.network):
+        raise UnsupportedNetwork(
+            f"its weights are {' and '.join(types)}, and networks of so few bits cannot be trained here",
+            where=prepared.name,
+            remedy="let build() return network.float(), and forward() keep its values float32 (no .half()); "
+            "or train it in float32 elsewhere, and convert it afterwards",
+        )
 
 
 def _refuse_numbers(request: TrainRequest) -> None:

@@ -22,10 +22,10 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("wrapper", ["", "state_dict", "net", "model"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_forms_of_a_state_dict(path, wrapper, prefix, zipped):
-    """A state dict, bare or under a training script's key, with or without `module.`, in both formats."""
+    """A state dict, bare or under a training script's key, with torch's prefixes or without, both formats."""
     source, target = network(), network()
     state = {prefix + key: value for key, value in source.state_dict().items()}
     torch.save(

@@ -375,12 +375,12 @@ def test_a_run_with_other_settings_cannot_be_resumed(tiny, ann2snn):
 def test_what_the_steps_will_take_is_said_before_they_are_taken(tiny, ann2snn, monkeypatch):
     """Samples, steps, time and memory; what does not fit the memory is refused with what does.
 
-    At two delays 30 are scored, 90 corrected with, twice compared, and measured.
+    At two delays 30 are scored, 90 corrected with and twice compared, and 64 measured.
     """
     done = ann2snn(*TINY, "-e", "0", "-T", "6", "--delay", "2")
     said = done.err.splitlines()
     place = next(
-        i for i, line in enumerate(said) if line.startswith("780 samples to step, 6 steps each: about ")
+        i for i, line in enumerate(said) if line.startswith("728 samples to step, 6 steps each: about ")
     )
     assert said[place].endswith(" GB of memory")
     assert said.index("trace and fold") < place < said.index("calibrate")
@@ -632,7 +632,10 @@ def test_a_conversion_measures_its_own_damage(tiny, ann2snn):
     assert damage["is_large"]
     assert damage["layer"] in ("1", "4")
     assert f"first at {damage['layer']}" in damage["warning"]
-    assert "try more --weight_bitwidth, --channel_wise or another --mode" in damage["warning"]
+    assert (
+        "try a larger --weight_bitwidth, --channel_wise, more --timesteps or another --mode"
+        in damage["warning"]
+    )
     strict = ann2snn(*words, "--strict")
     assert strict.code == 3
     assert f"warning: {damage['warning']}" in strict.out

@@ -184,3 +184,11 @@ def test_wrong_words_are_answered(converted, ann2snn):
     assert (done.code, "name one of: 1" in done.err) == (2, True)
     assert not (converted / "tiny_snn_pack").exists()
     assert ann2snn("export", "nothing.pth").code == 2
+
+
+@pytest.mark.usefixtures("converted")
+def test_a_pack_without_samples_is_refused(ann2snn):
+    """It would have nothing to compare, and every twin would agree with it."""
+    done = ann2snn("export", "tiny_snn.pth", "--samples", "0", "--no_corners")
+    assert done.code == 2
+    assert "without samples has nothing to compare" in done.err

@@ -90,3 +90,17 @@ def test_training_that_diverges_writes_nothing_and_says_so(tiny, ann2snn):
     assert "diverged" in done.err
     assert "lower learning rate" in done.err
     assert not (tiny / "x.pth").exists()
+
+
+def test_a_network_of_few_bits_is_not_trained(tiny, ann2snn):
+    """A lower learning rate would not help it: the remedy is float32."""
+    text = (tiny / "tiny.py").read_text()
+    (tiny / "half.py").write_text(
+        f"{text}\nfloats = build\n\ndef build(input_shape, classes):\n"
+        "    return floats(input_shape, classes).half()\n"
+    )
+    done = ann2snn("train", "./half.py", "--epochs", "1", "--save_file", "half.pth")
+    assert done.code == 1
+    assert "its weights are float16" in done.err
+    assert "network.float()" in done.err
+    assert not (tiny / "half.pth").exists()

@@ -393,8 +393,9 @@ def test_overwrite_never_removes_a_folder_where_a_file_shall_be(refused, tiny):
 
 def test_a_resume_of_nothing_is_refused(refused):
     """There is no interrupted run under that name."""
-    error = refused(1, *convert("--resume"))
+    error = refused(1, *convert("--resume", "--finetune_epochs", "1"))
     assert "without --resume" in error["remedy"]
+    assert "leave --resume out" in refused(2, *convert("--resume"))["remedy"]
 
 
 # Hardware: exit code 3 -----------------------------------------------------------------------------

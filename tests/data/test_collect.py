@@ -76,6 +76,15 @@ def test_several_inputs_by_name_or_in_order():
     assert torch.equal(*outputs)
 
 
+@pytest.mark.parametrize("pack", [tuple, lambda pair: [tuple(pair)]], ids=["pair", "list of pairs"])
+def test_nested_lists_of_samples_and_a_list_of_labels_are_a_pair(pack, network):
+    """Numbers that are written out mean what the tensors mean."""
+    outputs = [
+        ann2snn_cli.convert(network, pack(pair), **FREE)(X) for pair in ((X.tolist(), Y.tolist()), (X, Y))
+    ]
+    assert torch.equal(*outputs)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -114,6 +123,9 @@ def test_what_is_no_data_is_a_type_error_that_names_what_is(given, said, network
         ((255 * X).long(), "x is int64"),
         (X / 0, "NaN or infinite"),
         (TensorDataset(X[:0]), "the Dataset is empty"),
+        (X.to_sparse(), "x cannot be used: it is sparse"),
+        (X.to("meta"), "x cannot be used: it holds no values"),
+        ((X, Y.to("meta")), "labels cannot be used: it holds no values"),
     ],
 )
 def test_data_that_cannot_be_used_say_why(given, said, network):

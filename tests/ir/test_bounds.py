@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ann2snn_cli.ir import bounds as module
-from ann2snn_cli.ir.bounds import bounds
+from ann2snn_cli.ir.bounds import bounds, bounds_by_delay
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import (
@@ -276,6 +276,21 @@ def test_the_delay_is_the_graphs_own_unless_given():
         assert bounds(graph) == bounds(graph, own)
         assert bounds(graph, 4)["n"].potential == Span(-36, 36)
     assert bounds(graph, 0)["n"].potential.high < 36
+
+
+@pytest.mark.parametrize("reset_mode", Reset)
+def test_several_delays_are_proved_in_one_walk(reset_mode, monkeypatch):
+    """The same bounds as one by one; what a node passes on in one step is computed once for all of them."""
+    graph, again = random_graph(3, reset_mode), random_graph(3, reset_mode)
+    delays = range(graph.timing.timesteps + 1)
+    wanted = {delay: bounds(again, delay) for delay in delays}
+    walks = []
+    sweep = module.sweep
+    monkeypatch.setattr(module, "sweep", lambda *each: walks.append(1) or sweep(*each))
+
+    assert bounds_by_delay(graph, delays) == wanted
+    assert {delay: bounds(graph, delay) for delay in delays} == wanted
+    assert len(walks) == 1
 
 
 def held(graph, delay, sample):

@@ -113,3 +113,37 @@ def test_counts_pass_no_gradient_beyond(charge):
     neuron.count(potential, number(10), 4).backward()
 
     assert float(potential.grad) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(), (3, 1), (3, 4)])
+def test_the_gradients_of_a_count_are_those_of_its_parts(shape, dtype):
+    """To the last bit: of a division, a floor that passes gradients, and a clamp that does so on its ends."""
+    random = torch.Generator().manual_seed(0)
+    potential = torch.randint(-40, 90, (5, 3, 4), generator=random).to(dtype)
+    threshold = torch.randint(5, 15, shape, generator=random).to(dtype)
+    weights = torch.rand(5, 3, 4, generator=random, dtype=dtype)
+
+    def gradients(count):
+        leaves = [each.clone().requires_grad_() for each in (potential, threshold)]
+        counts = count(*leaves)
+        (counts * weights).sum().backward()
+        return [counts.detach(), *(leaf.grad for leaf in leaves)]
+
+    def parts(v, theta):
+        return neuron.clamp_(neuron.floor_(v / theta), 0, 4)
+
+    for found, wanted in zip(gradients(lambda *each: neuron.count(*each, 4)), gradients(parts), strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_a_count_that_is_trained_keeps_one_large_tensor():
+    """For the way back: V/θ, and nothing else of its size."""
+    potential = torch.rand(64, 8, requires_grad=True)
+    threshold = torch.tensor(0.2, requires_grad=True)
+    kept = []
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each) or each, lambda each: each):
+        neuron.count(potential, threshold, 4)
+
+    assert [each.numel() for each in kept if each.numel() > 1] == [64 * 8]

@@ -74,9 +74,9 @@ class Unwilling(Toy):
 def test_what_an_engine_refuses_is_said():
     """By name: its own words, and `auto` as the remedy. Where all refuse, `auto` says so too."""
     register(Unwilling())
-    with pytest.raises(UsageError, match="toy: it is Sunday") as refused:
+    with pytest.raises(UsageError, match="the engine toy cannot run this: it is Sunday") as refused:
         simulate(readout(), torch.ones(1, 2), engine="toy")
-    assert refused.value.remedy == "use auto"
+    assert "auto" in refused.value.remedy
 
     for name in [name for name in ENGINES if name != "toy"]:
         del ENGINES[name]

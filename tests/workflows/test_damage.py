@@ -32,7 +32,7 @@ def test_more_bits_and_steps_do_less_damage(small_network, small_data, training_
         (
             Damage(0.9, 0.4, "conv1", 0.5),
             "the outputs are off by 90 % of what varies between samples, first at conv1 (50 %): "
-            "try more weight_bitwidth, channel_wise=True or another mode",
+            "try a larger weight_bitwidth, channel_wise=True, more timesteps or another mode",
         ),
         (
             Damage(0.1, 0.4, "conv1", 0.3, in_time=True),
@@ -42,13 +42,22 @@ def test_more_bits_and_steps_do_less_damage(small_network, small_data, training_
         (
             Damage(None, 0.4),
             "the outputs are off by 40 % of what varies between samples: "
-            "try more weight_bitwidth, channel_wise=True or another mode",
+            "try a larger weight_bitwidth, channel_wise=True, more timesteps or another mode",
+        ),
+        (
+            Damage(None, 0.4, resets_to_zero=True),
+            "the outputs are off by 40 % of what varies between samples: "
+            "try reset_mode='subtraction', which keeps what a reset to zero throws away",
+        ),
+        (
+            Damage(0.4, 0.4, has_float_weights=True),
+            "the outputs are off by 40 % of what varies between samples: try more timesteps or another mode",
         ),
         (
             Damage(0.1, float("inf"), "conv1", float("inf")),
             "the outputs vary between samples, where those of the network are the same for all of them, "
             "first at conv1 (constant in the network): "
-            "try more weight_bitwidth, channel_wise=True or another mode",
+            "try a larger weight_bitwidth, channel_wise=True, more timesteps or another mode",
         ),
     ],
 )

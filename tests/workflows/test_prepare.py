@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn_cli.config import Hardware, Settings, load_hardware
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.config import Hardware, Settings, load_hardware, resolve
+from ann2snn_cli.errors import UnsupportedNetwork, UsageError
 from ann2snn_cli.ir.graph import Level
 from ann2snn_cli.workflows import prepare
 
@@ -89,3 +89,37 @@ def test_the_shape_that_is_shown_is_that_of_the_input_or_of_all():
     assert prepare.shown_shape(((1, 2),)) == (1, 2)
     assert prepare.shown_shape(((1, 2), (3,))) == [(1, 2), (3,)]
     assert prepare.shown_shape({"a": (1, 2)}) == {"a": (1, 2)}
+
+
+LAZY = """
+from torch import nn
+
+def build(input_shape, classes):
+    return nn.Sequential(nn.Conv2d(1, 2, 3, stride=3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(classes))
+"""
+
+
+def test_lazy_layers_get_their_weights_where_a_network_is_built(tmp_path):
+    """With no weights of its own, to be trained, and to be checked: the same network each time."""
+    path = tmp_path / "lazy.py"
+    path.write_text(LAZY)
+    settings = resolve(None, [], {"network": str(path), "ann_weight": "none", "data.dataset": "digits"})
+
+    built = [
+        prepare.by_name(settings).network,
+        prepare.by_name(settings, trained=False).network,
+        prepare.outline(settings).network,
+    ]
+
+    first, *others = [network[3].weight.detach().cpu() for network in built]
+    assert first.shape[0] == 10
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_lazy_network_that_does_not_run_is_refused_in_words(tmp_path):
+    """The shape it was run on is named."""
+    path = tmp_path / "lazy.py"
+    path.write_text(LAZY.replace("Conv2d(1,", "Conv2d(5,"))
+    settings = resolve(None, [], {"network": str(path), "ann_weight": "none", "data.dataset": "digits"})
+    with pytest.raises(UnsupportedNetwork, match=r"lazy layers.*zeros of shape"):
+        prepare.by_name(settings)

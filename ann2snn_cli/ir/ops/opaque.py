@@ -59,6 +59,13 @@ class Opaque(Op):
         is_type = isinstance(wanted, torch.dtype) and not (wanted.is_floating_point or wanted.is_complex)
         return self.kind in ("_to_copy", "to") and is_type and wanted != torch.bool
 
+    @property
+    def _creates(self) -> bool:
+        """Does it make a tensor of sizes alone, on a device that it is told?"""
+        operator: Any = allowed.operator(self.target)
+        takes_device = any(each.name == "device" for each in operator._schema.arguments)
+        return takes_device and not _reads(self.args)
+
     def details(self) -> str:
         """The operator in full."""
         return self.target
@@ -69,7 +76,10 @@ class Opaque(Op):
         real = next((x.dtype for x in xs if x.is_floating_point()), None)
         resolve = _filling_in([_typed(x, name) for x, name in zip(xs, names, strict=True)], real)
         operator = allowed.operator(self.target)
-        result = operator(*map(resolve, self.args), **{key: resolve(arg) for key, arg in self.kwargs})
+        named = {key: resolve(arg) for key, arg in self.kwargs}
+        if self._creates and xs:
+            named["device"] = xs[-1].device
+        result = operator(*map(resolve, self.args), **named)
         value: Tensor = result if self.output is None else result[self.output]
         return value
 
@@ -106,6 +116,11 @@ def _means(place: Place, sums: list[Tensor], steps: int) -> list[Tensor]:
     """The real values that sums over so many steps stand for."""
     pairs = zip(place.feeders, sums, strict=True)
     return [total * feeder.known_unit.to(total.dtype) / steps for feeder, total in pairs]
+
+
+def _reads(args: Any) -> bool:
+    """Is there a tensor, or the place of one, in these arguments?"""
+    return any(map(_reads, args)) if isinstance(args, tuple) else isinstance(args, Ref | Tensor)
 
 
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

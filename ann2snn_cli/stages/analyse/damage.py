@@ -39,6 +39,8 @@ class Damage:
     layer_error: float = 0.0
     in_time: bool = False  # the quantized network is right there: the error is one of timing
     limit: float = LIMIT
+    resets_to_zero: bool = False
+    has_float_weights: bool = False
 
     @property
     def is_large(self) -> bool:
@@ -81,15 +83,17 @@ def damage(
     quantized: dict[str, _Moments] = {}
     snn: dict[str, _Moments] = {}
     compares = theorem_holds(spiking) or spiking.has_float_weights
-    closed = _quantized(closed_form or spiking)
+    closed = _subtracting(closed_form or spiking)
     values_of_one = sum(math.prod(node.shape) for node in spiking.nodes if _measured(spiking, node.name))
     for x in trees.portions(batches, max(1, PORTION_ELEMENTS // max(1, values_of_one))):
         wanted = _float_values(floats, spiking, x)
         x = trees.map_leaves(Tensor.double, x)
         if compares:
-            _add(closed, x, wanted, quantized, engine)
-        _add(spiking, x, wanted, snn, engine)
-    return _judged(spiking, quantized, snn)
+            _add(closed, closed.timing.timesteps, x, wanted, quantized, engine)
+        _add(spiking, spiking.timing.delay, x, wanted, snn, engine)
+    found = _judged(spiking, quantized, snn)
+    resets_to_zero = spiking.timing.reset_mode is Reset.ZERO
+    return replace(found, resets_to_zero=resets_to_zero, has_float_weights=spiking.has_float_weights)
 
 
 def _measured(spiking: Graph, name: str) -> bool:
@@ -109,17 +113,22 @@ def _float_values(floats: Graph, spiking: Graph, x: Inputs) -> dict[str, Tensor]
     return values
 
 
-def _quantized(spiking: Graph) -> Graph:
-    """The SNN that is the quantized network: of delay T, and reset by subtraction."""
-    contract = spiking.timing
-    closed_form = replace(contract, reset_mode=Reset.SUBTRACTION, delay=contract.timesteps)
-    return replace(spiking, contract=closed_form)
+def _subtracting(spiking: Graph) -> Graph:
+    """The SNN that is the quantized network at the delay T: reset by subtraction."""
+    if spiking.timing.reset_mode is Reset.SUBTRACTION:
+        return spiking  # with all that is proved of it
+    return replace(spiking, contract=replace(spiking.timing, reset_mode=Reset.SUBTRACTION))
 
 
 def _add(
-    spiking: Graph, x: Inputs, wanted: dict[str, Tensor], moments: dict[str, _Moments], engine: Run
+    spiking: Graph,
+    delay: int,
+    x: Inputs,
+    wanted: dict[str, Tensor],
+    moments: dict[str, _Moments],
+    engine: Run,
 ) -> None:
-    found = engine(spiking, Request(x, counts=True))
+    found = engine(spiking, Request(x, delay, counts=True))
     values = dict(zip(spiking.outputs, found.outputs, strict=True))
     for name, counts in (found.counts or {}).items():
         values[name] = counts.double() * spiking[name].known_unit / spiking.timing.timesteps

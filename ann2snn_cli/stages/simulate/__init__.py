@@ -42,8 +42,9 @@ def chosen(graph: Graph, request: Request, engine: str = AUTO) -> str:
         if not reason:
             return name
         reasons.append(f"{name}: {reason}")
-    remedy = "" if engine == AUTO else f"use {AUTO}"
-    raise UsageError(f"no engine can run this network: {'; '.join(reasons)}", remedy=remedy)
+    if engine != AUTO:
+        refuse_unable(graph, request, engine)
+    raise UsageError(f"no engine can run this network: {'; '.join(reasons)}")
 
 
 def automatic() -> tuple[str, ...]:

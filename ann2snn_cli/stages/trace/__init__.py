@@ -19,13 +19,22 @@ from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.user_rules import UserRule, user_rules
 from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.trace.built_in import BUILT_IN
-from ann2snn_cli.stages.trace.forms import notes, to_eval, unwrapped
+from ann2snn_cli.stages.trace.forms import materialised, narrow_types, notes, to_eval, unwrapped
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program, refuse_changing
 from ann2snn_cli.stages.trace.reader import Reader
 from ann2snn_cli.types import Shape
 
-__all__ = ["BUILT_IN", "OnnxNetwork", "load_onnx", "to_eval", "trace", "unwrapped"]
+__all__ = [
+    "BUILT_IN",
+    "OnnxNetwork",
+    "load_onnx",
+    "materialised",
+    "narrow_types",
+    "to_eval",
+    "trace",
+    "unwrapped",
+]
 
 
 def trace(

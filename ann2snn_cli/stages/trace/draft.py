@@ -23,12 +23,14 @@ class Nodes:
     nodes: list[Node] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     shapes: dict[str, Shape] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)  # of a name that was taken, the next to try
 
     def add(self, op: Op, inputs: tuple[str, ...], shape: Shape, name: str, source: str) -> str:
         """Add a node; gives its name, with a number where it is taken."""
-        unique, again = name, 2
+        unique, again = name, self.numbers.get(name, 2)
         while unique in self.shapes:
             unique, again = f"{name}:{again}", again + 1
+        self.numbers[name] = again
         self.nodes.append(Node(unique, op, inputs, shape, source))
         self.shapes[unique] = shape
         return unique

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
+from ann2snn_cli import trees
 from ann2snn_cli.errors import UnsupportedNetwork, UsageError
+from ann2snn_cli.types import Inputs, InputShapes
 
 # What only runs another module, by the name of its class, and where it keeps that module.
 _WRAPPERS = {
@@ -40,6 +42,29 @@ def unwrapped(network: Any) -> nn.Module:
     while (inner := _wrapped(found)) is not None:
         found = inner
     return found
+
+
+def materialised(network: nn.Module, shapes: InputShapes) -> nn.Module:
+    """The network itself in eval mode; lazy layers get their weights from one sample of zeros."""
+    to_eval(network)
+    if not any(map(_is_lazy, network.modules())):
+        return network
+    x: Inputs = (
+        {name: torch.zeros(1, *each) for name, each in shapes.items()}
+        if isinstance(shapes, dict)
+        else tuple(torch.zeros(1, *each) for each in shapes)
+    )
+    try:
+        with torch.no_grad():
+            trees.call(network, x)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnsupportedNetwork(
+            f"it has lazy layers, and does not run on a sample of zeros of shape {shapes}: {first}",
+            where=type(network).__name__,
+            remedy="check the network against the dataset's shape, or give its layers their sizes",
+        ) from error
+    return network
 
 
 def narrow_types(network: nn.Module) -> tuple[str, ...]:
@@ -85,6 +110,12 @@ def refuse(network: nn.Module) -> None:
                 raise UnsupportedNetwork(what, where=where, remedy=remedy)
 
 
+def _is_lazy(module: nn.Module) -> bool:
+    """Are sizes of its own weights unknown before a first run?"""
+    own = (*module._parameters.values(), *module._buffers.values())
+    return any(is_lazy(each) for each in own if each is not None)
+
+
 def _is_quantized(module: nn.Module) -> bool:
     home = type(module).__module__
     by_class = home.startswith(_QUANTIZED) and ".reference" not in home
@@ -117,7 +148,7 @@ _REFUSALS = (
         f"{_ORIGINAL}, before torch.ao.quantization.convert() or quantize_dynamic(); ann2snn quantizes it",
     ),
     (
-        lambda module: any(map(is_lazy, (*module._parameters.values(), *module._buffers.values()))),
+        _is_lazy,
         "it is lazy and has no weights yet",
         "run the network once on a sample, network(x), and train it",
     ),

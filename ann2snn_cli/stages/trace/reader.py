@@ -36,6 +36,11 @@ _BY_VALUES_REMEDY = (
     "keep it a tensor (x.max() instead of x.max().item()), and every shape the same for all samples "
     "(torch.where(mask, x, 0) instead of x[mask])"
 )
+_MIXED_REMEDY = "compute over the axes of each sample: x.mean(1) instead of x.mean(0) or x.mean()"
+_FIRST_REMEDY = (
+    "the first axis of each output counts samples: return y.transpose(0, 1) instead of y where they are the "
+    "second axis (batch_first=False), and no state of a recurrent layer"
+)
 
 
 @dataclass
@@ -47,6 +52,7 @@ class Reader:
     draft: Draft = field(default_factory=Draft)
     used: Counter[str] = field(default_factory=Counter)  # targets whose rule had something to say
     refused: list[UnsupportedNetwork] = field(default_factory=list)
+    mixed: dict[str, FxNode] = field(default_factory=dict)  # by node, the call that gives one value for all
 
     def graph(self) -> Graph:
         """Read every call; gives the graph, or one error with all that cannot be read."""
@@ -61,7 +67,9 @@ class Reader:
                 self._refuse_by_values(call)
                 self._read(call)
         self._refuse()
-        return self.draft.graph()
+        graph = self.draft.graph()
+        self._refuse_mixed(graph)
+        return graph
 
     def _read(self, call: FxNode) -> None:
         try:
@@ -119,11 +127,28 @@ class Reader:
     def _outputs(self) -> None:
         for result in results_of(self.program):
             if isinstance(result, FxNode) and result in self.draft.values:
+                self._refuse_other_order(result)
                 self.draft.outputs.append(self.draft.names[self.draft.values[result]])
         if not self.draft.outputs and not self.refused:
             raise UnsupportedNetwork(
                 "the network's output does not depend on its input", remedy="return what the layers computed"
             )
+
+    def _refuse_mixed(self, graph: Graph) -> None:
+        """Raise where an output depends on a value that has no axis of the batch: one for all samples."""
+        calls = [self.mixed[node.name] for node in graph.nodes if node.name in self.mixed]
+        mixed = UnsupportedNetwork("it moves values between samples", remedy=_MIXED_REMEDY)
+        self.refused += [_located(mixed, call) for call in calls]
+        self._refuse()
+
+    def _refuse_other_order(self, result: FxNode) -> None:
+        """Refuse an output that is not one of each sample: simulation runs samples in portions."""
+        if isinstance(result.meta.get("val"), Tensor) and not result_of(result).keeps_batch:
+            refused = UnsupportedNetwork(
+                "the network returns a value whose first axis is not that of the samples",
+                remedy=_FIRST_REMEDY,
+            )
+            self.refused.append(_located(refused, result))
 
     def _constant(self, call: FxNode) -> None:
         args, kwargs = (self.draft.argument(each) for each in (call.args, tuple(call.kwargs.items())))
@@ -179,6 +204,8 @@ class Reader:
             op, inputs = opaque(self.draft, call, output)
             described.added.clear()
             self._add(call, result, Added(op, inputs, described.result), described)
+            if all(isinstance(size, int) for size in result.meta["val"].shape):
+                self.mixed[self.draft.names[described.result]] = call
             return
         self.used[target_of(call)] += 1
         if isinstance(outcome, Op):
