@@ -20,7 +20,7 @@ import click
 from ann2snn_cli.commands import cli
 from ann2snn_cli.commands.flags import in_flags
 from ann2snn_cli.commands.render import note, to_json
-from ann2snn_cli.commands.signals import ended_by_signals
+from ann2snn_cli.commands.signals import SIGNALS, ended_by_signals
 from ann2snn_cli.config import KEYS
 from ann2snn_cli.errors import Ann2SnnError, HardwareViolations, Stopped, violation_line
 
@@ -48,7 +48,7 @@ class Failure:
 def run() -> None:
     """Run the program. When a command has ended, no signal changes its exit code any more."""
     code = main()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 

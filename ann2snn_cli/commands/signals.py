@@ -11,6 +11,7 @@ from types import FrameType
 from ann2snn_cli.errors import Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HAS_TIMER = hasattr(signal, "setitimer")  # not so on Windows
 AGAIN = 0.05  # seconds until a signal that came in the middle of an import is looked at again
 PATIENCE = 100  # times
 
@@ -26,7 +27,7 @@ def ended_by_signals() -> Iterator[None]:
         yield
         return
     handler = _Handler()
-    numbers = (*SIGNALS, signal.SIGALRM) if hasattr(signal, "setitimer") else SIGNALS
+    numbers = (*SIGNALS, signal.SIGALRM) if HAS_TIMER else SIGNALS
     before = [(number, signal.signal(number, handler)) for number in numbers]
     try:
         yield
@@ -50,7 +51,7 @@ class _Handler:
             return
         comes_first = is_timer or self.waiting is None
         number = self.waiting if is_timer and self.waiting is not None else number
-        if comes_first and self.left and hasattr(signal, "setitimer") and _is_importing(frame):
+        if comes_first and self.left and HAS_TIMER and _is_importing(frame):
             self.waiting, self.left = number, self.left - 1
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
             return

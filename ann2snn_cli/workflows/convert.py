@@ -339,8 +339,7 @@ def _pack(
     if wanted == 0 or refusal:
         return refusal if wanted else ""
     facts = origin(provenance, prepared.dataset)
-    asked_for = report.settings.run.engine
-    engine = engines.AUTO if engines.refusal(report.graph, STEP_BY_STEP, asked_for) else asked_for
+    engine = engines.able_or_auto(report.graph, STEP_BY_STEP, report.settings.run.engine)
     asked = PackRequest(wanted, most_bytes=PACK_BYTES, origin=facts, engine=engine)
     batches = prepared.data.test_batches(report.settings.data.test_batch_size)
     task = task_named(prepared.data.task)

@@ -36,8 +36,7 @@ def line(graph: Graph, samples: int, delays: Iterable[int], engine: str = engine
 def forwards(graph: Graph, delay: int, engine: str = engines.AUTO) -> float:
     """How many float32 forwards a sample takes at this delay, by the engine that will run it."""
     request = engines.Request((), delay)
-    able = engines.AUTO if engines.refusal(graph, request, engine) else engine
-    name = engines.chosen(graph, request, able)
+    name = engines.chosen(graph, request, engines.able_or_auto(graph, request, engine))
     return CLOSED_FORM if name == "counts" else graph.timing.timesteps * STEP.get(name, 1.0)
 
 

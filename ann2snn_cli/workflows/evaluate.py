@@ -6,7 +6,7 @@ such a graph is given. The task knows which numbers are scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
@@ -104,19 +104,12 @@ def evaluate(
     closed_form = graph if quantized is None else quantized
     ann = to_eval(network) if network is not None else None
     tally = _Tally(graph.to(device), closed_form.to(device), others, task, engine, ann, by_step)
+    size = max(1, PORTION_ELEMENTS // (graph.widest * graph.timing.timesteps))
     for batch in batches:
-        for x, labels in portions(batch, PORTION_ELEMENTS // (graph.widest * graph.timing.timesteps)):
+        for x, labels in trees.portions([batch], size):
             tally.add(trees.to(x, device), labels)
             tick(trees.sample_count(x))
     return tally.result()
-
-
-def portions(batch: Batch, size: int) -> Iterator[Batch]:
-    """A batch in parts of so many samples, at least one."""
-    x, labels = batch
-    for start in range(0, trees.sample_count(x), max(1, size)):
-        part = slice(start, start + max(1, size))
-        yield trees.index(x, part), trees.index(labels, part)
 
 
 @dataclass(eq=False)

@@ -24,7 +24,6 @@ from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.twins import PROGRAMS
 from ann2snn_cli.types import Batch, Inputs, Labels
 from ann2snn_cli.words import count_of
-from ann2snn_cli.workflows.evaluate import portions
 from ann2snn_cli.workflows.report import SILENT, Progress
 
 Stimuli = dict[str, Tensor]  # by input node
@@ -181,7 +180,7 @@ def choose_samples(
 def _portions(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Smaller batches: the search for a wrong sample mostly ends in the first."""
     for batch in batches:
-        yield from portions(batch, PORTION)
+        yield from trees.portions([batch], PORTION)
 
 
 def _stimuli(graph: Graph, x: Inputs) -> Stimuli:

@@ -146,16 +146,20 @@ def sealed(content: bytes) -> bytes:
 
 def is_sealed(path: Path) -> bool:
     """Does the file hold the hash of its content?"""
-    content = path.read_bytes()
-    found = _seal(content)
-    return found is not None and found[1] == _hash_without(content, found)
+    return _agrees(path.read_bytes()) is True
 
 
 def change_note(path: Path) -> str:
     """What to know of a file whose content is not that of its hash; empty where it is, or has none."""
-    if _seal(path.read_bytes()) is None or is_sealed(path):
-        return ""
-    return f"{path}: the file was changed since ann2snn wrote it"
+    return (
+        f"{path}: the file was changed since ann2snn wrote it" if _agrees(path.read_bytes()) is False else ""
+    )
+
+
+def _agrees(content: bytes) -> bool | None:
+    """Is the content that of the hash that it holds? None where it holds none."""
+    found = _seal(content)
+    return None if found is None else found[1] == _hash_without(content, found)
 
 
 def _seal(content: bytes) -> re.Match[bytes] | None:

@@ -36,14 +36,15 @@ def run(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:
 
 def chosen(graph: Graph, request: Request, engine: str = AUTO) -> str:
     """The engine that answers: the one that is asked for, or the first that can."""
+    if engine != AUTO:
+        refuse_unable(graph, request, engine)
+        return engine
     reasons = []
-    for name in automatic() if engine == AUTO else _named(engine):
+    for name in automatic():
         reason = ENGINES[name].refusal(graph, request)
         if not reason:
             return name
         reasons.append(f"{name}: {reason}")
-    if engine != AUTO:
-        refuse_unable(graph, request, engine)
     raise UsageError(f"no engine can run this network: {'; '.join(reasons)}")
 
 
@@ -54,12 +55,17 @@ def automatic() -> tuple[str, ...]:
 
 def run_or_auto(graph: Graph, request: Request, engine: str = AUTO) -> Simulation:
     """Let the engine that is asked for answer where it can, else the first that can."""
-    return run(graph, request, AUTO if refusal(graph, request, engine) else engine)
+    return run(graph, request, able_or_auto(graph, request, engine))
+
+
+def able_or_auto(graph: Graph, request: Request, engine: str) -> str:
+    """The engine that is asked for where it can answer, else `auto`."""
+    return AUTO if refusal(graph, request, engine) else engine
 
 
 def refusal(graph: Graph, request: Request, engine: str) -> str:
     """Why the engine that is asked for cannot answer; empty if it can, or if none is asked for."""
-    return "" if engine == AUTO else ENGINES[_named(engine)[0]].refusal(graph, request)
+    return "" if engine == AUTO else _named(engine).refusal(graph, request)
 
 
 def refuse_unable(graph: Graph, request: Request, engine: str) -> None:
@@ -75,12 +81,12 @@ def refuse_unable(graph: Graph, request: Request, engine: str) -> None:
         )
 
 
-def _named(engine: str) -> tuple[str]:
+def _named(engine: str) -> Engine:
     if engine not in ENGINES:
         raise UsageError(
             f"there is no engine {engine!r}", remedy=f"engines are: {AUTO}, {', '.join(ENGINES)}"
         )
-    return (engine,)
+    return ENGINES[engine]
 
 
 def simulate(
@@ -100,6 +106,6 @@ def simulate(
 
 
 __all__ = [
-    "AUTO", "ENGINES", "Request", "Simulation", "automatic", "chosen", "refusal", "refuse_unable", "register",
-    "run", "run_or_auto", "simulate",
+    "AUTO", "ENGINES", "Request", "Simulation", "able_or_auto", "automatic", "chosen", "refusal",
+    "refuse_unable", "register", "run", "run_or_auto", "simulate",
 ]  # fmt: skip

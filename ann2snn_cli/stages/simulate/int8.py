@@ -89,18 +89,26 @@ def _prepared(op: Synapse) -> Product:
     return conv(op) if isinstance(op, Conv) else linear(op)
 
 
+def _with_two_axes(op: Conv) -> tuple[int, Tensor, list[list[int]]]:
+    """How many axes are missing; the weight, and stride, padding and dilation, with two axes.
+
+    Of one spatial axis it is one of two, the first of them 1.
+    """
+    missing = 2 - len(op.kernel)
+    geometry = [
+        [*[default] * missing, *values]
+        for default, values in ((1, op.stride), (0, op.padding), (1, op.dilation))
+    ]
+    return missing, op.weight.unsqueeze(2) if missing else op.weight, geometry
+
+
 # By oneDNN ------------------------------------------------------------------------------------------
 
 
 def _conv(op: Conv) -> Product:
-    """Of one spatial axis it is one of two, the first of them 1."""
-    missing = 2 - len(op.kernel)
-    weight = op.weight.to(torch.int8)
-    weight = weight.unsqueeze(2) if missing else weight
-    stride, padding, dilation = (
-        [*[default] * missing, *values]
-        for default, values in ((1, op.stride), (0, op.padding), (1, op.dilation))
-    )
+    """The weights packed as oneDNN wants them."""
+    missing, weight, (stride, padding, dilation) = _with_two_axes(op)
+    weight = weight.to(torch.int8)
     ones, zeros = _neutral(weight.shape[0])
     groups = op.groups
     packed = torch.ops.onednn.qconv_prepack(weight, ones, 1.0, 0, stride, padding, dilation, groups, None)
@@ -139,13 +147,8 @@ def _neutral(channels: int) -> tuple[Tensor, Tensor]:
 
 def conv_by_matrices(op: Conv) -> Product:
     """A row for every pixel of every sample: the values that it reads, by tap and channel."""
-    missing = 2 - len(op.kernel)
-    weight = op.weight.unsqueeze(2) if missing else op.weight
+    missing, weight, ((s, t), (p, q), (d, e)) = _with_two_axes(op)
     outs, ins, *kernel = weight.shape
-    (s, t), (p, q), (d, e) = (
-        [*[default] * missing, *values]
-        for default, values in ((1, op.stride), (0, op.padding), (1, op.dilation))
-    )
     reach = (d * (kernel[0] - 1) + 1, e * (kernel[1] - 1) + 1)
     filled = -ins % MATRIX_STEP
     matrix = F.pad(weight.permute(0, 2, 3, 1), (0, filled)).flatten(1).to(torch.int8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,8 +40,4 @@ def _along(op: MaxPool, x: Tensor, axis: int, size: int) -> Tensor:
     if padding or behind:
         x = F.pad(x, [0, 0] * (x.dim() - 1 - dim) + [padding, behind])
     taps = [x.narrow(dim, dilation * tap, span) for tap in range(kernel)]
-    first, *others = (tap[(slice(None),) * dim + (slice(None, None, stride),)] for tap in taps)
-    highest = first
-    for other in others:
-        highest = torch.maximum(highest, other)
-    return highest
+    return reduce(torch.maximum, (tap[(slice(None),) * dim + (slice(None, None, stride),)] for tap in taps))

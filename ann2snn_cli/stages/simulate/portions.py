@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ann2snn_cli import trees
 from ann2snn_cli.ir.bounds import Bound, bounds
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.engine import Request, Simulation
@@ -88,11 +89,7 @@ def device_of(graph: Graph, request: Request) -> torch.device:
     """Where it is computed: where its weights are; without any, where the samples are."""
     if graph.device is not None:
         return graph.device
-    given = request.inputs
-    samples = (
-        (given,) if isinstance(given, Tensor) else given.values() if isinstance(given, Mapping) else given
-    )
-    return next((x.device for x in samples), torch.device("cpu"))
+    return next((x.device for x in trees.leaves(request.inputs)), torch.device("cpu"))
 
 
 def _portions(plan: Plan, given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
