@@ -89,9 +89,11 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
 def _refuse_empty(flags: dict[str, Any]) -> None:
     """A flag without text, as of a shell variable that is not set, asks for nothing."""
     for dotted, value in flags.items():
-        if KEYS[dotted].kind is str and not value.strip():
-            flag = "NETWORK" if dotted == "network" else f"--{KEYS[dotted].flag}"
-            raise UsageError(f"{flag} is empty", where=flag, remedy="give a value, or leave it out")
+        key = KEYS[dotted]
+        if key.kind is str and not value.strip():
+            flag = "NETWORK" if dotted == "network" else f"--{key.flag}"
+            wanted = f"; it must be {key.words}" if key.rule else ""
+            raise UsageError(f"{flag} is empty{wanted}", where=flag, remedy="give a value, or leave it out")
 
 
 def _use_threads(threads: int) -> None:

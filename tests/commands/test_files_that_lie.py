@@ -101,10 +101,10 @@ def _given_to(name, place):
 
 
 def test_a_pack_that_lies_is_refused_by_its_own_copy_of_the_twin(files, capsys):
-    """`python replay.py`, without ann2snn: one line that says what is wrong, exit code 4."""
+    """`python replay.py`, without ann2snn: one line that says what is wrong, exit code 1."""
     _, doctored = files
     for each in [each for each in doctored if each.kind == "pack"]:
-        assert replay.main([str(each.path)]) == 4, each.name
+        assert replay.main([str(each.path)]) == 1, each.name
         told = capsys.readouterr().out.splitlines()
         assert told[-1].startswith("the pack cannot be replayed: "), (each.name, told)
 
