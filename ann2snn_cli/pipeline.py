@@ -37,6 +37,7 @@ from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.types import Batch, EpochReport, Inputs, InputShapes, Loss, Outputs
+from ann2snn_cli.words import count_of
 
 Rules = Mapping[str, Rule]  # what a call becomes, by torch operator
 
@@ -130,7 +131,7 @@ def refuse_violations(verdicts: Sequence[Verdict], hardware: Hardware, allow: Se
     if broken:
         rules = tuple(sorted({verdict.rule for verdict in broken}))
         raise HardwareViolations(
-            f"the network breaks {len(broken)} limit{'s' * (len(broken) > 1)} of hardware {hardware.name}",
+            f"the network breaks {count_of(len(broken), 'limit')} of hardware {hardware.name}",
             broken,
             remedy=f"change the layers listed, or allow what they break: {Setting('allow', rules)}",
         )
@@ -274,7 +275,7 @@ def _finetuned(
     )
     known = _train_size(data)
     steps = None if known is None else recipe.epochs * _batches(known, settings.data.batch_size)
-    tell.stage(f"finetune, {recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'}", steps)
+    tell.stage(f"finetune, {count_of(recipe.epochs, 'epoch')}", steps)
 
     def batches(epoch: int) -> Iterable[Batch]:
         seed, size, workers = settings.run.seed, settings.data.batch_size, settings.data.num_workers

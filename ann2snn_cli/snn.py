@@ -97,7 +97,9 @@ class SpikingNetwork(nn.Module):
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the `.pth` that `load` reads."""
-        return pth.save(self.graph, self.provenance.to_plain(), _path(path), overwrite=overwrite)
+        return pth.save(
+            self.graph, self.provenance.to_plain(), _path(path), overwrite=overwrite, setting="path"
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SpikingNetwork:
         """Follow `.to(device)`. `.half()` and the like change nothing: these numbers are exact or wrong."""

@@ -379,6 +379,21 @@ def test_a_bare_graph_can_be_saved_and_exported(saved, capsys):
     assert main(["verify", "bare_pack", "--backend", "numpy"]) == 0
 
 
+def test_a_folder_as_the_path_is_refused_with_the_argument_that_names_it(saved, tmp_path):
+    """What is to be done is said in the words of `save`, not of the command line or of `convert`."""
+    with pytest.raises(ann2snn_cli.BadFile, match="a folder of that name") as caught:
+        saved[0].save(tmp_path)
+    assert "another place with path" in str(caught.value)
+    assert "save_file" not in str(caught.value)
+
+
+def test_an_engine_that_does_not_exist_is_refused_as_on_the_command_line(saved, x):
+    """One wording for one mistake, and all that may be chosen."""
+    with pytest.raises(UsageError, match="unknown engine 'fast'") as caught:
+        saved[0].simulate(x, engine="fast")
+    assert "reference" in caught.value.remedy
+
+
 def test_the_provenance_survives_saving(saved):
     """Settings, notes, damage, tool."""
     snn, path = saved

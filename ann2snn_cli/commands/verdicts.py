@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ann2snn_cli.commands.render import table
+from ann2snn_cli.words import count_of
 
 if TYPE_CHECKING:
     from ann2snn_cli.stages.check import Verdict
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 def verdict_line(hardware: HardwareReport) -> str:
     """Whether the network fits, and except for what."""
     if not hardware.ok:
-        broken = len(hardware.violations)
-        return f"{broken} violation{'s' * (broken > 1)}"
+        return count_of(len(hardware.violations), "violation")
     if not hardware.allowed:
         return "fits"
     layers: dict[str, dict[str, None]] = {}

@@ -26,7 +26,7 @@ from ann2snn_cli.version import tool
 from ann2snn_cli.workflows import cost, pack, prepare
 from ann2snn_cli.workflows import damage as measuring
 from ann2snn_cli.workflows.evaluate import QUANTIZED, Evaluation, Scores, delays_of, evaluate, refuse_mismatch
-from ann2snn_cli.workflows.files import Interrupted, Outputs
+from ann2snn_cli.workflows.files import Interrupted, Outputs, named_pth
 from ann2snn_cli.workflows.hardware import HardwareReport, judged
 from ann2snn_cli.workflows.latency import Latency, latency
 from ann2snn_cli.workflows.pack import PackRequest
@@ -118,6 +118,8 @@ class ConvertReport(Report):
 def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertReport:
     """Convert the network that the settings name, score it on the test set, and write its files."""
     _refuse_idle_resume(request)
+    if request.settings.save.save_file:
+        named_pth(Path(request.settings.save.save_file))
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     outputs = Outputs.of(prepared.settings, prepared.name)

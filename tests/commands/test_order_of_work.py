@@ -63,6 +63,7 @@ MISTAKES = {
     "a foreign file in the way": (
         (CONVERT, TRAIN), ("--save_file", "mine.pth"), 1, "was not written by ann2snn",
     ),
+    "a name that is no file of an SNN": ((CONVERT,), ("--save_file", "a.txt"), 2, "does not end in .pth"),
     "settings that the user changed in the way": (
         (CONVERT,), ("--save_file", "changed.pth"), 1, "changed since ann2snn wrote it",
     ),

@@ -35,12 +35,13 @@ def write_file(
     is_ours: Asks,
     is_unchanged: Asks | None = None,
     overwrite: bool = False,
+    setting: str = "save_file",
 ) -> Path:
     """Write a file under a temporary name, then rename it. An earlier result of ours is replaced.
 
     A link stays, and what it points to is replaced.
     """
-    refuse_loss(path, is_ours=is_ours, is_unchanged=is_unchanged, overwrite=overwrite)
+    refuse_loss(path, is_ours=is_ours, is_unchanged=is_unchanged, overwrite=overwrite, setting=setting)
     to = Path(os.path.realpath(path))
     to.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(to.parent, to.name)

@@ -38,9 +38,17 @@ FORMAT = "ann2snn/snn"
 VERSION = 2
 
 
-def save(graph: Graph, provenance: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
+def save(
+    graph: Graph,
+    provenance: dict[str, Any],
+    path: Path,
+    *,
+    overwrite: bool = False,
+    setting: str = "save_file",
+) -> Path:
     """Write a SPIKING graph. Same graph and provenance, same bytes."""
-    return write_file(path, as_bytes(to_plain(graph, provenance)), is_ours=is_ours, overwrite=overwrite)
+    content = as_bytes(to_plain(graph, provenance))
+    return write_file(path, content, is_ours=is_ours, overwrite=overwrite, setting=setting)
 
 
 def as_bytes(content: dict[str, Any]) -> bytes:

@@ -83,9 +83,7 @@ def refuse_unable(graph: Graph, request: Request, engine: str) -> None:
 
 def _named(engine: str) -> Engine:
     if engine not in ENGINES:
-        raise UsageError(
-            f"there is no engine {engine!r}", remedy=f"engines are: {AUTO}, {', '.join(ENGINES)}"
-        )
+        raise UsageError(f"unknown engine {engine!r}", remedy=f"choose from: {', '.join([AUTO, *ENGINES])}")
     return ENGINES[engine]
 
 

@@ -31,6 +31,7 @@ from ann2snn_cli.ir.ops import (
 )
 from ann2snn_cli.ir.span import Span
 from ann2snn_cli.twins.replay import Network
+from ann2snn_cli.words import count_of
 
 Array = NDArray[Any]
 Fields = dict[str, Any]
@@ -87,7 +88,7 @@ def _refuse_real(graph: Graph) -> None:
         names = [node.source or node.name for node in graph.of(Synapse)]
     if names:
         raise UnsupportedNetwork(
-            f"real numbers are left in {len(names)} layer{'s' * (len(names) > 1)}, "
+            f"real numbers are left in {count_of(len(names), 'layer')}, "
             "and these files hold integers",
             where=", ".join(names),
             remedy=f"convert with a {Setting('weight_bitwidth')} of 1 to 8"
