@@ -88,8 +88,7 @@ def _refuse_real(graph: Graph) -> None:
         names = [node.source or node.name for node in graph.of(Synapse)]
     if names:
         raise UnsupportedNetwork(
-            f"real numbers are left in {count_of(len(names), 'layer')}, "
-            "and these files hold integers",
+            f"real numbers are left in {count_of(len(names), 'layer')}, and these files hold integers",
             where=", ".join(names),
             remedy=f"convert with a {Setting('weight_bitwidth')} of 1 to 8"
             if graph.has_float_weights
