@@ -387,6 +387,32 @@ def test_a_folder_as_the_path_is_refused_with_the_argument_that_names_it(saved, 
     assert "save_file" not in str(caught.value)
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_in_words(saved, tmp_path):
+    """A folder inside a file, which no permission makes writable."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ann2snn_cli.BadFile, match="results cannot be written there") as caught:
+        saved[0].save(tmp_path / "file" / "x.pth")
+    assert "writing" not in str(caught.value), "the name of a temporary file"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bias_that_is_no_number_is_refused(bad, network, x):
+    """Of the last layer too, behind which nothing is looked at."""
+    with torch.no_grad():
+        network[-1].bias[0] = bad
+    with pytest.raises(ann2snn_cli.BadWeights, match="not a finite number"):
+        ann2snn_cli.convert(network, x, timesteps=4)
+
+
+def test_a_network_whose_outputs_overflow_is_refused(network, x):
+    """Each activation is still a number."""
+    with torch.no_grad():
+        network[0].weight.mul_(1e20)
+        network[-1].weight.mul_(1e25)
+    with pytest.raises(ann2snn_cli.BadWeights, match="an output of the network is not a finite number"):
+        ann2snn_cli.convert(network, x, timesteps=4)
+
+
 def test_an_engine_that_does_not_exist_is_refused_as_on_the_command_line(saved, x):
     """One wording for one mistake, and all that may be chosen."""
     with pytest.raises(UsageError, match="unknown engine 'fast'") as caught:

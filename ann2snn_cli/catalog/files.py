@@ -101,9 +101,9 @@ def copy(name: str, target_dir: Path | str = ".", overwrite: bool = False) -> Pa
         raise BadFile("there is one already", where=str(target), remedy=remedy)
     try:
         write_file(target, entry.path.read_bytes(), is_ours=lambda path: True, overwrite=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BadFile(f"cannot write it: {reason}", where=str(target), remedy="name another folder") from None
+    except BadFile as error:
+        error.remedy = "name another folder"
+        raise
     return target
 
 

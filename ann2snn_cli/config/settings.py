@@ -81,7 +81,7 @@ class Data(Section):
     dataset: str = setting("", "dataset by name, or path.py:loader (default: the network's own)")
     data_dir: str = setting("", "folder that holds datasets (default: ANN2SNN_DATA, else ./data)")
     num_workers: int = setting(0, "processes that load data", at_least(0))
-    batch_size: int = setting(128, "samples a step of training", at_least(1))
+    batch_size: int = setting(128, "samples a step of training, and of calibration", at_least(1))
     test_batch_size: int = setting(128, "samples a step of testing", at_least(1))
     test_samples: int | None = setting(
         None, "test samples that are used, always the same ones (default: all)", SAMPLES

@@ -44,6 +44,7 @@ from ann2snn_cli.errors import Ann2SnnError, BadData, Setting, UsageError, Wrong
 from ann2snn_cli.types import Batch, Inputs, Labels
 
 END = object()
+RAGGED = "stack expects each tensor to be equal size"  # torch, of items that differ in shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,6 +334,8 @@ def _reading() -> Iterator[None]:
     except Exception as raised:
         lines = list(chain(str(raised).strip().splitlines(), [""]))
         what = f"reading the data raised {type(raised).__name__}: {lines[0]}"
+        if RAGGED in lines[0]:
+            what = f"the items of the Dataset differ in shape: {lines[0]}"
         raise BadData(what, remedy=_reading_remedy(str(raised))) from raised
 
 
@@ -342,6 +345,6 @@ def _reading_remedy(message: str) -> str:
         return TO_TENSOR
     if "default_collate" in message:
         return "let each item of the Dataset be (x, label), as in `return torch.as_tensor(image), int(label)`"
-    if "stack expects each tensor to be equal size" in message:
+    if RAGGED in message:
         return ONE_LENGTH
     return "correct the Dataset, its transform or its collate function"

@@ -193,6 +193,19 @@ def _clip(op: Relu, histogram: Histogram, mode: Mode, timesteps: int) -> float:
     return clip if op.limit is None else min(clip, op.limit)
 
 
+def _are_numbers(node: Node, value: Tensor) -> bool:
+    """Finite; of an opaque output not NaN: log(softmax(x)) may well be infinite."""
+    return not bool(value.isnan().any() if node.op.gives_reals else value.isfinite().logical_not().any())
+
+
+def _not_finite(what: str, node: Node) -> BadWeights:
+    return BadWeights(
+        f"{what} of the network is not a finite number",
+        where=node.source or node.name,
+        remedy="check the network's weights and the dataset for NaN, Inf and extreme values",
+    )
+
+
 def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
     """Run the calibration set through the real-valued network, in float32, and count its activations."""
     statistics = Statistics(
@@ -205,12 +218,10 @@ def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
             statistics.inputs[node.name].add(value)
         elif isinstance(node.op, Relu):
             if value.numel() and not bool(value.amax().isfinite()):  # of values that are not negative, or NaN
-                raise BadWeights(
-                    "an activation is not a finite number",
-                    where=node.source or node.name,
-                    remedy="check the network's weights and the dataset for NaN, Inf and extreme values",
-                )
+                raise _not_finite("an activation", node)
             statistics.activations[node.name].add(value)
+        elif node.name in graph.outputs and not _are_numbers(node, value):
+            raise _not_finite("an output", node)
 
     seen = 0
     with torch.no_grad():

@@ -42,7 +42,8 @@ def _refuse_too_large(graph: Graph) -> None:
         raise UnsupportedNetwork(
             "its integers exceed 2^53",
             where=", ".join(found),
-            remedy=f"lower {Setting('weight_bitwidth')}, or put a ReLU between the layers before it",
+            remedy=f"lower {Setting('weight_bitwidth')}, or put a ReLU between the layers before it; if its "
+            "biases are very large beside its weights, check how the network was trained",
         )
 
 

@@ -194,7 +194,11 @@ class Interrupted:
                 remedy=f"start without {Setting('resume')}, or give the {Setting('save_file')} of the run "
                 "that was interrupted",
             )
-        state = pth.read(self.path)
+        try:
+            state = pth.read(self.path)
+        except BadFile as error:
+            error.remedy = f"start anew with {Setting('overwrite', True)} and without {Setting('resume')}"
+            raise
         if state.get("format") != STATE_FORMAT or state.get("run") != self.run:
             raise BadFile(
                 "the interrupted finetuning had other settings or weights",

@@ -45,8 +45,7 @@ def judged(
 ) -> HardwareReport:
     """The report on these verdicts; rules in `allow` may be broken."""
     if hardware is None:
-        idle = (f"{Setting('allow', rule)} does nothing: no hardware is named" for rule in allow)
-        return HardwareReport("none", notes=tuple(idle))
+        return HardwareReport("none")
     broken = violations(verdicts)
     notes = tuple(_allowed_for_nothing(allow, verdicts))
     counts = tuple(violations(verdicts, allow))

@@ -136,6 +136,7 @@ def _completed(
     refuse_unknown_names(settings)
     hardware = _hardware(settings, spec.hardware or default_hardware)
     settings = replace(settings, data=replace(settings.data, dataset=_dataset_name(settings, spec)))
+    _refuse_idle_allow(settings, hardware)
     name = settings.check.hardware
     if name == "auto":
         name = hardware.name if hardware else "none"
@@ -160,6 +161,16 @@ def _hardware(settings: Settings, default: str) -> Hardware | None:
     """The hardware that was asked for; `auto` is the default."""
     name = default if settings.check.hardware == "auto" else settings.check.hardware
     return None if name == "none" else load_hardware(catalog.hardware_file(name))
+
+
+def _refuse_idle_allow(settings: Settings, hardware: Hardware | None) -> None:
+    """Without limits there is none that may be broken."""
+    if settings.check.allow and hardware is None:
+        raise UsageError(
+            f"{Setting('allow', settings.check.allow)} does nothing: no hardware is named",
+            where=str(Setting("allow")),
+            remedy=f"name it with {Setting('hardware')}, or leave {Setting('allow')} out",
+        )
 
 
 def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
@@ -228,6 +239,7 @@ def from_objects(
     if not isinstance(hardware, Hardware):
         asked = replace(settings, check=replace(settings.check, hardware=hardware or settings.check.hardware))
         hardware = _hardware(asked, default="none")
+    _refuse_idle_allow(settings, hardware)
     if not isinstance(device, torch.device):
         device = devices.pick(settings.run.device if device is None else str(device))
     devices.use_threads(settings.run.threads)

@@ -190,7 +190,7 @@ def test_copy_into_what_is_no_folder(here):
     """Where nothing can be written, one error says so."""
     put(here / "file")
 
-    with pytest.raises(Exception, match="cannot write it") as caught:
+    with pytest.raises(Exception, match="results cannot be written there") as caught:
         catalog.copy("lenet", here / "file")
     assert caught.value.remedy == "name another folder"
 

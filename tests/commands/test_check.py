@@ -127,7 +127,9 @@ def test_a_rule_that_is_allowed_and_not_broken_is_noted(tiny, ann2snn):
     assert "note: --allow threshold_bits does nothing: that limit was not checked here" in done.out
     convert = ("convert", "./tiny.py", "-e", "0", "-T", "2", "--vectors", "0")
     assert "note: --allow threshold_bits does nothing: no layer breaks" in ann2snn(*convert, *words).out
-    assert "note: --allow op does nothing: no hardware is named" in ann2snn(*convert, "--allow", "op").out
+    done = ann2snn(*convert, "--allow", "op")
+    assert done.code == 2
+    assert "--allow op does nothing: no hardware is named" in done.err
 
 
 def test_no_weights_and_no_data_are_needed(here, ann2snn):

@@ -698,3 +698,15 @@ def test_any_number_of_timesteps_keeps_the_theorem(timesteps, tiny, ann2snn):
     """Equal sums are equal values, also where a division by T must round."""
     document = ann2snn(*TINY, "-e", "0", "-T", str(timesteps), "--json").document
     assert document["layerwise_differs_from_quantized"] == 0
+
+
+def test_a_damaged_state_of_finetuning_is_refused_with_a_remedy_that_helps(tiny, ann2snn):
+    """Nobody can write it again: the run starts anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after_epoch(1, patch)
+        assert ann2snn(*TINY, "-e", "3").code == 130
+    (tiny / ".tiny_snn.finetuning").write_bytes(b"PK damaged")
+    done = ann2snn(*TINY, "-e", "3", "--resume")
+    assert done.code == 1
+    assert "remedy: start anew with --overwrite and without --resume" in done.err
+    assert ann2snn(*TINY, "-e", "1", "--overwrite").code == 0

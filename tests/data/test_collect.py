@@ -166,7 +166,11 @@ class Items(Dataset):
         (Items({"image": X[0], "label": 1}), r"x\['label'\]", r"each\['image'\], each\['label'\]"),
         (Items(("a.png", 1)), "of type str", "the number of the class"),
         (Items((X[0], "cat")), r"a tuple of 1 \(of type str \('cat'\)\)", "the number of the class"),
-        (Items(lambda index: (torch.zeros(1, 6, 6 + index), 0)), "to be equal size", "cut or pad"),
+        (
+            Items(lambda index: (torch.zeros(1, 6, 6 + index), 0)),
+            "items of the Dataset differ in shape",
+            "cut or pad",
+        ),
     ],
 )
 def test_what_no_batch_is_made_of_is_named_with_an_example(given, said, remedy, network):

@@ -309,3 +309,16 @@ def test_activations_that_are_no_numbers_are_refused(bad):
         observe(folded(), [x])
 
     assert caught.value.where == "act"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_outputs_that_are_no_numbers_are_refused(bad):
+    """No ReLU sees them: the last layer is named."""
+    nodes = (Node("x", Input(), (), (4,)), Node("last", Linear(torch.eye(4)), ("x",), (4,), "fc"))
+    x = torch.ones(2, 4)
+    x[0, 1] = bad
+
+    with pytest.raises(BadWeights, match="an output of the network is not a finite number") as caught:
+        observe(Graph(nodes, ("last",), Level.FOLDED), [x])
+
+    assert caught.value.where == "fc"

@@ -560,7 +560,7 @@ def test_a_delay_that_is_none_is_refused(delay):
 
 def test_an_engine_that_is_none_is_refused():
     """The engines there are, are listed."""
-    with pytest.raises(UsageError, match="no engine 'quick'") as refused:
+    with pytest.raises(UsageError, match="unknown engine 'quick'") as refused:
         simulate(converted("residual"), samples("residual"), engine="quick")
     assert "auto, counts, fused, triton, folded, reference" in refused.value.remedy
 

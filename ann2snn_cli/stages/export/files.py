@@ -43,6 +43,7 @@ def write_file(
     """
     refuse_loss(path, is_ours=is_ours, is_unchanged=is_unchanged, overwrite=overwrite, setting=setting)
     to = Path(os.path.realpath(path))
+    refuse_unwritable(to.parent, setting)
     to.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(to.parent, to.name)
     handle, temporary = tempfile.mkstemp(dir=to.parent, prefix=temporary_prefix(to.name))

@@ -25,7 +25,7 @@ def quantize(
     The float weights stay as the master copy. Where values of different unit meet in one weight, an `Add` of
     one input brings them to one unit first.
     """
-    _refuse_nan(graph)
+    _refuse_not_finite(graph)
     ops = {n.name: replace(n.op, bits=weight_bitwidth) for n in graph.nodes if isinstance(n.op, Synapse)}
     graph = graph.with_ops(ops, level=Level.QUANTIZED, contract=contract)
     while True:
@@ -69,12 +69,16 @@ def _with_one_unit(graph: Graph, error: UnitsDiffer) -> Graph:
     return graph.with_nodes(nodes)
 
 
-def _refuse_nan(graph: Graph) -> None:
+def _refuse_not_finite(graph: Graph) -> None:
     synapses = [(node, node.op) for node in graph.nodes if isinstance(node.op, Synapse)]
-    bad = [node.source or node.name for node, op in synapses if not bool(torch.isfinite(op.weight).all())]
+    bad = [
+        node.source or node.name
+        for node, op in synapses
+        if not all(bool(values.isfinite().all()) for values in (op.weight, op.bias) if values is not None)
+    ]
     if bad:
         raise BadWeights(
-            "weights are not finite numbers",
+            "weights or biases are not finite numbers",
             where=", ".join(bad),
             remedy="check the checkpoint: training may have diverged",
         )
