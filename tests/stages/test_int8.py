@@ -96,13 +96,30 @@ def test_the_worst_sums_do_not_saturate():
     assert (product(op, Span(0, largest_input()), WIDE)(x) == -127 * 600 * largest_input()).all()
 
 
+@needs_int8
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_sums_that_float32_does_not_hold_are_made_of_two_parts(kind):
+    """Half of the bits of the inputs at a time; each sum is above 2^24, and odd."""
+    weight = torch.full((8, 2000), -127) - torch.arange(8)[:, None] % 2 * -2
+    x = whole(3, 2000, low=largest_input() - 60, high=largest_input())
+    wanted = F.linear(x, weight)
+    op = Linear(weight) if kind == "linear" else Conv(weight.reshape(8, 500, 2, 2))
+    given = x if kind == "linear" else x.reshape(3, 500, 2, 2)
+
+    run = product(op, Span(0, largest_input()), Span(-(2**27), 2**27))
+
+    assert run is not None
+    assert (wanted.abs() > 2**24).all()
+    assert torch.equal(run(given.to(torch.uint8)).long().flatten(1), wanted)
+
+
 @pytest.mark.parametrize(
     ("op", "given", "gives"),
     [
         (Linear(whole(4, 16) + 200), BYTES, WIDE),
         (Linear(whole(4, 16)), Span(-1, 1), WIDE),
         (Linear(whole(4, 16)), Span(0, 256), WIDE),
-        (Linear(whole(4, 16)), BYTES, Span(0, 2**24)),
+        (Linear(torch.full((1, 2**18), 127)), Span(0, 255), Span(0, 2**33)),
         (Linear(whole(4, 16) / 2), BYTES, WIDE),
         (Conv(whole(8, 16, 3, 3), transposed=True), BYTES, WIDE),
     ],

@@ -10,7 +10,13 @@ from __future__ import annotations
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.stages.simulate.portions import Plan, Portion, read_by_outputs_alone, run_portions
+from ann2snn_cli.stages.simulate.portions import (
+    Plan,
+    Portion,
+    constant,
+    read_by_outputs_alone,
+    run_portions,
+)
 
 
 class FoldedEngine:
@@ -46,5 +52,5 @@ class CountsEngine:
 
     def run(self, graph: Graph, request: Request) -> Simulation:
         """Needs SPIKING; gives what was asked for, exactly."""
-        plan = Plan(graph, request, frozenset(node.name for node in graph.nodes))
+        plan = Plan(graph, request, frozenset(node.name for node in graph.nodes) - constant(graph))
         return run_portions(self.name, plan, Portion)

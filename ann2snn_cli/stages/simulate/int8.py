@@ -32,15 +32,30 @@ Product = Callable[[Tensor], Tensor]  # of uint8 values, [batch, ...]
 
 def product(op: Synapse, given: Span, gives: Span) -> Product | None:
     """The op in 8-bit integers, where that is exact for inputs and results within these spans; else None."""
-    if given.low < 0 or gives.reach >= LARGEST_SUM:
+    if given.low < 0:
         return None
     if op not in _PREPARED:  # what is kept of an op may not hold the op itself: it would never be forgotten
-        _PREPARED[op] = _prepared(op) if _fits(op) else None
+        _PREPARED[op] = (_prepared(op), _reach(op.weight)) if _fits(op) else None
     found = _PREPARED[op]
-    return None if found is None or given.high > largest_input(op.weight.device) else found
+    if found is None or given.high > largest_input(op.weight.device):
+        return None
+    return found[0] if gives.reach < LARGEST_SUM else _in_halves(*found, int(given.high))
 
 
-_PREPARED: WeakKeyDictionary[Synapse, Product | None] = WeakKeyDictionary()
+def _in_halves(whole: Product, reach: int, largest: int) -> Product | None:
+    """The upper and the lower bits of the inputs each by itself, where the sums of each are small enough."""
+    bits = largest.bit_length() // 2
+    if reach * max(largest >> bits, 2**bits - 1) >= LARGEST_SUM:
+        return None
+    return lambda x: whole(x >> bits).double().mul_(2**bits).add_(whole(x & (2**bits - 1)))
+
+
+def _reach(weight: Tensor) -> int:
+    """The largest sum of inputs of 0 to 1, whatever their signs."""
+    return int(weight.abs().flatten(1).sum(1, dtype=torch.int64).max())
+
+
+_PREPARED: WeakKeyDictionary[Synapse, tuple[Product, int] | None] = WeakKeyDictionary()
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 from typing import Protocol
 
 import torch
@@ -24,6 +25,7 @@ from ann2snn_cli.stages.simulate import int8, pools
 from ann2snn_cli.stages.simulate.answer import joined
 
 TRAIN_ELEMENTS = 1 << 22  # of the widest layer at once: a few samples, whose trains fit a large cache
+COUNTED_ELEMENTS = 1 << 16  # of neurons that are counted at once on a CPU
 TRAIN_ELEMENTS_ON_A_GPU = 1 << 25  # and so many that a GPU is busy
 
 
@@ -51,11 +53,20 @@ def read_by_outputs_alone(graph: Graph, request: Request) -> frozenset[str]:
     return frozenset(summed)
 
 
+def constant(graph: Graph) -> frozenset[str]:
+    """Nodes that pass on the same at every step: samples, and what is linear in these alone."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, Input) or (isinstance(node.op, LinearOp) and found.issuperset(node.inputs)):
+            found.add(node.name)
+    return frozenset(found)
+
+
 def run_portions(name: str, plan: Plan, kind: type[Portion]) -> Simulation:
     """Take the samples a portion at a time through the graph; what came out, under the engine's name."""
     graph, request = plan.graph, plan.request
     given = bind_inputs(graph, request.inputs)
-    if len(plan.summed) < len(graph.nodes):  # there are trains
+    if plan.has_trains:
         refuse_too_long(graph, next(iter(given.values())).device)
     with torch.no_grad(), plain_arithmetic():
         portions = [kind(plan, part) for part in _portions(plan, given)]
@@ -124,8 +135,12 @@ class Plan:
     @property
     def portion_size(self) -> int:
         """How many samples are stepped at once."""
-        steps = 1 if len(self.summed) == len(self.graph.nodes) else self.contract.timesteps
-        return portion_size(self.graph, steps)
+        return portion_size(self.graph, self.contract.timesteps if self.has_trains else 1)
+
+    @property
+    def has_trains(self) -> bool:
+        """Is there a node of which every step is computed?"""
+        return not self.summed.union(constant(self.graph)).issuperset(node.name for node in self.graph.nodes)
 
     def place(self, node: Node) -> Place:
         """Where an op stands, with what is asked of it."""
@@ -179,8 +194,7 @@ class Portion:
             shown = node.op.encode(self.given[node.name]).to(dtype)[None]
             return Activity(shown * plan.contract.timesteps if node.name in plan.summed else shown)
         if node.name in plan.summed:
-            totals = [self.total(feeder, self.values[feeder.name]) for feeder in plan.graph.fed_by(node)]
-            return Activity(self._product(node, totals)[None])
+            return Activity(self._of_sums(node)[None])
         trains = [self.values[name].train for name in node.inputs]
         if isinstance(node.op, LinearOp):
             return Activity(self._linear(node, trains))
@@ -191,6 +205,33 @@ class Portion:
             return Activity(pools.largest(node.op, trains[0], node.shape))
         steps = plan.contract.timesteps
         return node.op.train([_spread(train, steps).to(dtype) for train in trains], plan.place(node))
+
+    def _of_sums(self, node: Node) -> Tensor:
+        """Sums of what it reads are enough for it. Counts that fit are bytes."""
+        plan, feeders = self.plan, self.plan.graph.fed_by(node)
+        if isinstance(node.op, IntegrateFire):
+            return self._count(node, feeders[0])
+        totals = [
+            self.values[feeder.name].train[0]
+            if feeder.name in plan.summed
+            else self.total(feeder, self.values[feeder.name])
+            for feeder in feeders
+        ]
+        if self._pools_bytes(node, totals[0]):
+            assert isinstance(node.op, MaxPool)
+            return pools.largest(node.op, totals[0][None], node.shape)[0]
+        return self._product(node, totals)
+
+    def _count(self, node: Node, feeder: Node) -> Tensor:
+        """How often neurons fire, in closed form: of a few samples at once, which stay in a cache."""
+        plan, train = self.plan, self.values[feeder.name].train
+        fit = plan.bounds[node.name].total.high <= pools.LARGEST
+        counts = torch.empty_like(train[0], dtype=torch.uint8 if fit else plan.dtypes[node.name])
+        dtype = torch.promote_types(plan.dtypes[node.name], plan.total_dtype(feeder))
+        size = max(1, COUNTED_ELEMENTS // prod(node.shape)) if counts.device.type == "cpu" else len(counts)
+        for some, found in zip(torch.split(train, size, 1), torch.split(counts, size), strict=True):
+            found.copy_(node.op.sums([self.total(feeder, Activity(some)).to(dtype)], plan.place(node)))
+        return counts
 
     def _pools_bytes(self, node: Node, train: Tensor) -> bool:
         is_pool = isinstance(node.op, MaxPool) and train.dtype == torch.uint8
