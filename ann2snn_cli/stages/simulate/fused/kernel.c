@@ -238,75 +238,77 @@ static void add_current(const Term *term, const int32_t *image, int64_t pixel, i
 
 /* Neurons ------------------------------------------------------------------------------------------------------- */
 
-typedef int32_t Half __attribute__((vector_size(32))); /* of the lanes */
-typedef uint8_t HalfBytes __attribute__((vector_size(8)));
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__) && !defined(PLAIN)
+typedef __m512i Lanes;
+typedef __mmask16 Fired;
 
-INLINE Half read_half(const int32_t *at) { Half h; memcpy(&h, at, sizeof h); return h; }
-INLINE void write_half(int32_t *at, Half h) { memcpy(at, &h, sizeof h); }
+INLINE Lanes read_lanes(const int32_t *at) { return _mm512_loadu_si512(at); }
+INLINE void write_lanes(int32_t *at, Lanes x) { _mm512_storeu_si512(at, x); }
+INLINE Lanes plus(Lanes a, Lanes b) { return _mm512_add_epi32(a, b); }
+INLINE Lanes shifted(Lanes x, int shift) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(shift)); }
+INLINE Fired reaches(Lanes potential, Lanes threshold) { return _mm512_cmpge_epi32_mask(potential, threshold); }
+INLINE Lanes less(Lanes x, Fired where, Lanes other) { return _mm512_mask_sub_epi32(x, where, x, other); }
+INLINE Lanes counted(Lanes count, Fired fired) { return less(count, fired, _mm512_set1_epi32(-1)); }
+INLINE void write_spikes(uint8_t *spikes, Fired fired)
+{
+    _mm_storeu_si128((__m128i *)spikes, _mm_maskz_set1_epi8(fired, 1));
+}
+#else
+typedef int32_t Half __attribute__((vector_size(LANES / 2 * 4)));
+typedef uint8_t HalfBytes __attribute__((vector_size(LANES / 2)));
+typedef struct { Half low, high; } Lanes;
+typedef Lanes Fired; /* all bits set where a neuron fires, else none */
 
-/* A half has all bits set where a neuron fires, else none. */
-INLINE void write_spikes(uint8_t *spikes, Half low, Half high)
+INLINE Lanes read_lanes(const int32_t *at) { Lanes x; memcpy(&x, at, sizeof x); return x; }
+INLINE void write_lanes(int32_t *at, Lanes x) { memcpy(at, &x, sizeof x); }
+INLINE Lanes plus(Lanes a, Lanes b) { return (Lanes){a.low + b.low, a.high + b.high}; }
+INLINE Lanes shifted(Lanes x, int shift) { return (Lanes){x.low << shift, x.high << shift}; }
+INLINE Fired reaches(Lanes potential, Lanes threshold)
+{
+    return (Fired){potential.low >= threshold.low, potential.high >= threshold.high};
+}
+INLINE Lanes less(Lanes x, Fired where, Lanes other)
+{
+    return (Lanes){x.low - (other.low & where.low), x.high - (other.high & where.high)};
+}
+INLINE Lanes counted(Lanes count, Fired fired) { return (Lanes){count.low - fired.low, count.high - fired.high}; }
+INLINE void write_spikes(uint8_t *spikes, Fired fired)
 {
 #ifdef __AVX2__
-    const __m256i words = _mm256_packs_epi32((__m256i)low, (__m256i)high); /* lanes 0-3, 8-11, 4-7, 12-15 */
+    const __m256i words = _mm256_packs_epi32((__m256i)fired.low, (__m256i)fired.high); /* 0-3, 8-11, 4-7, 12-15 */
     const __m256i in_order = _mm256_permute4x64_epi64(words, 0xd8);
     const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(in_order), _mm256_extracti128_si256(in_order, 1));
     _mm_storeu_si128((__m128i *)spikes, _mm_and_si128(bytes, _mm_set1_epi8(1)));
 #else
-    const HalfBytes first = __builtin_convertvector(low & 1, HalfBytes);
-    const HalfBytes second = __builtin_convertvector(high & 1, HalfBytes);
+    const HalfBytes first = __builtin_convertvector(fired.low & 1, HalfBytes);
+    const HalfBytes second = __builtin_convertvector(fired.high & 1, HalfBytes);
     memcpy(spikes, &first, sizeof first);
     memcpy(spikes + sizeof first, &second, sizeof second);
 #endif
 }
+#endif
 
-typedef struct { Half potential, threshold, bias, count; } Neurons;
-
-INLINE void charge_half(Neurons *n, const int32_t *charge, int shift)
-{
-    n->potential += (read_half(charge) << shift) + n->bias;
-}
-INLINE Half fire_half(Neurons *n, Half kept)
-{
-    const Half fires = n->potential >= n->threshold; /* all bits, or none */
-    const Half after = (n->potential - n->threshold) & kept;
-    n->potential = (after & fires) | (n->potential & ~fires);
-    n->count -= fires;
-    return fires;
-}
-INLINE Neurons neurons_at(const Population *p, int64_t parameters)
-{
-    return (Neurons){read_half(p->initial + parameters), read_half(p->threshold + parameters),
-                     read_half(p->bias + parameters), {0}};
-}
-
-static __attribute__((noinline)) void run_neurons(const Population *p, int64_t at, int64_t parameters,
+static __attribute__((noinline)) void run_neurons(const Population *p, int64_t block, int64_t at, int64_t parameters,
                                                   const int32_t *charge, int64_t charge_step)
 {
-    const int64_t channels = p->channels, steps = p->steps, delay = p->delay;
+    const int64_t channels = p->channels, steps = p->steps, delay = p->delay, first = block * LANES;
     const int shift = (int)p->shift;
-    const Half none = {0}, kept = p->resets_to_zero ? none : ~none; /* of V - threshold */
-    Neurons low = neurons_at(p, parameters), high = neurons_at(p, parameters + LANES / 2);
-    uint8_t *spikes = p->spikes + at * p->filled * channels;
-    int32_t *potentials = p->potentials ? p->potentials + at * p->filled * channels : 0;
+    const Lanes threshold = read_lanes(p->threshold + parameters), bias = read_lanes(p->bias + parameters);
+    const int32_t zeros[LANES] = {0};
+    Lanes potential = read_lanes(p->initial + parameters), count = read_lanes(zeros);
+    uint8_t *spikes = p->spikes + at * p->filled * channels + first;
+    int32_t *potentials = p->potentials ? p->potentials + at * p->filled * channels + first : 0;
     for (int64_t t = 0; t < steps + delay; t++) {
-        if (t < steps) {
-            charge_half(&low, charge + t * charge_step, shift);
-            charge_half(&high, charge + t * charge_step + LANES / 2, shift);
-        }
+        if (t < steps) potential = plus(potential, plus(shifted(read_lanes(charge + t * charge_step), shift), bias));
         if (t < delay) continue;
-        const Half fired = fire_half(&low, kept), others = fire_half(&high, kept);
-        write_spikes(spikes + (t - delay) * channels, fired, others);
-        if (potentials) {
-            write_half(potentials + (t - delay) * channels, low.potential);
-            write_half(potentials + (t - delay) * channels + LANES / 2, high.potential);
-        }
+        const Fired fired = reaches(potential, threshold);
+        potential = less(potential, fired, p->resets_to_zero ? potential : threshold);
+        count = counted(count, fired);
+        write_spikes(spikes + (t - delay) * channels, fired);
+        if (potentials) write_lanes(potentials + (t - delay) * channels, potential);
     }
     for (int64_t t = steps; t < p->filled; t++) memset(spikes + t * channels, 0, LANES);
-    if (p->counts) {
-        write_half(p->counts + at * channels, low.count);
-        write_half(p->counts + at * channels + LANES / 2, high.count);
-    }
+    if (p->counts) write_lanes(p->counts + at * channels + first, count);
 }
 
 /* Pixels of images, LANES channels of each: the items from `first` to before `last` of blocks x images x pixels.
@@ -333,11 +335,7 @@ int fire(const Population *p, int64_t first, int64_t last)
                 add_current(term, (const int32_t *)term->values + image * term->image, pixel, block, steps, charge);
         }
         const int64_t at = image * p->pixels + pixel;
-        Population here = *p;
-        here.spikes += block * LANES;
-        if (here.potentials) here.potentials += block * LANES;
-        if (here.counts) here.counts += block * LANES;
-        run_neurons(&here, at, pixel * p->parameters_pixel + block * LANES, charge, is_constant ? 0 : LANES);
+        run_neurons(p, block, at, pixel * p->parameters_pixel + block * LANES, charge, is_constant ? 0 : LANES);
     }
     free(charge);
     return 0;
