@@ -37,9 +37,9 @@ def shown(headline: str, value: float | None) -> str:
     return percent(value) if is_share else f"{value:.4g}"
 
 
-def whose_biases(settings: Settings) -> str:
-    """What was done to the biases of the rows of a table, each of which is an SNN of its own."""
-    if not settings.quantize.bias_correction:
+def whose_biases(settings: Settings, *, some: bool = True) -> str:
+    """What was done to the biases of the rows of a table, each an SNN of its own; `some` have biases."""
+    if not (settings.quantize.bias_correction and some):
         return "no biases were corrected, so all rows are of the same network"
     return "the biases of each SNN are corrected for its own D, those of the quantized ANN not at all"
 

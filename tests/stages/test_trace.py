@@ -290,12 +290,12 @@ class Attention(nn.Module):
 
 
 OPAQUE = {
-    "gelu": (nn.GELU(), (4,), "gelu"),
-    "layer_norm": (nn.LayerNorm(4), (3, 4), "layer_norm"),
+    "gelu": (nn.GELU(), (4,), "GELU"),
+    "layer_norm": (nn.LayerNorm(4), (3, 4), "LayerNorm"),
     "sigmoid": (nn.Sigmoid(), (4,), "sigmoid"),
-    "softmax": (nn.Softmax(1), (4,), "softmax"),
+    "softmax": (nn.Softmax(1), (4,), "Softmax"),
     "elu": (nn.ELU(), (4,), "elu"),
-    "attention": (Attention(), (5, 8), "scaled_dot_product_attention"),
+    "attention": (Attention(), (5, 8), "Attention"),
 }
 
 
