@@ -8,6 +8,7 @@ folder.py     images in class folders
 arrays.py     .npz files, and what a user's loader returns
 given.py      one batch in any form as tensors: of the data, and of what an SNN is called with
 collect.py    whatever users hold as data: tensors, arrays, batches, a torch Dataset, a DataLoader
+sources.py    what they hold as one of three: tensors, a Dataset whose items are read, a stream of batches
 """
 
 from __future__ import annotations
@@ -80,11 +81,28 @@ OTHERWISE = (
 )
 
 
+def full_name(name: str) -> str:
+    """A name as it is written here: CIFAR-10 is cifar10, a folder is folder:PATH and a file.npz npz:PATH."""
+    if name in DATASETS or ":" in name:
+        return name
+    known = {_bare(each): each for each in DATASETS}
+    if _bare(name) in known:
+        return known[_bare(name)]
+    if name.endswith(".npz"):
+        return f"npz:{name}"
+    return f"folder:{name}" if name and Path(name).expanduser().is_dir() else name
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
 def load(name: str, data_dir: str = "") -> Data:
     """The dataset of this name; `data_dir` holds the public ones (default: ANN2SNN_DATA, else ./data).
 
     The split into train and test is the same whatever the seed of a run: nothing tested was trained on.
     """
+    name = full_name(name)
     source, colon, rest = name.partition(":")
     if colon and source in ("folder", "npz"):
         return _from_path(source, name, rest)
@@ -99,6 +117,7 @@ def load(name: str, data_dir: str = "") -> Data:
 
 def shapes_of(name: str, data_dir: str = "") -> tuple[InputShapes, int]:
     """The shapes of the inputs of a sample, and the number of classes; data known by name are not loaded."""
+    name = full_name(name)
     if name in DATASETS:
         from ann2snn_cli.types import input_shapes
 
@@ -114,6 +133,7 @@ def same_dataset(one: str, other: str) -> bool:
 
 def _located(name: str) -> tuple[str, str]:
     """A name with its path, if it has one, made absolute."""
+    name = full_name(name)
     kind, colon, path = name.partition(":")
     if colon and kind in ("folder", "npz"):
         return kind, str(Path(path).expanduser().resolve())
