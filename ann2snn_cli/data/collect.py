@@ -13,14 +13,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    Subset,
+)
 
 from ann2snn_cli import trees
 from ann2snn_cli.data.checks import check_shapes
-from ann2snn_cli.data.given import PAIRS, with_labels
-from ann2snn_cli.data.samples import Data, TensorSplit, kept, split_indices, split_note
+from ann2snn_cli.data.given import (
+    PAIRS,
+    with_labels,
+)
+from ann2snn_cli.data.samples import LABELS_AT_MOST, Data, TensorSplit, kept, split_indices, split_note
 from ann2snn_cli.data.sources import DatasetSplit, Stream, source_of
 from ann2snn_cli.errors import BadData, Setting, UsageError, WrongKind
+from ann2snn_cli.tasks import AUTO, Task, refuse_other_task, task_named, task_note, task_of
 from ann2snn_cli.types import Batch, Inputs, Labels
 from ann2snn_cli.words import count_of
 
@@ -43,14 +51,18 @@ class Streamed(Data):
 # For Python ----------------------------------------------------------------------------------------
 
 
-def collect(given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_size: int = 128) -> Any:
+def collect(
+    given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_size: int = 128, task: str = AUTO
+) -> Any:
     """The data as the pipeline asks for them; what is no data of ours is a WrongKind that names what is.
 
-    Of a stream `samples` are kept, and it is read again for each of the `epochs` of finetuning.
+    Of a stream `samples` are kept, and it is read again for each of the `epochs` of finetuning. `task` says
+    what labels mean; for `auto` their kind does.
     """
     if hasattr(given, "calibration_batches"):
+        refuse_other_task(given.task, task, getattr(given, "name", "the data"))
         return given
-    source = source_of(given, batch_size)
+    source = source_of(given, batch_size, task)
     if isinstance(source, Stream):
         return _streamed(source, samples, seed, epochs)
     count = min(samples, source.size)
@@ -59,7 +71,7 @@ def collect(given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_s
         notes.append(f"calibrated on {count} of {source.size} samples, drawn from the Dataset by seed {seed}")
         if isinstance(given, DataLoader):
             notes.append(f"the DataLoader's own order and batch size were not used, but {batch_size} a step")
-    return _data("samples", source, source, tuple(notes))
+    return _data("samples", source, source, tuple(notes), task=task)
 
 
 def _streamed(stream: Stream, samples: int, seed: int, epochs: int) -> Data:
@@ -71,7 +83,7 @@ def _streamed(stream: Stream, samples: int, seed: int, epochs: int) -> Data:
     first = _first(stream, samples, seed)
     size = first.size
     note = f"calibrated on the first {size} samples of {stream.what}"
-    data = _data("samples", first, first, (note,))
+    data = _data("samples", first, first, (note,), task=stream.task)
     fields = {name: getattr(data, name) for name in Data.__dataclass_fields__}
     return Streamed(**fields, stream=stream)
 
@@ -115,7 +127,7 @@ def _refuse_other_form(first: tuple[Inputs, Any], other: tuple[Inputs, Any], num
 # For a loader on the command line ------------------------------------------------------------------
 
 
-def from_loader(given: Any, name: str, where: str) -> Data:
+def from_loader(given: Any, name: str, where: str, task: str = AUTO) -> Data:
     """What a loader gave, as two labelled splits: (train, test), {"train": ..., "test": ...}, or one of both.
 
     Of one, 80 % are to train on, always the same. Batches that come one after the other are
@@ -123,19 +135,18 @@ def from_loader(given: Any, name: str, where: str) -> Data:
     is given (x - mean) / std.
     """
     if isinstance(given, Mapping) and "train" in given and set(given) <= {"train", "test", *SCALE}:
-        data = from_loader(
-            (given["train"], given["test"]) if "test" in given else given["train"], name, where
-        )
-        return _with_scale(data, given, where)
+        splits = (given["train"], given["test"]) if "test" in given else given["train"]
+        return _with_scale(from_loader(splits, name, where, task), given, where)
     if isinstance(given, tuple) and len(given) == 2 and all(map(_is_split, given)):
         train, test = (
-            _read_split(each, part, where) for each, part in zip(given, ("train: ", "test: "), strict=True)
+            _read_split(each, part, where, task)
+            for each, part in zip(given, ("train: ", "test: "), strict=True)
         )
-        return _data(name, train, test, (), where)
-    whole = _read_split(given, "", where)
+        return _data(name, train, test, (), where, task)
+    whole = _read_split(given, "", where, task)
     indices = split_indices(whole.size, where)
     train, test = (_part(whole, each) for each in indices)
-    return _data(name, train, test, (split_note(*indices),), where)
+    return _data(name, train, test, (split_note(*indices),), where, task)
 
 
 def _with_scale(data: Data, given: Mapping[str, Any], where: str) -> Data:
@@ -171,9 +182,9 @@ def _is_split(given: Any) -> bool:
     )
 
 
-def _read_split(given: Any, part: str, where: str) -> TensorSplit | DatasetSplit:
+def _read_split(given: Any, part: str, where: str, task: str) -> TensorSplit | DatasetSplit:
     try:
-        source = source_of(given, 128)
+        source = source_of(given, 128, task)
         source = _first(source, None, 0) if isinstance(source, Stream) else source
     except (BadData, WrongKind) as error:
         raise type(error)(f"{part}{error.what}", where=where, remedy=error.remedy) from None
@@ -188,15 +199,19 @@ def _part(split: TensorSplit | DatasetSplit, indices: Tensor) -> TensorSplit | D
     return TensorSplit(trees.index(split.x, indices), trees.index(split.labels, indices))
 
 
-def _data(name: str, train: Any, test: Any, notes: tuple[str, ...], where: str = "") -> Data:
+def _data(
+    name: str, train: Any, test: Any, notes: tuple[str, ...], where: str = "", task: str = AUTO
+) -> Data:
     """The dataset of two splits; of samples in memory all are checked, of others the first."""
     examples = [_example(split) for split in (train, test)]
     shapes = check_shapes(examples[0][0], examples[1][0], where or name)
     as_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(examples[0][0]))
     if as_bytes:
         notes = (*notes, "uint8 samples are taken as fractions of 255")
-    classes = _classes(train, test) if where else 0
-    return Data(name, shapes, classes, train, test, labelled=train.labelled, notes=notes)
+    found = task_of(examples[0][1], task)
+    notes = (*notes, *task_note(found, task)) if train.labelled else notes
+    classes = _classes(task_named(found), train, test) if where else 0
+    return Data(name, shapes, classes, train, test, task=found, labelled=train.labelled, notes=notes)
 
 
 def _example(split: TensorSplit | DatasetSplit) -> Batch:
@@ -205,7 +220,7 @@ def _example(split: TensorSplit | DatasetSplit) -> Batch:
     return next(split.batches([torch.zeros(1, dtype=torch.int64)], 0, 0))
 
 
-def _classes(*splits: TensorSplit | DatasetSplit) -> int:
+def _classes(task: Task, *splits: TensorSplit | DatasetSplit) -> int:
     """As many as the dataset names, else as its labels show."""
     for split in splits:
         dataset = split.dataset if isinstance(split, DatasetSplit) else None
@@ -214,4 +229,5 @@ def _classes(*splits: TensorSplit | DatasetSplit) -> int:
         names = getattr(dataset, "classes", None)
         if isinstance(names, Sequence) and names:
             return len(names)
-    return max(int(split.labels.max()) for split in splits) + 1
+    most = max(LABELS_AT_MOST, sum(split.size for split in splits))
+    return max(task.count_classes(split.labels, most) for split in splits)

@@ -33,6 +33,7 @@ from ann2snn_cli.data.given import (
 )
 from ann2snn_cli.data.samples import TensorSplit, kept
 from ann2snn_cli.errors import Ann2SnnError, BadData, WrongKind
+from ann2snn_cli.tasks import AUTO, task_of
 from ann2snn_cli.types import Batch, Inputs, Labels
 
 END = object()
@@ -45,6 +46,7 @@ class DatasetSplit:
 
     dataset: Any
     labelled: bool
+    task: str = AUTO  # that labels are for; auto: the one that they show
     collate: Callable[[list[Any]], Any] | None = None  # None: torch's own
     workers: int = 0  # where nobody asks for another number
 
@@ -68,7 +70,7 @@ class DatasetSplit:
             collate_fn=self.collate,
         )
         for number, given in enumerate(_seeded(loader, seed)):
-            yield with_labels(read_batch(given, f"batch {number}"))
+            yield with_labels(read_batch(given, f"batch {number}", self.task))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,38 +80,42 @@ class Stream:
     batches: Iterable[Any]
     what: str  # in words
     once: bool = False  # it cannot be read a second time
+    task: str = AUTO  # that labels are for; auto: the one that they show
 
     def read(self, seed: int) -> Iterator[tuple[Inputs, Labels | None]]:
         """Every batch as samples and labels."""
+        task = self.task
         for number, given in enumerate(_seeded(self.batches, seed)):
-            yield read_batch(given, f"batch {number}")
+            x, labels = read_batch(given, f"batch {number}", task)
+            task = task if labels is None else task_of(labels, task)  # of all batches that of the first
+            yield x, labels
 
 
-def source_of(given: Any, batch_size: int) -> TensorSplit | DatasetSplit | Stream:
+def source_of(given: Any, batch_size: int, task: str) -> TensorSplit | DatasetSplit | Stream:
     """Data of any kind as one of three."""
     if isinstance(given, Tensor | np.ndarray | Mapping | tuple) or is_numbers(given):
         if isinstance(given, tuple) and len(given) != 2:
             raise BadData(f"the data are {kind(given)}", remedy=FORMS)
-        x, labels = read_batch(given, "the data")
+        x, labels = read_batch(given, "the data", task)
         return TensorSplit(trees.map_leaves(kept, x), with_labels((x, labels))[1], labels is not None)
     if isinstance(given, DataLoader):
-        return _of_loader(given)
+        return _of_loader(given, task)
     if isinstance(given, IterableDataset):
-        return Stream(DataLoader(given, batch_size), "an IterableDataset")
+        return Stream(DataLoader(given, batch_size), "an IterableDataset", task=task)
     if isinstance(given, Dataset):
-        return _of_dataset(given)
+        return _of_dataset(given, task)
     if isinstance(given, list):
-        return Stream(given, "the list of batches")
+        return Stream(given, "the list of batches", task=task)
     if isinstance(given, Iterator):
-        return Stream(given, "the generator", once=True)
+        return Stream(given, "the generator", once=True, task=task)
     is_text = isinstance(given, str | bytes | set | frozenset | nn.Module)
     if is_text or not isinstance(given, Iterable):
         by_name = "of a dataset by its name ann2snn_cli.data.load(name)" if isinstance(given, str) else ""
         raise WrongKind(f"the data are {kind(given)}", remedy="; ".join(filter(None, (by_name, FORMS))))
-    return Stream(given, f"the {type(given).__name__}")
+    return Stream(given, f"the {type(given).__name__}", task=task)
 
 
-def _of_loader(loader: DataLoader[Any]) -> DatasetSplit | Stream:
+def _of_loader(loader: DataLoader[Any], task: str) -> DatasetSplit | Stream:
     """Its dataset, where it draws each item once, one by one; else its batches as they come."""
     sampler: Any = loader.sampler
     usual = type(sampler) is SequentialSampler or (
@@ -122,17 +128,19 @@ def _of_loader(loader: DataLoader[Any]) -> DatasetSplit | Stream:
         and type(loader.batch_sampler) is BatchSampler
         and not isinstance(loader.dataset, IterableDataset)
     ):
-        return _of_dataset(loader.dataset, loader.collate_fn, loader.num_workers)
-    return Stream(loader, "a DataLoader in its own order")
+        return _of_dataset(loader.dataset, task, loader.collate_fn, loader.num_workers)
+    return Stream(loader, "a DataLoader in its own order", task=task)
 
 
-def _of_dataset(dataset: Any, collate: Any = None, workers: int = 0) -> DatasetSplit:
+def _of_dataset(dataset: Any, task: str, collate: Any = None, workers: int = 0) -> DatasetSplit:
     size = len(dataset) if hasattr(dataset, "__len__") else None
     if not size:
         what = "the Dataset has no length" if size is None else "the Dataset is empty"
         raise BadData(what, remedy="give it __len__ and at least one item, or an IterableDataset")
     given = next(_seeded(DataLoader(dataset, batch_sampler=[[0]], collate_fn=collate), 0))
-    return DatasetSplit(dataset, read_batch(given, "the first item")[1] is not None, collate, workers)
+    _, labels = read_batch(given, "the first item", task)
+    found = task if labels is None else task_of(labels, task)
+    return DatasetSplit(dataset, labels is not None, found, collate, workers)
 
 
 # Reading -------------------------------------------------------------------------------------------
