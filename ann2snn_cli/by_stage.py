@@ -27,6 +27,7 @@ from ann2snn_cli.lookup import unknown
 from ann2snn_cli.pipeline import Rules
 from ann2snn_cli.snn import SpikingNetwork
 from ann2snn_cli.stages.simulate import AUTO
+from ann2snn_cli.tasks import AUTO as AUTO_TASK
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import Loss
 from ann2snn_cli.version import tool
@@ -35,7 +36,8 @@ from ann2snn_cli.workflows.validate import Validation, validated
 
 FUSING = {"fold.batch_norm", "neurons.pooling"}
 REPLACING = {
-    "data.batch_size", "data.calibration_samples", "data.num_workers", "calibrate.mode", "timing.timesteps",
+    "data.batch_size", "data.calibration_samples", "data.num_workers", "data.task", "calibrate.mode",
+    "timing.timesteps",
     "timing.schedule", "timing.delay", "neurons.reset_mode", "neurons.rounding", "quantize.bias_correction",
     "run.seed", "run.device", "run.engine", "run.threads",
 }  # fmt: skip
@@ -86,13 +88,16 @@ def replace_activations(graph: Graph, data: Any, **flags: Any) -> SpikingNetwork
     return set_weights_and_thresholds(graph)
 
 
-def validate(network: nn.Module | Graph, data: Any, *, engine: str = AUTO) -> Validation:
+def validate(
+    network: nn.Module | Graph, data: Any, *, engine: str = AUTO, task: str = AUTO_TASK
+) -> Validation:
     """Top-1 and loss of an ANN, of an SNN or of a graph at any level; of an SNN also its firing rates.
 
     `data` are labelled, of every kind that `convert` takes, and all of them are used: of a dataset of
-    `ann2snn_cli.data` the test split. An SNN runs at its own delay. The network is left as it was.
+    `ann2snn_cli.data` the test split. An SNN runs at its own delay; `task` says
+    what labels mean where their kind does not. The network is left as it was.
     """
-    samples = collect(data, samples=sys.maxsize)
+    samples = collect(data, samples=sys.maxsize, task=task)
     if not getattr(samples, "labelled", True):
         raise UsageError("samples without labels cannot be scored", remedy="give (x, labels)")
     if isinstance(network, SpikingNetwork):
@@ -123,6 +128,7 @@ def _quantized(
         seed=chosen.run.seed,
         epochs=chosen.finetune.epochs,
         batch_size=chosen.data.batch_size,
+        task=chosen.data.task,
     )
     prepare.refuse_unlabelled(samples, chosen)
     prepare.refuse_unknown_engine(chosen.run.engine)

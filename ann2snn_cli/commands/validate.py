@@ -8,7 +8,6 @@ import click
 
 from ann2snn_cli.commands.options import delay_options, json_option, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show, table
-from ann2snn_cli.commands.scores import shown
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.words import count_of
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @settings_options(
-    "network", "ann_weight", "allow_other_dataset", "data.dataset", "data.data_dir", "data.num_workers",
-    "data.test_batch_size", "data.test_samples", "run",
+    "network", "ann_weight", "allow_other_dataset", "data.dataset", "data.data_dir", "data.task",
+    "data.num_workers", "data.test_batch_size", "data.test_samples", "run",
 )  # fmt: skip
 @delay_options
 @json_option
@@ -43,10 +42,7 @@ def _text(report: ValidateReport) -> str:
     found = report.validation
     kind = "ANN" if report.timesteps is None else f"SNN, {report.timesteps} timesteps, delay {report.delay}"
     title = f"{report.network} on {report.dataset}: {count_of(found.samples, 'test sample')}, {kind}"
-    rows = [
-        [name, shown(name, value) if name == found.headline else value]
-        for name, value in found.scores.items()
-    ]
+    rows = [[name, found.headline.shown(value, name)] for name, value in found.scores.items()]
     notes = "\n".join(f"note: {line}" for line in report.notes)
     return "\n\n".join(filter(None, [title, table(["metric", "value"], rows), notes, _firing(report)]))
 

@@ -69,6 +69,7 @@ MODE = Rule(
     examples=("99.9%", "max", "mse", "0.5"),
     read=read_text_or_number,
 )
+TASK = Rule("auto, or the name of a task such as regression", bool)
 ENGINE = Rule("auto, or the name of an engine such as reference", bool)
 WEIGHT = Rule("auto, none, or the name or path of a checkpoint", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
@@ -80,6 +81,9 @@ class Data(Section):
 
     dataset: str = setting("", "dataset by name, or path.py:loader (default: the network's own)")
     data_dir: str = setting("", "folder that holds datasets (default: ANN2SNN_DATA, else ./data)")
+    task: str = setting(
+        "auto", "what labels mean: classification, regression (auto: what the data are for)", TASK
+    )
     num_workers: int = setting(0, "processes that load data", at_least(0))
     batch_size: int = setting(128, "samples a step of training, and of calibration", at_least(1))
     test_batch_size: int = setting(128, "samples a step of testing", at_least(1))

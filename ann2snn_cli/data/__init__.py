@@ -80,30 +80,39 @@ OTHERWISE = (
 )
 
 
-def load(name: str, data_dir: str = "") -> Data:
+def load(name: str, data_dir: str = "", task: str = "auto") -> Data:
     """The dataset of this name; `data_dir` holds the public ones (default: ANN2SNN_DATA, else ./data).
 
     The split into train and test is the same whatever the seed of a run: nothing tested was trained on.
+    `task` says what labels mean where they may mean several things; data that are for another are refused.
     """
+    from ann2snn_cli.tasks import refuse_other_task
+
+    found = _loaded(name, data_dir, task)
+    refuse_other_task(found.task, task, name)
+    return found
+
+
+def _loaded(name: str, data_dir: str, task: str) -> Data:
     source, colon, rest = name.partition(":")
     if colon and source in ("folder", "npz"):
-        return _from_path(source, name, rest)
+        return _from_path(source, name, rest, task)
     if name in DATASETS:
         root = Path(data_dir or os.environ.get("ANN2SNN_DATA") or "data").expanduser()
         return DATASETS[name].load(name, root)
     own, function = lookup.split_reference(name)
     if function or own.endswith(".py"):
-        return _from_code(name, own, function or "load")
+        return _from_code(name, own, function or "load", task)
     raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
 
 
-def shapes_of(name: str, data_dir: str = "") -> tuple[InputShapes, int]:
+def shapes_of(name: str, data_dir: str = "", task: str = "auto") -> tuple[InputShapes, int]:
     """The shapes of the inputs of a sample, and the number of classes; data known by name are not loaded."""
     if name in DATASETS:
         from ann2snn_cli.types import input_shapes
 
         return input_shapes(DATASETS[name].shapes), DATASETS[name].classes
-    samples = load(name, data_dir)
+    samples = load(name, data_dir, task)
     return samples.input_shapes, samples.classes
 
 
@@ -121,17 +130,18 @@ def _located(name: str) -> tuple[str, str]:
     return (function, str(Path(source).expanduser().resolve())) if source.endswith(".py") else ("", name)
 
 
-def _from_path(kind: str, name: str, path: str) -> Data:
+def _from_path(kind: str, name: str, path: str, task: str) -> Data:
     from ann2snn_cli.data import arrays, folder
 
     if not path:
         raise UsageError(
             f"{name!r} names no path", where=str(Setting("dataset")), remedy=f"write {kind}:PATH"
         )
-    return {"folder": folder.load, "npz": arrays.load_npz}[kind](Path(path).expanduser(), name)
+    place = Path(path).expanduser()
+    return arrays.load_npz(place, name, task) if kind == "npz" else folder.load(place, name)
 
 
-def _from_code(name: str, source: str, function: str) -> Data:
+def _from_code(name: str, source: str, function: str, task: str) -> Data:
     from ann2snn_cli.data import arrays
 
     in_module = not source.endswith(".py")
@@ -141,7 +151,7 @@ def _from_code(name: str, source: str, function: str) -> Data:
     if not in_module and not path.is_file():
         remedy = "correct the path; path.py:loader names a function that gives the data"
         raise UsageError("the dataset's file does not exist", where=str(path), remedy=remedy)
-    return arrays.load_own(Reference(source if in_module else str(path), function, in_module), name)
+    return arrays.load_own(Reference(source if in_module else str(path), function, in_module), name, task)
 
 
 def __getattr__(attribute: str) -> Any:

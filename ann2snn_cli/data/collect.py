@@ -39,8 +39,9 @@ from ann2snn_cli.data.given import (
     read_batch,
     with_labels,
 )
-from ann2snn_cli.data.samples import Data, TensorSplit, kept, split_indices, split_note
+from ann2snn_cli.data.samples import LABELS_AT_MOST, Data, TensorSplit, kept, split_indices, split_note
 from ann2snn_cli.errors import Ann2SnnError, BadData, Setting, UsageError, WrongKind
+from ann2snn_cli.tasks import AUTO, Task, refuse_other_task, task_named, task_note, task_of
 from ann2snn_cli.types import Batch, Inputs, Labels
 
 END = object()
@@ -53,6 +54,7 @@ class DatasetSplit:
 
     dataset: Any
     labelled: bool
+    task: str = AUTO  # that labels are for; auto: the one that they show
     collate: Callable[[list[Any]], Any] | None = None  # None: torch's own
     workers: int = 0  # where nobody asks for another number
 
@@ -76,7 +78,7 @@ class DatasetSplit:
             collate_fn=self.collate,
         )
         for number, given in enumerate(_seeded(loader, seed)):
-            yield with_labels(read_batch(given, f"batch {number}"))
+            yield with_labels(read_batch(given, f"batch {number}", self.task))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +88,15 @@ class Stream:
     batches: Iterable[Any]
     what: str  # in words
     once: bool = False  # it cannot be read a second time
+    task: str = AUTO  # that labels are for; auto: the one that they show
 
     def read(self, seed: int) -> Iterator[tuple[Inputs, Labels | None]]:
         """Every batch as samples and labels."""
+        task = self.task
         for number, given in enumerate(_seeded(self.batches, seed)):
-            yield read_batch(given, f"batch {number}")
+            x, labels = read_batch(given, f"batch {number}", task)
+            task = task if labels is None else task_of(labels, task)  # of all batches that of the first
+            yield x, labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +115,18 @@ class Streamed(Data):
 # For Python ----------------------------------------------------------------------------------------
 
 
-def collect(given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_size: int = 128) -> Any:
+def collect(
+    given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_size: int = 128, task: str = AUTO
+) -> Any:
     """The data as the pipeline asks for them; what is no data of ours is a WrongKind that names what is.
 
-    Of a stream `samples` are kept, and it is read again for each of the `epochs` of finetuning.
+    Of a stream `samples` are kept, and it is read again for each of the `epochs` of finetuning. `task` says
+    what labels mean; for `auto` their kind does.
     """
     if hasattr(given, "calibration_batches"):
+        refuse_other_task(given.task, task, getattr(given, "name", "the data"))
         return given
-    source = _source(given, batch_size)
+    source = _source(given, batch_size, task)
     if isinstance(source, Stream):
         return _streamed(source, samples, seed, epochs)
     count = min(samples, source.size)
@@ -125,7 +135,7 @@ def collect(given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_s
         notes.append(f"calibrated on {count} of {source.size} samples, drawn from the Dataset by seed {seed}")
         if isinstance(given, DataLoader):
             notes.append(f"the DataLoader's own order and batch size were not used, but {batch_size} a step")
-    return _data("samples", source, source, tuple(notes))
+    return _data("samples", source, source, tuple(notes), task=task)
 
 
 def _streamed(stream: Stream, samples: int, seed: int, epochs: int) -> Data:
@@ -137,7 +147,7 @@ def _streamed(stream: Stream, samples: int, seed: int, epochs: int) -> Data:
     first = _first(stream, samples, seed)
     size = first.size
     note = f"calibrated on the first {size} samples of {stream.what}"
-    data = _data("samples", first, first, (note,))
+    data = _data("samples", first, first, (note,), task=stream.task)
     fields = {name: getattr(data, name) for name in Data.__dataclass_fields__}
     return Streamed(**fields, stream=stream)
 
@@ -181,7 +191,7 @@ def _refuse_other_form(first: tuple[Inputs, Any], other: tuple[Inputs, Any], num
 # For a loader on the command line ------------------------------------------------------------------
 
 
-def from_loader(given: Any, name: str, where: str) -> Data:
+def from_loader(given: Any, name: str, where: str, task: str = AUTO) -> Data:
     """What a loader gave, as two labelled splits: (train, test), {"train": ..., "test": ...}, or one of both.
 
     Of one, 80 % are to train on, always the same. Batches that come one after the other are
@@ -191,13 +201,14 @@ def from_loader(given: Any, name: str, where: str) -> Data:
         given = (given["train"], given["test"])
     if isinstance(given, tuple) and len(given) == 2 and all(map(_is_split, given)):
         train, test = (
-            _read_split(each, part, where) for each, part in zip(given, ("train: ", "test: "), strict=True)
+            _read_split(each, part, where, task)
+            for each, part in zip(given, ("train: ", "test: "), strict=True)
         )
-        return _data(name, train, test, (), where)
-    whole = _read_split(given, "", where)
+        return _data(name, train, test, (), where, task)
+    whole = _read_split(given, "", where, task)
     indices = split_indices(whole.size, where)
     train, test = (_part(whole, each) for each in indices)
-    return _data(name, train, test, (split_note(*indices),), where)
+    return _data(name, train, test, (split_note(*indices),), where, task)
 
 
 def _is_split(given: Any) -> bool:
@@ -207,9 +218,9 @@ def _is_split(given: Any) -> bool:
     )
 
 
-def _read_split(given: Any, part: str, where: str) -> TensorSplit | DatasetSplit:
+def _read_split(given: Any, part: str, where: str, task: str) -> TensorSplit | DatasetSplit:
     try:
-        source = _source(given, 128)
+        source = _source(given, 128, task)
         source = _first(source, None, 0) if isinstance(source, Stream) else source
     except (BadData, WrongKind) as error:
         raise type(error)(f"{part}{error.what}", where=where, remedy=error.remedy) from None
@@ -224,15 +235,19 @@ def _part(split: TensorSplit | DatasetSplit, indices: Tensor) -> TensorSplit | D
     return TensorSplit(trees.index(split.x, indices), trees.index(split.labels, indices))
 
 
-def _data(name: str, train: Any, test: Any, notes: tuple[str, ...], where: str = "") -> Data:
+def _data(
+    name: str, train: Any, test: Any, notes: tuple[str, ...], where: str = "", task: str = AUTO
+) -> Data:
     """The dataset of two splits; of samples in memory all are checked, of others the first."""
     examples = [_example(split) for split in (train, test)]
     shapes = check_shapes(examples[0][0], examples[1][0], where or name)
     as_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(examples[0][0]))
     if as_bytes:
         notes = (*notes, "uint8 samples are taken as fractions of 255")
-    classes = _classes(train, test) if where else 0
-    return Data(name, shapes, classes, train, test, labelled=train.labelled, notes=notes)
+    found = task_of(examples[0][1], task)
+    notes = (*notes, *task_note(found, task)) if train.labelled else notes
+    classes = _classes(task_named(found), train, test) if where else 0
+    return Data(name, shapes, classes, train, test, task=found, labelled=train.labelled, notes=notes)
 
 
 def _example(split: TensorSplit | DatasetSplit) -> Batch:
@@ -241,7 +256,7 @@ def _example(split: TensorSplit | DatasetSplit) -> Batch:
     return next(split.batches([torch.zeros(1, dtype=torch.int64)], 0, 0))
 
 
-def _classes(*splits: TensorSplit | DatasetSplit) -> int:
+def _classes(task: Task, *splits: TensorSplit | DatasetSplit) -> int:
     """As many as the dataset names, else as its labels show."""
     for split in splits:
         dataset = split.dataset if isinstance(split, DatasetSplit) else None
@@ -250,37 +265,38 @@ def _classes(*splits: TensorSplit | DatasetSplit) -> int:
         names = getattr(dataset, "classes", None)
         if isinstance(names, Sequence) and names:
             return len(names)
-    return max(int(split.labels.max()) for split in splits) + 1
+    most = max(LABELS_AT_MOST, sum(split.size for split in splits))
+    return max(task.count_classes(split.labels, most) for split in splits)
 
 
 # Kinds ---------------------------------------------------------------------------------------------
 
 
-def _source(given: Any, batch_size: int) -> TensorSplit | DatasetSplit | Stream:
+def _source(given: Any, batch_size: int, task: str) -> TensorSplit | DatasetSplit | Stream:
     """Data of any kind as one of three."""
     if isinstance(given, Tensor | np.ndarray | Mapping | tuple) or is_numbers(given):
         if isinstance(given, tuple) and len(given) != 2:
             raise BadData(f"the data are {kind(given)}", remedy=FORMS)
-        x, labels = read_batch(given, "the data")
+        x, labels = read_batch(given, "the data", task)
         return TensorSplit(trees.map_leaves(kept, x), with_labels((x, labels))[1], labels is not None)
     if isinstance(given, DataLoader):
-        return _of_loader(given)
+        return _of_loader(given, task)
     if isinstance(given, IterableDataset):
-        return Stream(DataLoader(given, batch_size), "an IterableDataset")
+        return Stream(DataLoader(given, batch_size), "an IterableDataset", task=task)
     if isinstance(given, Dataset):
-        return _of_dataset(given)
+        return _of_dataset(given, task)
     if isinstance(given, list):
-        return Stream(given, "the list of batches")
+        return Stream(given, "the list of batches", task=task)
     if isinstance(given, Iterator):
-        return Stream(given, "the generator", once=True)
+        return Stream(given, "the generator", once=True, task=task)
     is_text = isinstance(given, str | bytes | set | frozenset | nn.Module)
     if is_text or not isinstance(given, Iterable):
         by_name = "of a dataset by its name ann2snn_cli.data.load(name)" if isinstance(given, str) else ""
         raise WrongKind(f"the data are {kind(given)}", remedy="; ".join(filter(None, (by_name, FORMS))))
-    return Stream(given, f"the {type(given).__name__}")
+    return Stream(given, f"the {type(given).__name__}", task=task)
 
 
-def _of_loader(loader: DataLoader[Any]) -> DatasetSplit | Stream:
+def _of_loader(loader: DataLoader[Any], task: str) -> DatasetSplit | Stream:
     """Its dataset, where it draws each item once, one by one; else its batches as they come."""
     sampler: Any = loader.sampler
     usual = type(sampler) is SequentialSampler or (
@@ -293,17 +309,19 @@ def _of_loader(loader: DataLoader[Any]) -> DatasetSplit | Stream:
         and type(loader.batch_sampler) is BatchSampler
         and not isinstance(loader.dataset, IterableDataset)
     ):
-        return _of_dataset(loader.dataset, loader.collate_fn, loader.num_workers)
-    return Stream(loader, "a DataLoader in its own order")
+        return _of_dataset(loader.dataset, task, loader.collate_fn, loader.num_workers)
+    return Stream(loader, "a DataLoader in its own order", task=task)
 
 
-def _of_dataset(dataset: Any, collate: Any = None, workers: int = 0) -> DatasetSplit:
+def _of_dataset(dataset: Any, task: str, collate: Any = None, workers: int = 0) -> DatasetSplit:
     size = len(dataset) if hasattr(dataset, "__len__") else None
     if not size:
         what = "the Dataset has no length" if size is None else "the Dataset is empty"
         raise BadData(what, remedy="give it __len__ and at least one item, or an IterableDataset")
     given = next(_seeded(DataLoader(dataset, batch_sampler=[[0]], collate_fn=collate), 0))
-    return DatasetSplit(dataset, read_batch(given, "the first item")[1] is not None, collate, workers)
+    _, labels = read_batch(given, "the first item", task)
+    found = task if labels is None else task_of(labels, task)
+    return DatasetSplit(dataset, labels is not None, found, collate, workers)
 
 
 # Reading -------------------------------------------------------------------------------------------

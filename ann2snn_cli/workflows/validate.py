@@ -25,7 +25,7 @@ from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.trace import reading, unwrapped
 from ann2snn_cli.tasks import Task, task_named
-from ann2snn_cli.types import Batch, Inputs, Outputs
+from ann2snn_cli.types import Batch, Headline, Inputs, Outputs
 from ann2snn_cli.workflows import prepare, saved
 from ann2snn_cli.workflows.evaluate import PORTION_ELEMENTS, Scores
 from ann2snn_cli.workflows.firing import Firing
@@ -39,7 +39,7 @@ OF_THE_SNN = ("run.engine",)  # and those that an ANN has none for
 class Validation:
     """What a network scores on labelled samples; of an SNN also its spikes."""
 
-    headline: str  # the number of the metric that stands for all of them
+    headline: Headline  # the number of the metric that stands for all of them
     samples: int
     scores: Scores  # the metric's numbers by name: of a classifier accuracy (top-1) and loss
     firing_rate: Mapping[str, float] = field(default_factory=dict)  # spikes of a neuron a step, by population
@@ -60,7 +60,8 @@ class Validation:
         """What a report says of it."""
         return {
             "test_samples": self.samples,
-            "metric": self.headline,
+            "metric": self.headline.name,
+            "higher_is_better": self.headline.higher_is_better,
             "scores": dict(self.scores),
             "firing_rate": dict(self.firing_rate),
             "spikes_per_sample": self.spikes_per_sample,

@@ -9,7 +9,8 @@ from ann2snn_cli import data
 from ann2snn_cli.lookup import Reference, load
 
 FIELDS = {
-    "schema", "network", "dataset", "kind", "timesteps", "delay", "test_samples", "metric", "scores",
+    "schema", "network", "dataset", "kind", "timesteps", "delay", "test_samples", "metric",
+    "higher_is_better", "scores",
     "firing_rate", "spikes_per_sample", "engine", "notes",
 }  # fmt: skip
 
