@@ -180,7 +180,7 @@ def _refuse_idle_allow(settings: Settings, hardware: Hardware | None) -> None:
 
 def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
     """The dataset that was asked for, else the network's own."""
-    name = settings.data.dataset or spec.dataset
+    name = data.full_name(settings.data.dataset or spec.dataset)
     if not name:
         raise UsageError(
             f"network {spec.name!r} names no dataset",
