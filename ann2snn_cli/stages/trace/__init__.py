@@ -20,7 +20,7 @@ from ann2snn_cli.ir.user_rules import UserRule, user_rules
 from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.trace.apart import refuse_joined
 from ann2snn_cli.stages.trace.built_in import BUILT_IN
-from ann2snn_cli.stages.trace.forms import materialised, narrow_types, notes, to_eval, unwrapped
+from ann2snn_cli.stages.trace.forms import materialised, narrow_types, notes, reading, to_eval, unwrapped
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program, refuse_changing
 from ann2snn_cli.stages.trace.reader import Reader
@@ -32,6 +32,7 @@ __all__ = [
     "load_onnx",
     "materialised",
     "narrow_types",
+    "reading",
     "to_eval",
     "trace",
     "unwrapped",
