@@ -8,6 +8,8 @@ snn(x); print(snn); snn.save("my_snn.pth"); ann2snn_cli.load("my_snn.pth")
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ann2snn_cli.version import tool_version
+
 if TYPE_CHECKING:
     from ann2snn_cli.config import Hardware as Hardware
     from ann2snn_cli.config import Provenance as Provenance
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.snn import convert as convert
     from ann2snn_cli.snn import load as load
 
+    __version__: str
+
 __all__ = [
     "Ann2SnnError",
     "BadData",
@@ -41,6 +45,7 @@ __all__ = [
     "UnsupportedNetwork",
     "UsageError",
     "VerificationMismatch",
+    "__version__",
     "convert",
     "load",
 ]
@@ -51,6 +56,8 @@ _OF_SNN = ("DamageWarning", "SpikingNetwork", "convert", "load")  # these need t
 
 def __getattr__(name: str) -> Any:
     """The API is imported when it is used: the command line's --help must not wait for torch."""
+    if name == "__version__":
+        return tool_version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = "snn" if name in _OF_SNN else "config" if name in _OF_CONFIG else "errors"
