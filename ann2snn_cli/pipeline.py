@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ann2snn_cli import trees
-from ann2snn_cli.config import Hardware, Settings
+from ann2snn_cli.config import Hardware, Settings, parse_mode
 from ann2snn_cli.errors import HardwareViolations, Setting
 from ann2snn_cli.ir.contract import Contract, Pooling
 from ann2snn_cli.ir.graph import Graph
@@ -31,7 +31,9 @@ from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
+from ann2snn_cli.stages.quantize.correct import affordable
 from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
+from ann2snn_cli.stages.quantize.on_spikes import clips_on_spikes
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
@@ -223,6 +225,7 @@ def _quantized(
         graph = quantize(
             graph, contract_of(settings), weight_bitwidth=weight_bitwidth, channel_wise=channel_wise
         )
+        graph = _with_clips_on_spikes(graph, data, settings, device, tell)
         chains = too_long(graph, folded)
         if not chains:
             return folded, graph, notes
@@ -232,6 +235,18 @@ def _quantized(
             "relu(x - m) - relu(m - x), hands the values on, or the integers would exceed 2^53"
         )
         folded = with_pairs(folded, chains, _some_samples(data, settings))
+
+
+def _with_clips_on_spikes(
+    graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
+) -> Graph:
+    """Where the mode says so."""
+    mode = parse_mode(settings.calibrate.mode)
+    if mode.kind != "spikes":
+        return graph
+    tell.stage("set clips on spikes", None)
+    x = affordable(graph, trees.to(_some_samples(data, settings), device))
+    return clips_on_spikes(graph, x, percent=mode.value, channel_wise=settings.quantize.channel_wise)
 
 
 def _spiking(graph: Graph) -> Graph:

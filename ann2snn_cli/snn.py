@@ -158,6 +158,7 @@ def convert(
         seed=chosen.run.seed,
         epochs=chosen.finetune.epochs,
         batch_size=chosen.data.batch_size,
+        task=chosen.data.task,
     )
     prepared = prepare.from_objects(
         network,

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     "--replay", is_flag=True, help="Replay the NIR file in an installed reader, and report agreement."
 )
 @click.option("--save_dir", type=click.Path(path_type=Path), default=Path(), help="Default: here.")
-@settings_options("data.dataset", "data.data_dir", "data.test_batch_size", "run.engine", "run.threads")
+@settings_options(
+    "data.dataset", "data.data_dir", "data.task", "data.test_batch_size", "run.engine", "run.threads"
+)
 @overwrite_option
 @json_option
 def command(

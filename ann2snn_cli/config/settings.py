@@ -34,25 +34,50 @@ AUTO_WEIGHT = "auto"  # as ann_weight: the checkpoint of this network and datase
 NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever they are
 
 
+ON_SPIKES = "spikes"  # the mode of clips that are set layer by layer, on the spikes of the layers before
+NUMBER = r"(?:\d+\.?\d*|\.\d+)"
+
+
 @dataclass(frozen=True)
 class Mode:
     """How a population's clip is chosen from its activations."""
 
-    kind: Literal["percentile", "max", "mse", "factor"]
+    kind: Literal["percentile", "max", "mse", "factor", "spikes"]
     value: float = 1.0  # the percentile, 0 < p <= 100, or the factor of the maximum, 0 < x <= 1
 
 
 def parse_mode(text: str) -> Mode:
-    """Read "99.9%", "max", "mse" or "0.5"; ValueError for anything else."""
+    """Read "99.9%", "max", "mse", "0.5", "1/3", "spikes" or "spikes:99%"; ValueError for anything else."""
     if text in ("max", "mse"):
         return Mode("max" if text == "max" else "mse")
-    number = re.fullmatch(r"(\d+\.?\d*|\.\d+)(%?)", text, re.ASCII)
-    if not number:
+    if text == ON_SPIKES:
+        return Mode("spikes", 99.0)
+    if text.startswith(f"{ON_SPIKES}:"):
+        return Mode("spikes", parse_percent(text.partition(":")[2]))
+    if text.endswith("%"):
+        return Mode("percentile", parse_percent(text))
+    return Mode("factor", _within(_fraction(text), 1.0))
+
+
+def parse_percent(text: str) -> float:
+    """Read "99.9%"."""
+    if not re.fullmatch(f"{NUMBER}%", text, re.ASCII):
         raise ValueError(text)
-    value, highest = float(number.group(1)), 100.0 if number.group(2) else 1.0
+    return _within(float(text[:-1]), 100.0)
+
+
+def _fraction(text: str) -> float:
+    """A number, or one divided by another."""
+    found = re.fullmatch(f"({NUMBER})(?:/({NUMBER}))?", text, re.ASCII)
+    if not found or (found[2] and not float(found[2])):
+        raise ValueError(text)
+    return float(found[1]) / float(found[2] or 1)
+
+
+def _within(value: float, highest: float) -> float:
     if not 0 < value <= highest:
-        raise ValueError(text)
-    return Mode("percentile" if number.group(2) else "factor", value)
+        raise ValueError(value)
+    return value
 
 
 def _is_mode(text: str) -> bool:
@@ -63,12 +88,19 @@ def _is_mode(text: str) -> bool:
     return True
 
 
+def _read_mode(value: object) -> str:
+    """As it is compared and saved: "Max" is max, and "1.0 / 2" is 1.0/2."""
+    return "".join(read_text_or_number(value).split()).lower()
+
+
 MODE = Rule(
-    "a percentile such as 99.9%, max, mse, or a factor of the maximum, above 0 and up to 1",
+    "a percentile such as 99.9%, max, mse, a factor of the maximum, above 0 and up to 1, such as 0.5 or 1/3, "
+    "or spikes",
     _is_mode,
-    examples=("99.9%", "max", "mse", "0.5"),
-    read=read_text_or_number,
+    examples=("99.9%", "max", "mse", "0.5", "spikes"),
+    read=_read_mode,
 )
+TASK = Rule("auto, or the name of a task such as regression", bool)
 ENGINE = Rule("auto, or the name of an engine such as reference", bool)
 WEIGHT = Rule("auto, none, or the name or path of a checkpoint", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
@@ -80,6 +112,9 @@ class Data(Section):
 
     dataset: str = setting("", "dataset by name, or path.py:loader (default: the network's own)")
     data_dir: str = setting("", "folder that holds datasets (default: ANN2SNN_DATA, else ./data)")
+    task: str = setting(
+        "auto", "what labels mean: classification, regression (auto: what the data are for)", TASK
+    )
     num_workers: int = setting(0, "processes that load data", at_least(0))
     batch_size: int = setting(128, "samples a step of training, and of calibration", at_least(1))
     test_batch_size: int = setting(128, "samples a step of testing", at_least(1))
@@ -100,7 +135,12 @@ class Fold(Section):
 class Calibrate(Section):
     """The real value a population can carry at most."""
 
-    mode: str = setting("99.9%", "how clips are chosen: P%, max, mse, or a factor 0<x<=1 of the max", MODE)
+    mode: str = setting(
+        "99.9%",
+        "how clips are chosen: P%, max, mse, a factor 0<x<=1 of the max, or spikes: layer by layer, on the "
+        "spikes of the layers before (spikes:P%; 99)",
+        MODE,
+    )
 
 
 @dataclass(frozen=True)

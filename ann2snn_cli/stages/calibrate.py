@@ -96,7 +96,7 @@ def _exponent(largest: float) -> int:
 
 def clip_of(mode: Mode, histogram: Histogram, timesteps: int) -> float:
     """The real value that T spikes will stand for."""
-    if mode.kind == "percentile":
+    if mode.kind in ("percentile", "spikes"):  # on_spikes.py begins with these clips
         return histogram.percentile(mode.value)
     if mode.kind == "mse":
         return _least_error_clip(histogram, timesteps)

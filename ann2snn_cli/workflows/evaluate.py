@@ -25,7 +25,7 @@ from ann2snn_cli.ir.validate import theorem_exception
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.trace import to_eval
 from ann2snn_cli.tasks import Task
-from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs
+from ann2snn_cli.types import Batch, Headline, Inputs, Labels, Metric, Outputs
 
 ANN, QUANTIZED = "ann", "quantized"
 
@@ -38,7 +38,7 @@ Scores = Mapping[str, float | None]  # a metric's numbers by name, the headline 
 class Evaluation:
     """What the variants of a network score, and how its SNN spent its spikes."""
 
-    headline: str  # the number of the metric that stands for all of them
+    headline: Headline  # the number of the metric that stands for all of them
     samples: int
     scores: Mapping[str, Scores]  # by variant: ann, quantized, stepwise, layerwise, delay_N
     by_step: tuple[
@@ -56,7 +56,7 @@ class Evaluation:
     @property
     def headlines(self) -> dict[str, float | None]:
         """The headline of every variant."""
-        return {variant: numbers.get(self.headline) for variant, numbers in self.scores.items()}
+        return {variant: numbers.get(self.headline.name) for variant, numbers in self.scores.items()}
 
     @property
     def spikes_per_sample(self) -> float:
@@ -67,8 +67,9 @@ class Evaluation:
         """What reports on it have in common; the headlines stand under the name of the metric."""
         return {
             "test_samples": self.samples,
-            "metric": self.headline,
-            self.headline: self.headlines,
+            "metric": self.headline.name,
+            "higher_is_better": self.headline.higher_is_better,
+            self.headline.name: self.headlines,
             "scores": {variant: dict(numbers) for variant, numbers in self.scores.items()},
             "layerwise_differs_from_quantized": self.differing_outputs,
             "layerwise_largest_difference": self.largest_difference,
@@ -214,7 +215,7 @@ class _Tally:
             headline,
             self.samples,
             {variant: metric.result() for variant, metric in self.metrics.items()},
-            tuple(metric.result()[headline] for metric in self.by_step),
+            tuple(metric.result()[headline.name] for metric in self.by_step),
             self.spikes,
             {name: count / shown[name] for name, count in self.spikes.items()},
             self.differing_outputs,

@@ -110,7 +110,7 @@ def outline(settings: Settings, *, default_hardware: str = "none") -> Outline:
     spec = catalog.network(settings.network)
     settings, hardware = _completed(settings, spec, default_hardware)
     rules = catalog.load_rules(settings.rules)
-    shapes, classes = data.shapes_of(settings.data.dataset, settings.data.data_dir)
+    shapes, classes = data.shapes_of(settings.data.dataset, settings.data.data_dir, settings.data.task)
     return Outline(settings, spec.name, _built(settings, spec, shapes, classes), shapes, hardware, rules)
 
 
@@ -122,7 +122,7 @@ def by_name(settings: Settings, *, trained: bool = True) -> Named:
     settings, hardware = _completed(settings, spec, "none")
     device = devices.pick(settings.run.device)
     rules = catalog.load_rules(settings.rules)
-    samples = data.load(settings.data.dataset, settings.data.data_dir)
+    samples = data.load(settings.data.dataset, settings.data.data_dir, settings.data.task)
     samples = samples.with_test_samples(settings.data.test_samples)
     network = _built(settings, spec, samples.input_shapes, samples.classes)
     weights = weighing.load(settings, spec, network) if trained else None
@@ -175,7 +175,7 @@ def _refuse_idle_allow(settings: Settings, hardware: Hardware | None) -> None:
 
 def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
     """The dataset that was asked for, else the network's own."""
-    name = settings.data.dataset or spec.dataset
+    name = data.full_name(settings.data.dataset or spec.dataset)
     if not name:
         raise UsageError(
             f"network {spec.name!r} names no dataset",

@@ -17,7 +17,7 @@ from ann2snn_cli.stages.simulate import ENGINES, simulate
 from ann2snn_cli.twins import replay
 
 FIELDS = {
-    "schema", "network", "dataset", "test_samples", "metric", "accuracy", "scores",
+    "schema", "network", "dataset", "test_samples", "metric", "higher_is_better", "accuracy", "scores",
     "layerwise_differs_from_quantized", "layerwise_largest_difference", "theorem_exception",
     "largest_output_error", "timesteps", "delay", "schedule", "written", "bias_correction",
     "latency_steps", "latency", "damage", "firing_rate", "spikes_per_sample", "engine", "engine_reason",

@@ -248,6 +248,7 @@ INLINE Lanes plus(Lanes a, Lanes b) { return _mm512_add_epi32(a, b); }
 INLINE Lanes shifted(Lanes x, int shift) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(shift)); }
 INLINE Fired reaches(Lanes potential, Lanes threshold) { return _mm512_cmpge_epi32_mask(potential, threshold); }
 INLINE Lanes less(Lanes x, Fired where, Lanes other) { return _mm512_mask_sub_epi32(x, where, x, other); }
+INLINE Lanes zeroed(Lanes x, Fired where) { return less(x, where, x); }
 INLINE Lanes counted(Lanes count, Fired fired) { return less(count, fired, _mm512_set1_epi32(-1)); }
 INLINE void write_spikes(uint8_t *spikes, Fired fired)
 {
@@ -259,8 +260,13 @@ typedef uint8_t HalfBytes __attribute__((vector_size(LANES / 2)));
 typedef struct { Half low, high; } Lanes;
 typedef Lanes Fired; /* all bits set where a neuron fires, else none */
 
-INLINE Lanes read_lanes(const int32_t *at) { Lanes x; memcpy(&x, at, sizeof x); return x; }
-INLINE void write_lanes(int32_t *at, Lanes x) { memcpy(at, &x, sizeof x); }
+INLINE Half read_half(const int32_t *at) { Half h; memcpy(&h, at, sizeof h); return h; }
+INLINE void write_half(int32_t *at, Half h) { memcpy(at, &h, sizeof h); }
+INLINE Lanes read_lanes(const int32_t *at) /* by halves: as a whole they would stay in memory */
+{
+    return (Lanes){read_half(at), read_half(at + LANES / 2)};
+}
+INLINE void write_lanes(int32_t *at, Lanes x) { write_half(at, x.low); write_half(at + LANES / 2, x.high); }
 INLINE Lanes plus(Lanes a, Lanes b) { return (Lanes){a.low + b.low, a.high + b.high}; }
 INLINE Lanes shifted(Lanes x, int shift) { return (Lanes){x.low << shift, x.high << shift}; }
 INLINE Fired reaches(Lanes potential, Lanes threshold)
@@ -271,6 +277,7 @@ INLINE Lanes less(Lanes x, Fired where, Lanes other)
 {
     return (Lanes){x.low - (other.low & where.low), x.high - (other.high & where.high)};
 }
+INLINE Lanes zeroed(Lanes x, Fired where) { return (Lanes){x.low & ~where.low, x.high & ~where.high}; }
 INLINE Lanes counted(Lanes count, Fired fired) { return (Lanes){count.low - fired.low, count.high - fired.high}; }
 INLINE void write_spikes(uint8_t *spikes, Fired fired)
 {
@@ -292,7 +299,7 @@ static __attribute__((noinline)) void run_neurons(const Population *p, int64_t b
                                                   const int32_t *charge, int64_t charge_step)
 {
     const int64_t channels = p->channels, steps = p->steps, delay = p->delay, first = block * LANES;
-    const int shift = (int)p->shift;
+    const int shift = (int)p->shift, resets_to_zero = (int)p->resets_to_zero;
     const Lanes threshold = read_lanes(p->threshold + parameters), bias = read_lanes(p->bias + parameters);
     const int32_t zeros[LANES] = {0};
     Lanes potential = read_lanes(p->initial + parameters), count = read_lanes(zeros);
@@ -302,7 +309,7 @@ static __attribute__((noinline)) void run_neurons(const Population *p, int64_t b
         if (t < steps) potential = plus(potential, plus(shifted(read_lanes(charge + t * charge_step), shift), bias));
         if (t < delay) continue;
         const Fired fired = reaches(potential, threshold);
-        potential = less(potential, fired, p->resets_to_zero ? potential : threshold);
+        potential = resets_to_zero ? zeroed(potential, fired) : less(potential, fired, threshold);
         count = counted(count, fired);
         write_spikes(spikes + (t - delay) * channels, fired);
         if (potentials) write_lanes(potentials + (t - delay) * channels, potential);
