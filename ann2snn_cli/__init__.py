@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ann2snn_cli.version import tool_version
 
 if TYPE_CHECKING:
+    from ann2snn_cli.by_stage import fuse_batch_norms as fuse_batch_norms
+    from ann2snn_cli.by_stage import quantize_and_finetune as quantize_and_finetune
+    from ann2snn_cli.by_stage import replace_activations as replace_activations
+    from ann2snn_cli.by_stage import set_weights_and_thresholds as set_weights_and_thresholds
+    from ann2snn_cli.by_stage import validate as validate
     from ann2snn_cli.config import Hardware as Hardware
     from ann2snn_cli.config import Provenance as Provenance
     from ann2snn_cli.config import Settings as Settings
@@ -47,11 +52,22 @@ __all__ = [
     "VerificationMismatch",
     "__version__",
     "convert",
+    "fuse_batch_norms",
     "load",
+    "quantize_and_finetune",
+    "replace_activations",
+    "set_weights_and_thresholds",
+    "validate",
 ]
 
-_OF_CONFIG = ("Hardware", "Provenance", "Settings")
-_OF_SNN = ("DamageWarning", "SpikingNetwork", "convert", "load")  # these need torch
+_HOMES = {  # those of by_stage and snn need torch
+    "by_stage": (
+        "fuse_batch_norms", "quantize_and_finetune", "replace_activations", "set_weights_and_thresholds",
+        "validate",
+    ),
+    "config": ("Hardware", "Provenance", "Settings"),
+    "snn": ("DamageWarning", "SpikingNetwork", "convert", "load"),
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -60,7 +76,7 @@ def __getattr__(name: str) -> Any:
         return tool_version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "snn" if name in _OF_SNN else "config" if name in _OF_CONFIG else "errors"
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 
