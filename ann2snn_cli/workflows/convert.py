@@ -139,7 +139,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     listener = _listener(prepared, state, request.resume, progress)
     with state.resumable():
         conversion, damage = converted(prepared, listener, delays=(0, prepared.settings.timing.timesteps))
-        evaluation = _evaluated(prepared, conversion, progress)
+        evaluation = evaluated(prepared, conversion, progress)
     report = _report(prepared, conversion, damage, evaluation)
     provenance = replace(
         provenance_of(prepared, conversion, damage, request.spell),
@@ -225,9 +225,17 @@ def _stepped(prepared: Named) -> int:
     return corrections + min(measuring.SAMPLES, drawn) + prepared.data.test_size
 
 
-def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> Evaluation:
+def evaluated(
+    prepared: Named,
+    conversion: Conversion,
+    progress: Progress,
+    label: str = "evaluate",
+    *,
+    by_step: bool = False,
+) -> Evaluation:
+    """What a conversion scores on the test set; by step, too, where asked for. The theorem must hold."""
     size, workers = prepared.settings.data.test_batch_size, prepared.settings.data.num_workers
-    progress.begin("evaluate", prepared.data.test_size, "samples")
+    progress.begin(label, prepared.data.test_size, "samples")
     evaluation = evaluate(
         conversion.graph,
         prepared.data.test_batches(size, workers),
@@ -237,7 +245,7 @@ def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> E
         by_delay=conversion.by_delay,
         device=prepared.device,
         engine=prepared.settings.run.engine,
-        by_step=False,
+        by_step=by_step,
         tick=progress.advance,
     )
     refuse_mismatch(conversion.graph, evaluation)
