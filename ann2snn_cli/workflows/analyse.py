@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
+from ann2snn_cli.ir import show
 from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
@@ -57,6 +58,7 @@ class AnalyseReport(Report):
     by_timesteps: tuple[Mapping[str, Any], ...]  # timesteps, and the headline of every variant
     layers: tuple[LayerError, ...]
     layer_samples: int
+    real_operators: Mapping[str, Sequence[str]]  # by kind, the layers that pass on real numbers, no spikes
     settings: Settings
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()  # files that lay in the folder and were removed, or kept
@@ -81,6 +83,7 @@ class AnalyseReport(Report):
             self.headline.name: [dict(row) for row in self.by_timesteps],
             "layers": [asdict(error) for error in self.layers],
             "layer_samples": self.layer_samples,
+            "real_operators": dict(self.real_operators),
             "files": list(self.files),
             "notes": list(self.notes),
             "settings": as_dict(self.settings),
@@ -142,6 +145,7 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
         tuple(_filled(rows)),
         tuple(layers),
         count,
+        show.real_operators(conversion.graph),
         prepared.settings,
     )
 
@@ -220,8 +224,11 @@ def _fill(place: Path, report: AnalyseReport, spell: Spell) -> None:
         (place / f"{report.headline.name}.png").write_bytes(picture)
     title = f"{name}, T = {report.timesteps}, D = {report.delay}"
     (place / "layers.png").write_bytes(pictures.error_by_layer(title, report.layers))
-    (place / f"{report.headline.name}.csv").write_bytes(_csv(report.by_timesteps))
-    (place / "layers.csv").write_bytes(_csv([asdict(error) for error in report.layers]))
+    (place / f"{report.headline.name}.csv").write_bytes(
+        _csv(list(report.by_timesteps[0]), report.by_timesteps)
+    )
+    columns, errors = [each.name for each in fields(LayerError)], [asdict(error) for error in report.layers]
+    (place / "layers.csv").write_bytes(_csv(columns, errors))
     (place / files.MANIFEST).write_bytes(replacement.as_manifest(place, report.to_json(spell)))
 
 
@@ -229,9 +236,9 @@ def _curves(report: AnalyseReport) -> dict[str, list[float]]:
     return {f"SNN {name}": [row[name.value] for row in report.by_timesteps] for name in Schedule}
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()
