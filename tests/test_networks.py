@@ -45,7 +45,7 @@ def test_gives_one_score_a_class(name, input_shape):
 @pytest.mark.parametrize("input_shape", [(1, 28, 28), (3, 32, 32)])
 @pytest.mark.parametrize("name", DEBUG)
 def test_debug_networks_take_images(name, input_shape):
-    """The debug networks build for images, too; their output is a map."""
+    """A2: The debug networks build for images, too; their output is a map."""
     assert build(name, input_shape)(torch.rand(2, *input_shape)).dim() == 4
 
 
@@ -58,7 +58,7 @@ def test_debug_networks_take_images(name, input_shape):
     ],
 )
 def test_golden_values(name, side, golden):
-    """Ones give exactly the published outputs."""
+    """A2: Ones give exactly the published outputs."""
     assert build(name, (1, side, side), 1)(torch.ones(1, 1, side, side)).flatten().tolist() == golden
 
 
