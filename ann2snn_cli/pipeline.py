@@ -185,23 +185,18 @@ def convert(
     if hardware is not None:
         refuse_violations(verdicts, hardware, settings.check.allow)
 
-    refuse_too_long(folded, device, settings.timing.timesteps)
     contract = contract_of(settings)
-    timed = replace(folded, contract=contract)
-    tell.folded(timed)
-    engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
+    _refuse_unable(folded, settings, device, tell)
     folded, graph, of_pairs = _quantized(folded, data, settings, device, tell)
     if of_pairs and hardware is not None:
         verdicts = checked(folded, hardware, settings)
         refuse_violations(verdicts, hardware, settings.check.allow)
-    biases = _biases(graph, data, settings, device, tell)
-    if settings.finetune.epochs > 0:
-        biases = biases.trained(_finetuned(biases.for_rounding(), data, settings, device, loss, tell))
+    biases = _finetuned(graph, data, settings, device, loss, tell)
     wanted = {delay: biases.for_delay(delay) for delay in dict.fromkeys((contract.delay, *delays))}
     closed_form = biases.for_rounding()
     tell.stage("threshold", None)
-    quantized = _spiking(closed_form)
-    by_delay = {delay: _spiking(each) for delay, each in wanted.items()}
+    quantized = set_weights_and_thresholds(closed_form)
+    by_delay = {delay: set_weights_and_thresholds(each) for delay, each in wanted.items()}
     spiking = by_delay[contract.delay]
     if hardware is not None:
         registers = check_registers(spiking, hardware)
@@ -249,8 +244,52 @@ def _with_clips_on_spikes(
     return clips_on_spikes(graph, x, percent=mode.value, channel_wise=settings.quantize.channel_wise)
 
 
-def _spiking(graph: Graph) -> Graph:
+# Stages one at a time ------------------------------------------------------------------------------
+
+
+def quantize_and_finetune(
+    folded: Graph,
+    data: Samples,
+    settings: Settings,
+    *,
+    device: torch.device | str = "cpu",
+    loss: Loss | None = None,
+    listener: Listener | None = None,
+) -> Graph:
+    """FOLDED -> QUANTIZED: clips, weights on their grid, training if asked for, biases for the delay."""
+    tell = listener or Listener()
+    _refuse_unable(folded, settings, device, tell)
+    _, graph, _ = _quantized(folded, data, settings, device, tell)
+    biases = _finetuned(graph, data, settings, device, loss, tell)
+    return biases.for_delay(settings.timing.firing_delay).to("cpu")
+
+
+def set_weights_and_thresholds(graph: Graph) -> Graph:
+    """QUANTIZED -> SPIKING: the integers that a chip is loaded with."""
     return validate_exact(threshold(graph)).to("cpu")
+
+
+def _refuse_unable(folded: Graph, settings: Settings, device: torch.device | str, tell: Listener) -> None:
+    """Raise for what the settings ask and nothing here can do, before any of it is done."""
+    refuse_too_long(folded, device, settings.timing.timesteps)
+    timed = replace(folded, contract=contract_of(settings))
+    tell.folded(timed)
+    engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
+
+
+def _finetuned(
+    graph: Graph,
+    data: Samples,
+    settings: Settings,
+    device: torch.device | str,
+    loss: Loss | None,
+    tell: Listener,
+) -> Biases:
+    """The QUANTIZED graph, trained if that was asked for, with what its biases become for a delay."""
+    biases = _biases(graph, data, settings, device, tell)
+    if settings.finetune.epochs == 0:
+        return biases
+    return biases.trained(_trained(biases.for_rounding(), data, settings, device, loss, tell))
 
 
 def _calibrated(
@@ -277,7 +316,7 @@ def _batches(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
-def _finetuned(
+def _trained(
     graph: Graph,
     data: Samples,
     settings: Settings,

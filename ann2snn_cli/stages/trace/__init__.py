@@ -19,7 +19,7 @@ from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.user_rules import UserRule, user_rules
 from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.trace.built_in import BUILT_IN
-from ann2snn_cli.stages.trace.forms import materialised, narrow_types, notes, to_eval, unwrapped
+from ann2snn_cli.stages.trace.forms import materialised, narrow_types, notes, reading, to_eval, unwrapped
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program, refuse_changing
 from ann2snn_cli.stages.trace.reader import Reader
@@ -31,6 +31,7 @@ __all__ = [
     "load_onnx",
     "materialised",
     "narrow_types",
+    "reading",
     "to_eval",
     "trace",
     "unwrapped",
