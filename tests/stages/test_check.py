@@ -235,10 +235,10 @@ def test_max_pooling_is_not_on_the_chip():
 
 
 def test_an_operator_that_is_no_spiking_op_is_named():
-    """The layer and torch's name of the operator."""
+    """The layer and the operator by its name."""
     graph = folded(nn.Conv2d(4, 4, 1), nn.GELU(), nn.Conv2d(4, 4, 1), nn.ReLU())
     assert ("op", "1") in broken(graph)
-    assert of_rule(check(graph, V1, 4), "op").actual == "opaque gelu"
+    assert of_rule(check(graph, V1, 4), "op").actual == "opaque GELU"
 
 
 def test_a_batch_norm_that_cannot_be_folded_is_a_violation():

@@ -324,7 +324,7 @@ def test_every_output_is_read_from_neurons():
     assert kinds(check_same(graph(*nodes))) == ["Conv", "AvgPool", "Integrate"]
     assert kinds(check_same(graph(*nodes, wide("relu", Relu(), "pool")))) == ["Conv", "AvgPool", "Relu"]
     gelu = Opaque("aten.gelu.default", (Ref(0),))
-    assert kinds(check_same(graph(*nodes, wide("gelu", gelu, "pool")))) == ["Conv", "AvgPool", "gelu"]
+    assert kinds(check_same(graph(*nodes, wide("gelu", gelu, "pool")))) == ["Conv", "AvgPool", "GELU"]
 
 
 def test_one_value_read_out_twice():

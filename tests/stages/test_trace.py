@@ -271,8 +271,11 @@ def test_a_channel_shuffle():
 
 
 def test_what_moves_samples_is_not_read_as_a_move_within_one():
-    """flip over the batch mixes samples: it is opaque, not a Gather."""
-    assert kinds(check_same(Calls(lambda m, x: x.flip(0)), (2, 3))) == ["flip"]
+    """flip over the batch is opaque, not a Gather; and refused, unless another one undoes it."""
+    there_and_back = Calls(lambda m, x: (2 * x.flip(0)).flip(0))
+    assert kinds(check_same(there_and_back, (2, 3))) == ["flip", "Scale", "flip"]
+    with pytest.raises(UnsupportedNetwork, match="follows the samples beside it"):
+        trace(Calls(lambda m, x: x.flip(0)), [(2, 3)])
 
 
 # Opaque --------------------------------------------------------------------------------------------
@@ -290,12 +293,12 @@ class Attention(nn.Module):
 
 
 OPAQUE = {
-    "gelu": (nn.GELU(), (4,), "gelu"),
-    "layer_norm": (nn.LayerNorm(4), (3, 4), "layer_norm"),
+    "gelu": (nn.GELU(), (4,), "GELU"),
+    "layer_norm": (nn.LayerNorm(4), (3, 4), "LayerNorm"),
     "sigmoid": (nn.Sigmoid(), (4,), "sigmoid"),
-    "softmax": (nn.Softmax(1), (4,), "softmax"),
+    "softmax": (nn.Softmax(1), (4,), "Softmax"),
     "elu": (nn.ELU(), (4,), "elu"),
-    "attention": (Attention(), (5, 8), "scaled_dot_product_attention"),
+    "attention": (Attention(), (5, 8), "Attention"),
 }
 
 

@@ -75,7 +75,11 @@ class Op:
     keeps_spikes: ClassVar[bool] = False  # what comes of 0 and 1 is 0 and 1
     fires: ClassVar[bool] = False  # it is a population, or becomes one
     monotone: ClassVar[bool] = False  # it commutes with every function that never falls
-    gives_reals: ClassVar[bool] = False  # it passes on real numbers whatever it reads
+
+    @property
+    def gives_reals(self) -> bool:
+        """Does it pass on real numbers whatever it reads?"""
+        return False
 
     @property
     def kind(self) -> str:
