@@ -30,6 +30,7 @@ def test_all_are_there():
         "mobilenet_small",
         "unet_small",
         "unet_segment",
+        "vit_small",
         "debug_net0",
         "debug_net1",
         "debug_net2",
@@ -64,7 +65,7 @@ def test_a_segmenter_gives_one_score_a_class_at_each_pixel(input_shape):
 @pytest.mark.parametrize("input_shape", [(1, 28, 28), (3, 32, 32)])
 @pytest.mark.parametrize("name", DEBUG)
 def test_debug_networks_take_images(name, input_shape):
-    """The debug networks build for images, too; their output is a map."""
+    """A2: The debug networks build for images, too; their output is a map."""
     assert build(name, input_shape)(torch.rand(2, *input_shape)).dim() == 4
 
 
@@ -77,7 +78,7 @@ def test_debug_networks_take_images(name, input_shape):
     ],
 )
 def test_golden_values(name, side, golden):
-    """Ones give exactly the published outputs."""
+    """A2: Ones give exactly the published outputs."""
     assert build(name, (1, side, side), 1)(torch.ones(1, 1, side, side)).flatten().tolist() == golden
 
 
@@ -166,7 +167,8 @@ def test_unet_concatenates_two_ways():
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "least"), [("mnist_cnn", 21, "22x22"), ("lenet", 11, "12x12"), ("unet_small", 3, "4x4")]
+    ("name", "side", "least"),
+    [("mnist_cnn", 21, "22x22"), ("vit_small", 6, "7x7"), ("lenet", 11, "12x12"), ("unet_small", 3, "4x4")],
 )
 def test_too_small_an_image_is_refused(name, side, least):
     """A network that runs out of pixels says how many it needs."""

@@ -9,6 +9,7 @@ masks.py      images with masks
 arrays.py     .npz files, and what a user's loader returns
 given.py      one batch in any form as tensors: of the data, and of what an SNN is called with
 collect.py    whatever users hold as data: tensors, arrays, batches, a torch Dataset, a DataLoader
+sources.py    what they hold as one of three: tensors, a Dataset whose items are read, a stream of batches
 """
 
 from __future__ import annotations
@@ -83,6 +84,22 @@ OTHERWISE = (
 )
 
 
+def full_name(name: str) -> str:
+    """A name as it is written here: CIFAR-10 is cifar10, a folder is folder:PATH and a file.npz npz:PATH."""
+    if name in DATASETS or ":" in name:
+        return name
+    known = {_bare(each): each for each in DATASETS}
+    if _bare(name) in known:
+        return known[_bare(name)]
+    if name.endswith(".npz"):
+        return f"npz:{name}"
+    return f"folder:{name}" if name and Path(name).expanduser().is_dir() else name
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
 def load(name: str, data_dir: str = "", task: str = "auto") -> Data:
     """The dataset of this name; `data_dir` holds the public ones (default: ANN2SNN_DATA, else ./data).
 
@@ -91,6 +108,7 @@ def load(name: str, data_dir: str = "", task: str = "auto") -> Data:
     """
     from ann2snn_cli.tasks import refuse_other_task
 
+    name = full_name(name)
     found = _loaded(name, data_dir, task)
     refuse_other_task(found.task, task, name)
     return found
@@ -111,6 +129,7 @@ def _loaded(name: str, data_dir: str, task: str) -> Data:
 
 def shapes_of(name: str, data_dir: str = "", task: str = "auto") -> tuple[InputShapes, int]:
     """The shapes of the inputs of a sample, and the number of classes; data known by name are not loaded."""
+    name = full_name(name)
     if name in DATASETS:
         from ann2snn_cli.types import input_shapes
 
@@ -126,6 +145,7 @@ def same_dataset(one: str, other: str) -> bool:
 
 def _located(name: str) -> tuple[str, str]:
     """A name with its path, if it has one, made absolute."""
+    name = full_name(name)
     kind, colon, path = name.partition(":")
     if colon and kind in SOURCES:
         return kind, str(Path(path).expanduser().resolve())

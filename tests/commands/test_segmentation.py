@@ -31,10 +31,10 @@ def shapes(tmp_path_factory, ann2snn, in_folder):
     (folder / "small.py").write_text(SMALL)
     with in_folder(folder):
         trained = ann2snn(
-            "train", "./small.py", "--epochs", "12", "--lr", "0.01", "--batch_size", "8", *DATASET, "--json"
+            "train", "./small.py", "--epochs", "25", "--lr", "0.01", "--batch_size", "8", *DATASET, "--json"
         )
         assert trained.code == 0, trained.err
-        converted = ann2snn("convert", "./small.py", *FREE, "--timesteps", "8", "--json")
+        converted = ann2snn("convert", "./small.py", *FREE, "--timesteps", "16", "--json")
     assert converted.code == 0, converted.err
     return folder, trained, converted
 
