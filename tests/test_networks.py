@@ -10,7 +10,7 @@ from ann2snn_cli import catalog
 
 NAMES = [entry.name for entry in catalog.list_networks() if entry.origin == "bundled"]
 DEBUG = [name for name in NAMES if name.startswith("debug")]
-MAPS = ["unet_segment"]  # a map of scores
+MAPS = ["unet_segment", "detect_small"]  # a map of scores
 CLASSIFIERS = [name for name in NAMES if name not in DEBUG + MAPS]
 KINDS_OF_LAYERS = {
     "example_net": {"Conv2d", "ReLU", "AvgPool2d", "Flatten", "Linear"},
@@ -30,6 +30,7 @@ def test_all_are_there():
         "mobilenet_small",
         "unet_small",
         "unet_segment",
+        "detect_small",
         "vit_small",
         "debug_net0",
         "debug_net1",

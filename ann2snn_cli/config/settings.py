@@ -114,7 +114,7 @@ class Data(Section):
     data_dir: str = setting("", "folder that holds datasets (default: ANN2SNN_DATA, else ./data)")
     task: str = setting(
         "auto",
-        "what labels mean: classification, regression or segmentation (auto: what the data are for)",
+        "what labels mean: classification, regression, segmentation, detection (auto: what the data are for)",
         TASK,
     )
     num_workers: int = setting(0, "processes that load data", at_least(0))
