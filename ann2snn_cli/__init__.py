@@ -8,6 +8,8 @@ snn(x); print(snn); snn.save("my_snn.pth"); ann2snn_cli.load("my_snn.pth")
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ann2snn_cli.version import tool_version
+
 if TYPE_CHECKING:
     from ann2snn_cli.by_stage import fuse_batch_norms as fuse_batch_norms
     from ann2snn_cli.by_stage import quantize_and_finetune as quantize_and_finetune
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.snn import load as load
     from ann2snn_cli.transformer import SNNTransformer as SNNTransformer
 
+    __version__: str
+
 __all__ = [
     "Ann2SnnError",
     "BadData",
@@ -48,6 +52,7 @@ __all__ = [
     "UnsupportedNetwork",
     "UsageError",
     "VerificationMismatch",
+    "__version__",
     "convert",
     "fuse_batch_norms",
     "load",
@@ -70,6 +75,8 @@ _HOMES = {  # those of by_stage, snn and transformer need torch
 
 def __getattr__(name: str) -> Any:
     """The API is imported when it is used: the command line's --help must not wait for torch."""
+    if name == "__version__":
+        return tool_version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((home for home, names in _HOMES.items() if name in names), "errors")

@@ -34,7 +34,7 @@ from ann2snn_cli.version import tool
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.validate import Validation, validated
 
-FUSING = {"fold.batch_norm", "neurons.pooling"}
+FUSING = {"fold.batch_norm", "neurons.pooling", "quantize.method"}
 REPLACING = {
     "data.batch_size", "data.calibration_samples", "data.num_workers", "data.task", "calibrate.mode",
     "timing.timesteps",
@@ -53,10 +53,10 @@ def fuse_batch_norms(
 ) -> Graph:
     """A trained network -> its graph at level FOLDED: batch norms are in the weights before them.
 
-    Of `data`, of every kind that `convert` takes, only the shape of a sample is read (of
-    a generator its first batch). `batch_norm=False`
-    leaves each as an affine node of its own; `pooling="spiking"` gives average pooling neurons; `rules` say
-    what an activation becomes. The network is left as it was.
+    Of `data`, of every kind that `convert` takes, only the shape of a sample is read (of a generator its
+    first batch). `batch_norm=False` leaves each as an affine node of its own; `pooling="spiking"` gives
+    average pooling neurons; with `method="td"` what lies beside attention and the like stays real; `rules`
+    say what an activation becomes. The network is left as it was.
     """
     chosen = chosen_settings("fuse_batch_norms", flags, FUSING)
     samples = collect(data, samples=1)

@@ -20,19 +20,21 @@ from torch import nn
 from ann2snn_cli import trees
 from ann2snn_cli.config import Hardware, Settings, parse_mode
 from ann2snn_cli.errors import HardwareViolations, Setting
-from ann2snn_cli.ir.contract import Contract, Pooling
+from ann2snn_cli.ir.contract import Contract, Method, Pooling
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.memory import refuse_too_long
+from ann2snn_cli.ir.ops import Integrate, Relu
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.validate import validate_exact
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
+from ann2snn_cli.stages.keep_real import keep_real
 from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
 from ann2snn_cli.stages.quantize.correct import affordable
-from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
+from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune, learns
 from ann2snn_cli.stages.quantize.on_spikes import clips_on_spikes
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.threshold import threshold
@@ -103,6 +105,8 @@ def prepare(
 
 def folded(graph: Graph, settings: Settings, pooling: Pooling = Pooling.SUM) -> Graph:
     """FLOAT -> FOLDED, with the pooling of the hardware."""
+    if settings.quantize.method is Method.TD:
+        graph = keep_real(graph)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)
     return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
 
@@ -209,8 +213,17 @@ def convert(
         known = {(verdict.rule, verdict.layer) for verdict in registers}  # now with their numbers
         verdicts = [each for each in verdicts if (each.rule, each.layer) not in known] + registers
     own = biases.corrections.get(contract.delay)
-    notes = (*notes_of(network), *of_rules, *of_pairs, *([own.note] if own else []))
+    of_method = _of_method(folded, graph, settings)
+    notes = (*notes_of(network), *of_rules, *of_method, *of_pairs, *([own.note] if own else []))
     return Conversion(spiking, folded, quantized, by_delay, tuple(verdicts), notes, biases.corrections)
+
+
+def _of_method(folded: Graph, graph: Graph, settings: Settings) -> Iterator[str]:
+    """What became of the method, where a user may wonder."""
+    if settings.finetune.epochs > 0 and not learns(graph):
+        yield "nothing was finetuned: no layer has weights on a grid, and no population fires"
+    if settings.quantize.method is Method.TD and not any(node.op.gives_reals for node in folded.nodes):
+        yield f"{Setting('method', 'td')} changes nothing: the network holds no operator of real numbers"
 
 
 def _quantized(
@@ -303,8 +316,8 @@ def _finetuned(
     loss: Loss | None,
     tell: Listener,
 ) -> Biases:
-    """The same, trained if that was asked for."""
-    if settings.finetune.epochs == 0:
+    """The same, trained if that was asked for and there is something to train."""
+    if settings.finetune.epochs == 0 or not learns(biases.graph):
         return biases
     return biases.trained(_trained(biases.for_rounding(), data, settings, device, loss, tell))
 
@@ -377,7 +390,8 @@ def _biases(
 
     means = Means(threshold, partial(engines.run_or_auto, engine=engine), outputs, tell.stage, tell.tick)
     x = trees.to(some_samples(data, settings), device)
-    return Biases(graph, x, means, settings.quantize.bias_correction)
+    has_biases = bool(graph.of(Relu, Integrate))
+    return Biases(graph, x, means, settings.quantize.bias_correction and has_biases)
 
 
 def some_samples(data: Samples, settings: Settings) -> Inputs:

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from ann2snn_cli.by_stage import QUANTIZING, chosen_settings
+from ann2snn_cli.by_stage import FUSING, QUANTIZING, chosen_settings
 from ann2snn_cli.config import Hardware
 from ann2snn_cli.data.collect import collect
 from ann2snn_cli.pipeline import Rules
@@ -24,7 +24,7 @@ from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.partial import PartialNetwork
 
 TRAINED_BY_THE_USER = {"finetune.epochs"}
-OF_A_PART = (QUANTIZING | {"fold.batch_norm", "neurons.pooling", "check.allow"}) - TRAINED_BY_THE_USER
+OF_A_PART = (QUANTIZING | FUSING | {"check.allow"}) - TRAINED_BY_THE_USER
 
 
 class SNNTransformer(PartialNetwork):

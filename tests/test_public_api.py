@@ -48,7 +48,8 @@ def test_the_public_names_are_these():
     assert ann2snn_cli.__all__ == [
         "Ann2SnnError", "BadData", "BadFile", "BadWeights", "DamageWarning", "Hardware", "HardwareViolations",
         "InvalidGraph", "Provenance", "SNNTransformer", "Settings", "SpikingNetwork", "UnsupportedNetwork",
-        "UsageError", "VerificationMismatch", "convert", "fuse_batch_norms", "load", "quantize_and_finetune",
+        "UsageError", "VerificationMismatch", "__version__", "convert", "fuse_batch_norms", "load",
+        "quantize_and_finetune",
         "replace_activations", "set_weights_and_thresholds", "validate",
     ]  # fmt: skip
     assert dir(ann2snn_cli) == sorted(ann2snn_cli.__all__)

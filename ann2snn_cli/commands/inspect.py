@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @settings_options(
-    "network", "rules", "data.dataset", "data.data_dir", "fold", "neurons.pooling", "check.hardware",
-    "run.seed",
+    "network", "rules", "data.dataset", "data.data_dir", "fold", "quantize.method", "neurons.pooling",
+    "check.hardware", "run.seed",
 )  # fmt: skip
 @json_option
 def command(settings: Settings, as_json: bool) -> None:

@@ -31,9 +31,9 @@ def _name(variant: str) -> str:
     return NAMES.get(variant) or f"SNN {variant.replace('_', ' ')}"
 
 
-def whose_biases(settings: Settings) -> str:
-    """What was done to the biases of the rows of a table, each of which is an SNN of its own."""
-    if not settings.quantize.bias_correction:
+def whose_biases(settings: Settings, *, some: bool = True) -> str:
+    """What was done to the biases of the rows of a table, each an SNN of its own; `some` have biases."""
+    if not (settings.quantize.bias_correction and some):
         return "no biases were corrected, so all rows are of the same network"
     return "the biases of each SNN are corrected for its own D, those of the quantized ANN not at all"
 

@@ -13,7 +13,7 @@ from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between,
 from ann2snn_cli.config.kinds import KINDS, read_text_or_number
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
 from ann2snn_cli.errors import Setting
-from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Pooling, Reset, Rounding
+from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Method, Pooling, Reset, Rounding
 
 LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
 WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
@@ -148,6 +148,11 @@ class Quantize(Section):
     """The grid of the weights."""
 
     weight_bitwidth: int = setting(4, "signed bits a weight: 1 to 8, or 32 for floats", WEIGHT_BITWIDTH)
+    method: Method = setting(
+        Method.INTEGER,
+        "integer: every layer with weights is quantized; td: those beside operators of real numbers (layer "
+        "norm, GELU, softmax, attention) are temporal differences too, no spikes, up to the next ReLU",
+    )
     channel_wise: bool = setting(False, "one scale for each output channel instead of one a layer")
     bias_correction: bool = setting(
         True, "correct biases for the delay that is used, by mean errors on calibration samples"

@@ -149,6 +149,8 @@ class InputRange:
 
     def encoding(self, op: Input) -> Input:
         """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay so."""
+        if op.is_real:
+            return replace(op, unit=1.0)
         extent = max(self.highest, -self.lowest)
         if extent == 0:
             raise BadData("every calibration sample is zero", remedy="check the dataset")

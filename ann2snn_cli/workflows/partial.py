@@ -22,6 +22,7 @@ from ann2snn_cli.config import Provenance, as_dict
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.integers import integers
+from ann2snn_cli.ir.module import GraphModule
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import bind_inputs, run, run_counts
 from ann2snn_cli.ir.split import Split, split
@@ -105,18 +106,17 @@ class MixedNetwork(Around):
         self, pieces: Split, form: pytree.TreeSpec | None, graph: Graph, provenance: Provenance
     ) -> None:
         super().__init__(pieces, form)
-        self.graph = graph  # SPIKING, of the part
+        self.snn = GraphModule(graph)
         self.provenance = provenance
+
+    @property
+    def graph(self) -> Graph:
+        """The SPIKING graph of the part."""
+        return self.snn.graph
 
     def part(self, x: Values) -> Outputs:
         """The SNN, at its own delay."""
         return engines.simulate(self.graph, {name: value.detach() for name, value in x.items()}).outputs
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MixedNetwork:
-        """Follow `.to(device)`."""
-        self.graph = self.graph.to(fn(torch.zeros(())).device)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
 
 
 @dataclass(frozen=True, eq=False)
