@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ann2snn_cli.errors import InvalidGraph
+from ann2snn_cli.ir.neuron import clamp_, round_
 from ann2snn_cli.ir.ops.base import Integers, Op, Place, constant_span, unbounded
 
 
@@ -32,11 +33,12 @@ class Input(Op):
         """The integers that the chip is given at every step; the sample itself where it is shown as it is.
 
         In float64 whatever the samples are: a value half-way between two integers has one of them, always.
+        The gradient passes straight through, to what computed the samples.
         """
         assert self.unit is not None
         if self.is_real:
             return x
-        return torch.clamp(torch.round(x.double() / self.unit), self.low, self.high).to(x.dtype)
+        return clamp_(round_(x.double() / self.unit), self.low, self.high).to(x.dtype)
 
     def integers(self, units: list[Tensor], place: Place) -> Integers:
         """The op itself, and its own unit."""
