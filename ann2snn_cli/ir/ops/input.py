@@ -10,6 +10,7 @@ from torch import Tensor
 from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir import poisson
 from ann2snn_cli.ir.contract import Encoding
+from ann2snn_cli.ir.neuron import clamp_, round_, straight_through
 from ann2snn_cli.ir.ops.base import Integers, Op, Place, constant_span, unbounded
 
 
@@ -58,18 +59,20 @@ class Input(Op):
         """The integers of what is shown in one step, where nothing is left to chance.
 
         In float64 whatever the samples are: a value half-way between two integers has one of them, always.
+        The gradient passes straight through, to what computed the samples.
         """
         assert self.unit is not None
         if self.is_real:
             return x
-        return torch.clamp(torch.round(x.double() / self.unit), self.low, self.high).to(x.dtype)
+        return clamp_(round_(x.double() / self.unit), self.low, self.high).to(x.dtype)
 
     def at(self, x: Tensor, step: int) -> Tensor:
         """The integers of step 1, 2, ...; `x` is what is shown in it, [samples, ...]."""
         if self.encoding != Encoding.POISSON:
             return self.encode(x)
         assert self.unit is not None
-        return poisson.spikes(x.double() / self.unit, step, self.seed).clamp(self.low, self.high).to(x.dtype)
+        rates = clamp_(x.double() / self.unit, self.low, self.high)
+        return straight_through(rates, poisson.spikes(rates, step, self.seed)).to(x.dtype)
 
     def shown(self, x: Tensor, steps: int) -> Tensor:
         """The integers of all steps, [T, samples, ...]; [1, samples, ...] where they are the same."""
