@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
+from ann2snn_cli.ir import show
 from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
@@ -54,6 +55,7 @@ class AnalyseReport(Report):
     by_timesteps: tuple[Mapping[str, Any], ...]  # timesteps, and the headline of every variant
     layers: tuple[LayerError, ...]
     layer_samples: int
+    real_operators: Mapping[str, Sequence[str]]  # by kind, the layers that pass on real numbers, no spikes
     settings: Settings
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()  # files that lay in the folder and were removed, or kept
@@ -78,6 +80,7 @@ class AnalyseReport(Report):
             self.headline.name: [dict(row) for row in self.by_timesteps],
             "layers": [asdict(error) for error in self.layers],
             "layer_samples": self.layer_samples,
+            "real_operators": dict(self.real_operators),
             "files": list(self.files),
             "notes": list(self.notes),
             "settings": as_dict(self.settings),
@@ -129,6 +132,7 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
         tuple(_filled(rows)),
         tuple(layers),
         count,
+        show.real_operators(conversion.graph),
         prepared.settings,
     )
 
@@ -195,7 +199,8 @@ def _contents(report: AnalyseReport) -> dict[str, bytes]:
     found[f"{score}.csv"] = as_csv(report.by_timesteps)
     title = f"{name}, T = {report.timesteps}, D = {report.delay}"
     found["layers.png"] = pictures.error_by_layer(title, report.layers)
-    found["layers.csv"] = as_csv([asdict(error) for error in report.layers])
+    columns, errors = [each.name for each in fields(LayerError)], [asdict(error) for error in report.layers]
+    found["layers.csv"] = as_csv(errors, columns)
     return found
 
 

@@ -11,6 +11,7 @@ from ann2snn_cli import pipeline
 from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yaml
 from ann2snn_cli.errors import Setting, UsageError, as_argument
+from ann2snn_cli.ir import show
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.pipeline import Conversion, Listener
@@ -105,6 +106,7 @@ class ConvertReport(Report):
             "latency_steps": self.latency.steps(self.delay),
             "latency": self.latency.facts(delays_of(self.graph)),
             "damage": measuring.facts(self.damage),
+            "real_operators": show.real_operators(self.graph),
             "hardware": self.hardware.facts(),
             "notes": list(self.notes),
             "warnings": list(self.warnings),

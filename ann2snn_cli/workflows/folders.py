@@ -43,10 +43,10 @@ class ResultFolder:
         return tuple(notes)
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """A table with the names of its columns; what is None is empty."""
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> bytes:
+    """A table with the names of its columns, by default those of its first row; what is None is empty."""
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns or list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()
