@@ -173,13 +173,11 @@ def of_tokens(*blocks: nn.Module) -> nn.Module:
 
 
 def vision_transformer() -> nn.Module:
-    """torchvision's, small: SpikingJelly's ViT example; its head begins with zeros, which say nothing."""
+    """torchvision's, small: SpikingJelly's ViT example."""
     from torchvision.models import VisionTransformer
 
     sizes = {"image_size": 16, "patch_size": 4, "hidden_dim": 32, "mlp_dim": 64}
-    network = VisionTransformer(num_layers=2, num_heads=2, num_classes=10, **sizes)
-    nn.init.normal_(network.heads.head.weight, std=0.2)
-    return network
+    return VisionTransformer(num_layers=2, num_heads=2, num_classes=10, **sizes)
 
 
 # Written in other ways -----------------------------------------------------------------------------
@@ -224,5 +222,6 @@ def of_one_bit() -> nn.Module:
     with torch.no_grad():
         for layer in network:
             if hasattr(layer, "weight"):
+                nn.init.kaiming_normal_(layer.weight)
                 layer.weight.copy_(layer.weight.sign() * layer.weight.abs().mean())
     return network

@@ -1,4 +1,4 @@
-"""One row with one tool, in a process of its own: `python -m parity_runners.one TOOL ROW` prints a line of JSON."""
+"""One row with one tool, in a process of its own: `python -m parity_runners.one TOOL ROW` prints JSON."""
 
 from __future__ import annotations
 

@@ -26,6 +26,8 @@ def network_of(row: Row, seed: int = SEED) -> nn.Module:
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.normal_(layer.bias, std=0.2)
+        elif row.bits > 1 and isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
+            nn.init.kaiming_normal_(layer.weight)  # or biases alone decide the outputs
     network.train()
     with torch.no_grad():
         for _ in range(20):
