@@ -113,7 +113,9 @@ class Data(Section):
     dataset: str = setting("", "dataset by name, or path.py:loader (default: the network's own)")
     data_dir: str = setting("", "folder that holds datasets (default: ANN2SNN_DATA, else ./data)")
     task: str = setting(
-        "auto", "what labels mean: classification, regression (auto: what the data are for)", TASK
+        "auto",
+        "what labels mean: classification, regression, segmentation, detection (auto: what the data are for)",
+        TASK,
     )
     num_workers: int = setting(0, "processes that load data", at_least(0))
     batch_size: int = setting(128, "samples a step of training, and of calibration", at_least(1))

@@ -5,6 +5,8 @@ packaged.py   digits and debug0..2: no download, no folder
 public.py     MNIST, Fashion-MNIST, CIFAR through torchvision
 located.py    where public data lie: unpacked, packed, cached, or still to be downloaded
 folder.py     images in class folders
+masks.py      images with masks
+coco.py       images with boxes, in COCO's format
 arrays.py     .npz files, and what a user's loader returns
 given.py      one batch in any form as tensors: of the data, and of what an SNN is called with
 collect.py    whatever users hold as data: tensors, arrays, batches, a torch Dataset, a DataLoader
@@ -76,8 +78,10 @@ register(
     Dataset("debug2", "one sample of ones, 1x1x1", (1, 1, 1), 1, _packaged),
 )  # fmt: skip
 
+SOURCES = ("folder", "segmentation", "coco", "npz")  # of data that go by a path
 OTHERWISE = (
-    "; or give folder:PATH (images in class folders), npz:PATH (samples and labels), or path.py:loader"
+    "; or give folder:PATH (images in class folders), segmentation:PATH (images and masks), coco:PATH "
+    "(images and boxes), npz:PATH (samples and labels), or path.py:loader"
 )
 
 
@@ -113,7 +117,7 @@ def load(name: str, data_dir: str = "", task: str = "auto") -> Data:
 
 def _loaded(name: str, data_dir: str, task: str) -> Data:
     source, colon, rest = name.partition(":")
-    if colon and source in ("folder", "npz"):
+    if colon and source in SOURCES:
         return _from_path(source, name, rest, task)
     if name in DATASETS:
         root = Path(data_dir or os.environ.get("ANN2SNN_DATA") or "data").expanduser()
@@ -144,21 +148,23 @@ def _located(name: str) -> tuple[str, str]:
     """A name with its path, if it has one, made absolute."""
     name = full_name(name)
     kind, colon, path = name.partition(":")
-    if colon and kind in ("folder", "npz"):
+    if colon and kind in SOURCES:
         return kind, str(Path(path).expanduser().resolve())
     source, function = lookup.split_reference(name)
     return (function, str(Path(source).expanduser().resolve())) if source.endswith(".py") else ("", name)
 
 
 def _from_path(kind: str, name: str, path: str, task: str) -> Data:
-    from ann2snn_cli.data import arrays, folder
+    from ann2snn_cli.data import arrays, coco, folder, masks
 
     if not path:
         raise UsageError(
             f"{name!r} names no path", where=str(Setting("dataset")), remedy=f"write {kind}:PATH"
         )
     place = Path(path).expanduser()
-    return arrays.load_npz(place, name, task) if kind == "npz" else folder.load(place, name)
+    if kind == "npz":
+        return arrays.load_npz(place, name, task)
+    return {"folder": folder.load, "segmentation": masks.load, "coco": coco.load}[kind](place, name)
 
 
 def _from_code(name: str, source: str, function: str, task: str) -> Data:

@@ -56,7 +56,7 @@ EVERY_FORM = {
 
 @pytest.mark.parametrize("form", EVERY_FORM)
 def test_the_same_samples_in_every_form_give_the_same_network(form, network):
-    """Calibration sees all of them: the outputs are those of a conversion on the tensor, bit for bit."""
+    """C1: Calibration sees all of them: the outputs are those of a conversion on the tensor, bit for bit."""
     wanted = ann2snn_cli.convert(network, X, **FREE)(X)
 
     assert torch.equal(ann2snn_cli.convert(network, EVERY_FORM[form], **FREE)(X), wanted)
