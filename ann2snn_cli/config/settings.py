@@ -34,6 +34,7 @@ AUTO_WEIGHT = "auto"  # as ann_weight: the checkpoint of this network and datase
 NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever they are
 
 
+MODES_TO_COMPARE = ("max", "99.9%", "1/2", "1/3", "mse", "spikes")
 ON_SPIKES = "spikes"  # the mode of clips that are set layer by layer, on the spikes of the layers before
 NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 

@@ -70,6 +70,11 @@ class Opaque(Op):
         return self.target.split(".")[1]
 
     @property
+    def is_named(self) -> bool:
+        """Is it a layer as people name them, and not a piece of one?"""
+        return self.operator in NAMES
+
+    @property
     def kind(self) -> str:
         """The name a reader sees: that of the layer, else the operator's own."""
         return NAMES.get(self.operator, self.operator)
