@@ -102,16 +102,24 @@ def prepare(
     `note` is told which were used.
     """
     own = user_rules(rules or {})
-    graph = folded(trace(network, input_shapes, rules=own, note=note), settings, pooling)
-    return own_populations(graph, own, note)
+    graph = trace(network, input_shapes, rules=own, note=note)
+    return folded(graph, settings, pooling, rules=own, note=note)
 
 
-def folded(graph: Graph, settings: Settings, pooling: Pooling = Pooling.SUM) -> Graph:
-    """FLOAT -> FOLDED, with the pooling of the hardware."""
+def folded(
+    graph: Graph,
+    settings: Settings,
+    pooling: Pooling = Pooling.SUM,
+    *,
+    rules: Rules | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Graph:
+    """FLOAT -> FOLDED, with the pooling of the hardware and the populations of the user's own rules."""
     if settings.quantize.method is Method.TD:
         graph = keep_real(graph)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)
-    return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
+    graph = spiking_pools(graph) if pooling is Pooling.SPIKING else graph
+    return own_populations(graph, user_rules(rules or {}), note)
 
 
 def notes_of(network: nn.Module) -> tuple[str, ...]:
@@ -235,6 +243,7 @@ def _quantized(
     """FOLDED, with pairs where integers would grow too large, its graph at QUANTIZED, and notes of that."""
     weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
     notes: list[str] = []
+    _refuse_two_clips(folded, settings)
     while True:
         graph = _calibrated(folded.to(device), data, settings, device, tell)
         tell.stage("quantize", None)
@@ -306,7 +315,6 @@ def set_weights_and_thresholds(graph: Graph) -> Graph:
 def _refuse_unable(folded: Graph, settings: Settings, device: torch.device | str, tell: Listener) -> None:
     """Raise for what the settings ask and nothing here can do, before any of it is done."""
     refuse_too_long(folded, device, settings.timing.timesteps)
-    _refuse_two_clips(folded, settings)
     timed = replace(folded, contract=contract_of(settings))
     tell.folded(timed)
     engines.refuse_unable(timed, engines.Request(()), settings.run.engine)

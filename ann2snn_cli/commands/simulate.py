@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("snn", type=click.Path(path_type=Path))
 @settings_options(
+    "rules",
     "data.dataset",
     "data.data_dir",
     "data.task",

@@ -260,7 +260,7 @@ class Settings(Checked):
         WEIGHT,
     )
     allow_other_dataset: bool = setting(False, "take a checkpoint that was trained on other data, too")
-    rules: str = setting("", "file of rules for activations: path.py or module")
+    rules: str = setting("", "file of rules for activations, clips and neurons: path.py or module")
     data: Data = field(default_factory=Data)
     fold: Fold = field(default_factory=Fold)
     calibrate: Calibrate = field(default_factory=Calibrate)

@@ -65,7 +65,13 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     settings = request.settings
     refuse_unknown_names(settings)
     progress.begin("load the SNN and the data")
-    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
+    snn = saved.load(
+        request.snn,
+        schedule=request.schedule,
+        delay=request.delay,
+        rules=settings.rules,
+        progress=progress,
+    )
     refuse_unable(snn.graph, Request(()), settings.run.engine)
     samples = snn.samples(settings)
     for line in samples.notes:

@@ -32,7 +32,7 @@ from ann2snn_cli.workflows.firing import Firing
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
 OF_THE_ANN = ("ann_weight", "allow_other_dataset", "run.seed")  # settings that an SNN has no use for
-OF_THE_SNN = ("run.engine",)  # and those that an ANN has none for
+OF_THE_SNN = ("rules", "run.engine")  # and those that an ANN has none for
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,9 @@ def _snn(request: ValidateRequest, progress: Progress) -> ValidateReport:
     prepare.refuse_unknown_names(settings)
     progress.begin("load the SNN and the data")
     path = Path(settings.network)
-    snn = saved.load(path, schedule=request.schedule, delay=request.delay, progress=progress)
+    snn = saved.load(
+        path, schedule=request.schedule, delay=request.delay, rules=settings.rules, progress=progress
+    )
     samples = snn.samples(settings)
     graph = snn.graph.to(devices.pick(settings.run.device))
     found = _scored(graph, samples, settings, progress)
