@@ -16,6 +16,7 @@ from ann2snn_cli.config.schedule import Schedule, chosen_delay, delay_name
 from ann2snn_cli.config.settings import (
     AUTO_WEIGHT,
     KEYS,
+    MODES_TO_COMPARE,
     NO_WEIGHT,
     SECTIONS,
     Calibrate,
@@ -39,6 +40,7 @@ from ann2snn_cli.config.sources import resolve, unused
 __all__ = [
     "AUTO_WEIGHT",
     "KEYS",
+    "MODES_TO_COMPARE",
     "NO_WEIGHT",
     "OPS",
     "SECTIONS",
