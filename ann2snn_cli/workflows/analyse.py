@@ -14,7 +14,8 @@ from torch import Tensor
 from ann2snn_cli import trees
 from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
-from ann2snn_cli.errors import as_argument
+from ann2snn_cli.config.settings import refuse_two_places
+from ann2snn_cli.errors import Setting, as_argument
 from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
@@ -24,6 +25,7 @@ from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import Inputs
 from ann2snn_cli.workflows import convert, prepare
 from ann2snn_cli.workflows.evaluate import ANN, Evaluation, evaluate, refuse_mismatch
+from ann2snn_cli.workflows.files import by_default
 from ann2snn_cli.workflows.prepare import Named
 from ann2snn_cli.workflows.report import SILENT, Progress, Report, Spell
 
@@ -93,9 +95,11 @@ def ladder(timesteps: int) -> list[int]:
 
 def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseReport:
     """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
+    place = request.settings.save.output_dir
+    refuse_two_places(Setting("save_dir", request.save_dir), Setting("output_dir", place))
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
-    folder = request.save_dir or Path(f"{prepared.name}_analysis")
+    folder = request.save_dir or Path(f"{by_default(prepared.settings, prepared.name)}_analysis")
     replacement.clear(folder.parent, folder.name, progress.line)
     replacement.refuse_loss_in(folder, overwrite=request.overwrite, setting="save_dir")
     files.refuse_unwritable(folder if folder.is_dir() else folder.parent, "save_dir")
