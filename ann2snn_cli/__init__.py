@@ -8,7 +8,14 @@ snn(x); print(snn); snn.save("my_snn.pth"); ann2snn_cli.load("my_snn.pth")
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ann2snn_cli.version import tool_version
+
 if TYPE_CHECKING:
+    from ann2snn_cli.by_stage import fuse_batch_norms as fuse_batch_norms
+    from ann2snn_cli.by_stage import quantize_and_finetune as quantize_and_finetune
+    from ann2snn_cli.by_stage import replace_activations as replace_activations
+    from ann2snn_cli.by_stage import set_weights_and_thresholds as set_weights_and_thresholds
+    from ann2snn_cli.by_stage import validate as validate
     from ann2snn_cli.config import Hardware as Hardware
     from ann2snn_cli.config import Provenance as Provenance
     from ann2snn_cli.config import Settings as Settings
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from ann2snn_cli.snn import convert as convert
     from ann2snn_cli.snn import load as load
 
+    __version__: str
+
 __all__ = [
     "Ann2SnnError",
     "BadData",
@@ -41,19 +50,33 @@ __all__ = [
     "UnsupportedNetwork",
     "UsageError",
     "VerificationMismatch",
+    "__version__",
     "convert",
+    "fuse_batch_norms",
     "load",
+    "quantize_and_finetune",
+    "replace_activations",
+    "set_weights_and_thresholds",
+    "validate",
 ]
 
-_OF_CONFIG = ("Hardware", "Provenance", "Settings")
-_OF_SNN = ("DamageWarning", "SpikingNetwork", "convert", "load")  # these need torch
+_HOMES = {  # those of by_stage and snn need torch
+    "by_stage": (
+        "fuse_batch_norms", "quantize_and_finetune", "replace_activations", "set_weights_and_thresholds",
+        "validate",
+    ),
+    "config": ("Hardware", "Provenance", "Settings"),
+    "snn": ("DamageWarning", "SpikingNetwork", "convert", "load"),
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """The API is imported when it is used: the command line's --help must not wait for torch."""
+    if name == "__version__":
+        return tool_version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "snn" if name in _OF_SNN else "config" if name in _OF_CONFIG else "errors"
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 

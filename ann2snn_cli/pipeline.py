@@ -18,20 +18,24 @@ import torch
 from torch import nn
 
 from ann2snn_cli import trees
-from ann2snn_cli.config import Hardware, Settings
+from ann2snn_cli.config import Hardware, Settings, parse_mode
 from ann2snn_cli.errors import HardwareViolations, Setting
-from ann2snn_cli.ir.contract import Contract, Pooling
+from ann2snn_cli.ir.contract import Contract, Method, Pooling
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.memory import refuse_too_long
+from ann2snn_cli.ir.ops import Integrate, Relu
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.validate import validate_exact
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
+from ann2snn_cli.stages.keep_real import keep_real
 from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
-from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
+from ann2snn_cli.stages.quantize.correct import affordable
+from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune, learns
+from ann2snn_cli.stages.quantize.on_spikes import clips_on_spikes
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
@@ -97,6 +101,8 @@ def prepare(
     `note` is told which were used.
     """
     graph = trace(network, input_shapes, rules=rules, note=note)
+    if settings.quantize.method is Method.TD:
+        graph = keep_real(graph)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)
     return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
 
@@ -183,23 +189,18 @@ def convert(
     if hardware is not None:
         refuse_violations(verdicts, hardware, settings.check.allow)
 
-    refuse_too_long(folded, device, settings.timing.timesteps)
     contract = contract_of(settings)
-    timed = replace(folded, contract=contract)
-    tell.folded(timed)
-    engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
+    _refuse_unable(folded, settings, device, tell)
     folded, graph, of_pairs = _quantized(folded, data, settings, device, tell)
     if of_pairs and hardware is not None:
         verdicts = checked(folded, hardware, settings)
         refuse_violations(verdicts, hardware, settings.check.allow)
-    biases = _biases(graph, data, settings, device, tell)
-    if settings.finetune.epochs > 0:
-        biases = biases.trained(_finetuned(biases.for_rounding(), data, settings, device, loss, tell))
+    biases = _finetuned(graph, data, settings, device, loss, tell)
     wanted = {delay: biases.for_delay(delay) for delay in dict.fromkeys((contract.delay, *delays))}
     closed_form = biases.for_rounding()
     tell.stage("threshold", None)
-    quantized = _spiking(closed_form)
-    by_delay = {delay: _spiking(each) for delay, each in wanted.items()}
+    quantized = set_weights_and_thresholds(closed_form)
+    by_delay = {delay: set_weights_and_thresholds(each) for delay, each in wanted.items()}
     spiking = by_delay[contract.delay]
     if hardware is not None:
         registers = check_registers(spiking, hardware)
@@ -207,8 +208,17 @@ def convert(
         known = {(verdict.rule, verdict.layer) for verdict in registers}  # now with their numbers
         verdicts = [each for each in verdicts if (each.rule, each.layer) not in known] + registers
     own = biases.corrections.get(contract.delay)
-    notes = (*notes_of(network), *of_rules, *of_pairs, *([own.note] if own else []))
+    of_method = _of_method(folded, graph, settings)
+    notes = (*notes_of(network), *of_rules, *of_method, *of_pairs, *([own.note] if own else []))
     return Conversion(spiking, folded, quantized, by_delay, tuple(verdicts), notes, biases.corrections)
+
+
+def _of_method(folded: Graph, graph: Graph, settings: Settings) -> Iterator[str]:
+    """What became of the method, where a user may wonder."""
+    if settings.finetune.epochs > 0 and not learns(graph):
+        yield "nothing was finetuned: no layer has weights on a grid, and no population fires"
+    if settings.quantize.method is Method.TD and not any(node.op.gives_reals for node in folded.nodes):
+        yield f"{Setting('method', 'td')} changes nothing: the network holds no operator of real numbers"
 
 
 def _quantized(
@@ -223,6 +233,7 @@ def _quantized(
         graph = quantize(
             graph, contract_of(settings), weight_bitwidth=weight_bitwidth, channel_wise=channel_wise
         )
+        graph = _with_clips_on_spikes(graph, data, settings, device, tell)
         chains = too_long(graph, folded)
         if not chains:
             return folded, graph, notes
@@ -234,8 +245,64 @@ def _quantized(
         folded = with_pairs(folded, chains, _some_samples(data, settings))
 
 
-def _spiking(graph: Graph) -> Graph:
+def _with_clips_on_spikes(
+    graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
+) -> Graph:
+    """Where the mode says so."""
+    mode = parse_mode(settings.calibrate.mode)
+    if mode.kind != "spikes":
+        return graph
+    tell.stage("set clips on spikes", None)
+    x = affordable(graph, trees.to(_some_samples(data, settings), device))
+    return clips_on_spikes(graph, x, percent=mode.value, channel_wise=settings.quantize.channel_wise)
+
+
+# Stages one at a time ------------------------------------------------------------------------------
+
+
+def quantize_and_finetune(
+    folded: Graph,
+    data: Samples,
+    settings: Settings,
+    *,
+    device: torch.device | str = "cpu",
+    loss: Loss | None = None,
+    listener: Listener | None = None,
+) -> Graph:
+    """FOLDED -> QUANTIZED: clips, weights on their grid, training if asked for, biases for the delay."""
+    tell = listener or Listener()
+    _refuse_unable(folded, settings, device, tell)
+    _, graph, _ = _quantized(folded, data, settings, device, tell)
+    biases = _finetuned(graph, data, settings, device, loss, tell)
+    return biases.for_delay(settings.timing.firing_delay).to("cpu")
+
+
+def set_weights_and_thresholds(graph: Graph) -> Graph:
+    """QUANTIZED -> SPIKING: the integers that a chip is loaded with."""
     return validate_exact(threshold(graph)).to("cpu")
+
+
+def _refuse_unable(folded: Graph, settings: Settings, device: torch.device | str, tell: Listener) -> None:
+    """Raise for what the settings ask and nothing here can do, before any of it is done."""
+    refuse_too_long(folded, device, settings.timing.timesteps)
+    timed = replace(folded, contract=contract_of(settings))
+    tell.folded(timed)
+    engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
+
+
+def _finetuned(
+    graph: Graph,
+    data: Samples,
+    settings: Settings,
+    device: torch.device | str,
+    loss: Loss | None,
+    tell: Listener,
+) -> Biases:
+    """The QUANTIZED graph, trained if that was asked for, with what its biases become for a delay."""
+    biases = _biases(graph, data, settings, device, tell)
+    if settings.finetune.epochs == 0 or not learns(graph):
+        return biases
+    return biases.trained(_trained(biases.for_rounding(), data, settings, device, loss, tell))
 
 
 def _calibrated(
@@ -262,7 +329,7 @@ def _batches(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
-def _finetuned(
+def _trained(
     graph: Graph,
     data: Samples,
     settings: Settings,
@@ -306,7 +373,8 @@ def _biases(
 
     means = Means(threshold, partial(engines.run_or_auto, engine=engine), outputs, tell.stage, tell.tick)
     x = trees.to(_some_samples(data, settings), device)
-    return Biases(graph, x, means, settings.quantize.bias_correction)
+    has_biases = bool(graph.of(Relu, Integrate))
+    return Biases(graph, x, means, settings.quantize.bias_correction and has_biases)
 
 
 def _some_samples(data: Samples, settings: Settings) -> Inputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ann2snn_cli.errors import UsageError, WrongKind, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.module import GraphModule
 from ann2snn_cli.ir.run import bind_inputs
 from ann2snn_cli.pipeline import Rules
 from ann2snn_cli.stages import simulate as engines
@@ -33,12 +34,16 @@ class DamageWarning(UserWarning):
     """The outputs of an SNN are far from those of the network it was made of."""
 
 
-class SpikingNetwork(nn.Module):
-    """A SPIKING graph that runs: `snn(x)` takes samples as the float network did and gives its outputs."""
+class SpikingNetwork(GraphModule):
+    """A SPIKING graph that runs: `snn(x)` takes samples as the float network did and gives its outputs.
+
+    Its integers are buffers, by the names of the network's layers (`ir/module.py`): `state_dict`,
+    `load_state_dict` and `.to` are those of any module. T, D and the rest of the contract are in none of
+    them: `save` keeps all.
+    """
 
     def __init__(self, graph: Graph, provenance: Provenance | None = None) -> None:
-        super().__init__()
-        self.graph = graph
+        super().__init__(graph)
         self.provenance = provenance or Provenance()
 
     def forward(self, *samples: Any, **by_name: Any) -> Tensor | tuple[Tensor, ...]:
@@ -101,21 +106,8 @@ class SpikingNetwork(nn.Module):
             self.graph, self.provenance.to_plain(), _path(path), overwrite=overwrite, setting="path"
         )
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SpikingNetwork:
-        """Follow `.to(device)`. `.half()` and the like change nothing: these numbers are exact or wrong."""
-        self.graph = self.graph.to(fn(torch.zeros(())).device)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
     def __repr__(self) -> str:
-        columns = list(zip(show.HEADERS, *show.rows(self.graph), strict=True))
-        widths = [max(map(len, column)) for column in columns]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in zip(*columns, strict=True)
-        ]
-        contract = ", ".join(f"{name} {value}" for name, value in self.graph.timing.to_plain().items())
-        return "\n".join([f"SpikingNetwork({contract})", *lines])
+        return show.table(self.graph).replace("Graph(SPIKING, ", "SpikingNetwork(", 1)
 
 
 def load(path: Path | str) -> SpikingNetwork:
@@ -166,6 +158,7 @@ def convert(
         seed=chosen.run.seed,
         epochs=chosen.finetune.epochs,
         batch_size=chosen.data.batch_size,
+        task=chosen.data.task,
     )
     prepared = prepare.from_objects(
         network,

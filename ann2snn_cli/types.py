@@ -30,6 +30,26 @@ class Metric(Protocol):
 
 
 @dataclass(frozen=True)
+class Headline:
+    """The number of a metric that stands for all of them, and how it is read."""
+
+    name: str  # as in the metric's result
+    is_share: bool = True  # a fraction of 1, shown as percent
+    higher_is_better: bool = True
+
+    @property
+    def heading(self) -> str:
+        """Over a column of them; what most readers expect, that more is better, is not said."""
+        return self.name if self.higher_is_better else f"{self.name} (lower is better)"
+
+    def shown(self, value: float | None, name: str = "") -> str:
+        """It in words, or another number of the same metric by its name."""
+        if value is None:
+            return "-"
+        return f"{100 * value:.2f} %" if self.is_share and name in ("", self.name) else f"{value:.4g}"
+
+
+@dataclass(frozen=True)
 class EpochReport:
     """How far an epoch of training or finetuning is; when it is done, what the metric says of it."""
 

@@ -20,7 +20,7 @@ PACKAGE = "ann2snn_cli"
 # A room may import from its own level (but a stage only from itself) and from those below it.
 LEVELS = [
     {"commands", "__main__", "__init__"},
-    {"snn"},  # the Python API
+    {"snn", "by_stage"},  # the Python API
     {"workflows"},  # use cases: what commands and the Python API call
     {"catalog", "data", "devices"},
     {"pipeline"},

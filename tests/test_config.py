@@ -176,6 +176,10 @@ def test_a_scalar_is_read_as_its_field_declares(yaml_file, line, dotted, value):
         ("calibrate.mode=0", "factor"),
         ("calibrate.mode=1.5", "factor"),
         ("calibrate.mode=mean", "mse"),
+        ("calibrate.mode=1/0", "factor"),
+        ("calibrate.mode=3/2", "factor"),
+        ("calibrate.mode=spikes:", "spikes"),
+        ("calibrate.mode=spikes:0.9", "spikes"),
         ("finetune.lr=0", "above 0"),
         ("finetune.lr=nan", "above 0"),
         ("finetune.lr=1e999", "above 0"),
@@ -374,8 +378,29 @@ def test_a_mode_is_read_into_its_kind_and_number():
     """The one home of the grammar of --mode."""
     assert parse_mode("99.9%") == config.Mode("percentile", 99.9)
     assert parse_mode("0.5") == config.Mode("factor", 0.5)
+    assert parse_mode("1/3") == config.Mode("factor", 1 / 3)
+    assert parse_mode("1.0/2") == config.Mode("factor", 0.5)
     assert parse_mode("max").kind == "max"
     assert parse_mode("mse").kind == "mse"
+    assert parse_mode("spikes") == config.Mode("spikes", 99.0)
+    assert parse_mode("spikes:99.9%") == config.Mode("spikes", 99.9)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (0.5, "0.5"),
+        ("1/3", "1/3"),
+        ("1.0 / 2", "1.0/2"),
+        ("Max", "max"),
+        ("MSE", "mse"),
+        ("99.9 %", "99.9%"),
+    ],
+)
+def test_a_mode_may_be_written_as_the_field_does(given, meant):
+    """B1: numbers, fractions and words in any case, from both sides."""
+    assert resolve(None, [], {"calibrate.mode": given}).calibrate.mode == meant
+    assert resolve(None, [f"calibrate.mode={given}"], {}).calibrate.mode == meant
 
 
 def test_config_needs_no_torch():

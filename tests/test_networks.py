@@ -10,7 +10,8 @@ from ann2snn_cli import catalog
 
 NAMES = [entry.name for entry in catalog.list_networks() if entry.origin == "bundled"]
 DEBUG = [name for name in NAMES if name.startswith("debug")]
-CLASSIFIERS = [name for name in NAMES if name not in DEBUG]
+MAPS = ["unet_segment"]  # a map of scores
+CLASSIFIERS = [name for name in NAMES if name not in DEBUG + MAPS]
 KINDS_OF_LAYERS = {
     "example_net": {"Conv2d", "ReLU", "AvgPool2d", "Flatten", "Linear"},
     "mnist_cnn": {"Conv2d", "BatchNorm2d", "ReLU", "AvgPool2d", "Flatten", "Linear"},
@@ -25,7 +26,16 @@ def build(name, input_shape, classes=10):
 def test_all_are_there():
     """The networks that the documentation names are bundled."""
     named = {"example_net", "mnist_cnn", "lenet", "vgg11", "vgg16", "resnet18", "resnet20"}
-    named |= {"mobilenet_small", "unet_small", "debug_net0", "debug_net1", "debug_net2", "debug_net3"}
+    named |= {
+        "mobilenet_small",
+        "unet_small",
+        "unet_segment",
+        "vit_small",
+        "debug_net0",
+        "debug_net1",
+        "debug_net2",
+        "debug_net3",
+    }
 
     assert set(NAMES) == named
 
@@ -42,10 +52,20 @@ def test_gives_one_score_a_class(name, input_shape):
     assert scores.shape == (2, 7)
 
 
+@pytest.mark.parametrize("input_shape", [(1, 28, 28), (3, 29, 35)])
+def test_a_segmenter_gives_one_score_a_class_at_each_pixel(input_shape):
+    """A map as large as the image, odd sides too."""
+    assert build("unet_segment", input_shape, 5)(torch.rand(2, *input_shape)).shape == (
+        2,
+        5,
+        *input_shape[1:],
+    )
+
+
 @pytest.mark.parametrize("input_shape", [(1, 28, 28), (3, 32, 32)])
 @pytest.mark.parametrize("name", DEBUG)
 def test_debug_networks_take_images(name, input_shape):
-    """The debug networks build for images, too; their output is a map."""
+    """A2: The debug networks build for images, too; their output is a map."""
     assert build(name, input_shape)(torch.rand(2, *input_shape)).dim() == 4
 
 
@@ -58,7 +78,7 @@ def test_debug_networks_take_images(name, input_shape):
     ],
 )
 def test_golden_values(name, side, golden):
-    """Ones give exactly the published outputs."""
+    """A2: Ones give exactly the published outputs."""
     assert build(name, (1, side, side), 1)(torch.ones(1, 1, side, side)).flatten().tolist() == golden
 
 
@@ -147,7 +167,8 @@ def test_unet_concatenates_two_ways():
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "least"), [("mnist_cnn", 21, "22x22"), ("lenet", 11, "12x12"), ("unet_small", 3, "4x4")]
+    ("name", "side", "least"),
+    [("mnist_cnn", 21, "22x22"), ("vit_small", 6, "7x7"), ("lenet", 11, "12x12"), ("unet_small", 3, "4x4")],
 )
 def test_too_small_an_image_is_refused(name, side, least):
     """A network that runs out of pixels says how many it needs."""

@@ -20,8 +20,8 @@ from ann2snn_cli.commands import EXIT_CODES
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ann2snn ")]
-# Its pieces of Python: a network, one with two inputs, a rule for an activation, a conversion.
-MY_NET, PAIR_NET, STRAIGHT, FROM_PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+# Its pieces of Python: a network, one with two inputs, a rule for an activation, a conversion, its stages.
+MY_NET, PAIR_NET, STRAIGHT, FROM_PYTHON, BY_STAGE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 # What the commands after the first need, in a shorter form than the README gives it.
@@ -114,6 +114,20 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["outputs"].shape == (16, 3)
     assert torch.equal(names["snn"](names["x"]), names["outputs"])
     assert isinstance(names["snn"], ann2snn_cli.SpikingNetwork)
+
+
+def test_the_stages_of_the_readme_run():
+    """The recipe goes from a network to an SNN and scores both."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)
+    )
+    names = {"network": network, "x": torch.rand(16, 1, 8, 8), "labels": torch.arange(16) % 3}
+
+    exec(compile(BY_STAGE, "README.md", "exec"), names)
+
+    assert names["spiking"].loss > 0
+    assert isinstance(names["in_floats"], ann2snn_cli.SpikingNetwork)
 
 
 def test_the_scripts_of_the_readme_are_there_and_run_the_main_command():

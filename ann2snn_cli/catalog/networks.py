@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ann2snn_cli import lookup
 from ann2snn_cli.catalog.files import CHECKPOINT, NETWORK, Entry, find, known
+from ann2snn_cli.data import SOURCES
 from ann2snn_cli.errors import BadFile, Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.lookup import Reference
 
@@ -93,7 +94,7 @@ def network(name: str) -> NetworkSpec:
 def checkpoint_name(network: str, dataset: str) -> str:
     """`mnist_cnn-digits`; of data in a file or folder its name stands for them: `my_net-flowers`."""
     kind, _, rest = dataset.partition(":")
-    own = Path(rest).stem if kind in ("npz", "folder") else Path(dataset).name.replace(".py:", "_")
+    own = Path(rest).stem if kind in SOURCES else Path(dataset).name.replace(".py:", "_")
     return f"{network}-{re.sub(r'[^A-Za-z0-9_]', '_', own)}"
 
 

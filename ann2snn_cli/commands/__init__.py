@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a network and write its checkpoint.",
     "convert": "Turn a trained network into a checked, integer SNN and its test vectors.",
     "check": "List every limit of a chip that a network breaks.",
+    "validate": "Score a network or a converted network by itself: top-1, loss, firing rates.",
     "simulate": "Run a converted network: accuracy against time, firing rates.",
     "export": "Write a converted network for others: vector pack, ONNX, NIR, C, Verilog.",
     "verify": "Replay a vector pack with independent twins and compare every spike and potential.",

@@ -11,7 +11,7 @@ from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, percent, show, table
-from ann2snn_cli.commands.scores import shown, whose_biases
+from ann2snn_cli.commands.scores import whose_biases
 from ann2snn_cli.config import Settings
 from ann2snn_cli.words import count_of
 
@@ -52,7 +52,8 @@ def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json:
 def _text(report: AnalyseReport) -> str:
     from ann2snn_cli.workflows.weights import described
 
-    title = f"{report.network} on {report.dataset}: ANN {shown(report.headline, report.ann)}"
+    headline = report.headline
+    title = f"{report.network} on {report.dataset}: ANN {headline.heading} {headline.shown(report.ann)}"
     title = f"{title}\n{described(report.weights)}" if report.weights else title
     about = (
         f"mean error by layer, of the mean float activation ({count_of(report.layer_samples, 'test sample')})"
@@ -65,7 +66,7 @@ def _text(report: AnalyseReport) -> str:
 def _over_time(report: AnalyseReport) -> str:
     columns = list(report.by_timesteps[0])
     rows = [
-        [row["timesteps"], *(shown(report.headline, row[name]) for name in columns[1:])]
+        [row["timesteps"], *(report.headline.shown(row[name]) for name in columns[1:])]
         for row in report.by_timesteps
     ]
     return table(columns, rows)

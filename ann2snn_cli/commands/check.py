@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @grouped()
 @settings_options(
-    "network", "rules", "data.dataset", "data.data_dir", "fold", "quantize.weight_bitwidth",
-    "quantize.channel_wise", "neurons.pooling", "check", "run.seed",
+    "network", "rules", "data.dataset", "data.data_dir", "data.task", "fold", "quantize.weight_bitwidth",
+    "quantize.method", "quantize.channel_wise", "neurons.pooling", "check", "run.seed",
 )  # fmt: skip
 @report_options
 def command(settings: Settings, as_json: bool) -> int:

@@ -74,7 +74,7 @@ def _text(report: ConvertReport) -> str:
 def _written(report: ConvertReport) -> str:
     """Which row of the table is in the files, and whose biases it has."""
     row = f"written: SNN {report.written.replace('_', ' ')}, D = {report.delay}"
-    return f"{row}; {whose_biases(report.settings)}"
+    return f"{row}; {whose_biases(report.settings, some=bool(report.corrections))}"
 
 
 def _damage(report: ConvertReport) -> str:

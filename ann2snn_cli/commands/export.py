@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 )
 @click.option("--output_dir", "--save_dir", "save_dir", type=click.Path(path_type=Path), default=Path(),
               help="Folder for all of them.  [default: here]")  # fmt: skip
-@settings_options("data.dataset", "data.data_dir", "data.test_batch_size", "run.engine", "run.threads")
+@settings_options(
+    "data.dataset", "data.data_dir", "data.task", "data.test_batch_size", "run.engine", "run.threads"
+)
 @overwrite_option
 @report_options
 def command(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @grouped()
 @settings_options(
-    "network", "rules", "data.dataset", "data.data_dir", "fold", "neurons.pooling", "check.hardware",
-    "run.seed",
+    "network", "rules", "data.dataset", "data.data_dir", "fold", "quantize.method", "neurons.pooling",
+    "check.hardware", "run.seed",
 )  # fmt: skip
 @report_options
 def command(settings: Settings, as_json: bool) -> None:

@@ -11,7 +11,10 @@ from ann2snn_cli.commands.render import emit, table
 from ann2snn_cli.lookup import unknown
 
 KINDS = ("networks", "datasets", "configs", "hardware", "checkpoints")
-YOUR_DATASETS = "folder:PATH (images in class folders), npz:PATH (samples and labels), path.py:loader"
+YOUR_DATASETS = (
+    "folder:PATH (images in class folders), segmentation:PATH (images and masks), npz:PATH (samples and "
+    "labels), path.py:loader"
+)
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ann2snn_cli.commands.render import percent, table
+from ann2snn_cli.commands.render import table
 from ann2snn_cli.config import Settings, delay_name
 from ann2snn_cli.words import count_of
 
@@ -23,23 +23,17 @@ def score_table(evaluation: Evaluation, latency: Latency) -> str:
     for variant, value in evaluation.headlines.items():
         delay = delays.get(variant)
         steps = None if delay is None else latency.steps(delay)
-        rows.append([_name(variant), shown(evaluation.headline, value), delay, steps])
-    return table(["", evaluation.headline, "D", "latency (steps)"], rows)
+        rows.append([_name(variant), evaluation.headline.shown(value), delay, steps])
+    return table(["", evaluation.headline.heading, "D", "latency (steps)"], rows)
 
 
 def _name(variant: str) -> str:
     return NAMES.get(variant) or f"SNN {variant.replace('_', ' ')}"
 
 
-def shown(headline: str, value: float | None) -> str:
-    """A number of a metric: a fraction of 1 as percent."""
-    is_share = value is None or 0 <= value <= 1
-    return percent(value) if is_share else f"{value:.4g}"
-
-
-def whose_biases(settings: Settings) -> str:
-    """What was done to the biases of the rows of a table, each of which is an SNN of its own."""
-    if not settings.quantize.bias_correction:
+def whose_biases(settings: Settings, *, some: bool = True) -> str:
+    """What was done to the biases of the rows of a table, each an SNN of its own; `some` have biases."""
+    if not (settings.quantize.bias_correction and some):
         return "no biases were corrected, so all rows are of the same network"
     return "the biases of each SNN are corrected for its own D, those of the quantized ANN not at all"
 

@@ -10,7 +10,7 @@ import click
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import delay_options, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show, table
-from ann2snn_cli.commands.scores import firing_table, score_table, shown
+from ann2snn_cli.commands.scores import firing_table, score_table
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.words import count_of
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @settings_options(
     "data.dataset",
     "data.data_dir",
+    "data.task",
     "data.num_workers",
     "data.test_batch_size",
     "data.test_samples",
@@ -55,8 +56,8 @@ def _text(report: SimulateReport) -> str:
         f"{latency.timesteps} timesteps, delay {report.delay}"
     )
     steps = table(
-        ["step", evaluation.headline],
-        [[step, shown(evaluation.headline, value)] for step, value in enumerate(evaluation.by_step, start=1)],
+        ["step", evaluation.headline.heading],
+        [[step, evaluation.headline.shown(value)] for step, value in enumerate(evaluation.by_step, start=1)],
     )
     notes = "\n".join(f"note: {line}" for line in report.notes)
     return "\n\n".join([title, score_table(evaluation, latency), notes, steps, firing_table(evaluation)])

@@ -11,7 +11,6 @@ import click
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show
-from ann2snn_cli.commands.scores import shown
 from ann2snn_cli.config import Settings
 from ann2snn_cli.config.fields import MOST
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 
 @grouped()
 @settings_options(
-    "network", "data.dataset", "data.data_dir", "data.num_workers", "data.batch_size", "data.test_batch_size",
-    "run.seed", "run.device", "run.threads",
+    "network", "data.dataset", "data.data_dir", "data.task", "data.num_workers", "data.batch_size",
+    "data.test_batch_size", "run.seed", "run.device", "run.threads",
 )  # fmt: skip
 @click.option(
     "--epochs", type=click.IntRange(1, MOST), default=60, show_default=True, help="Epochs of training."
@@ -63,9 +62,9 @@ def command(
 
 def _text(report: TrainReport) -> str:
     facts = report.provenance
-    test, training = (shown(report.headline, score) for score in (report.test_score, report.train_score))
+    test, training = map(report.headline.shown, (report.test_score, report.train_score))
     return (
-        f"{facts['network']} on {facts['dataset']}: {report.headline} {test} on the test set "
+        f"{facts['network']} on {facts['dataset']}: {report.headline.name} {test} on the test set "
         f"(training: {training})\n{report.file.path}  {report.file.bytes} bytes"
     )
 
@@ -74,4 +73,5 @@ def _next(given: Settings, path: str) -> str:
     """The command that converts what was trained, to be typed as it stands."""
     words = ["ann2snn", "convert", given.network]
     words += ["--dataset", given.data.dataset] if given.data.dataset else []
+    words += ["--task", given.data.task] if given.data.task != "auto" else []
     return shlex.join([*words, "--ann_weight", path])

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
               help="In Verilog, as many samples as fit.  [default: what takes about 20 seconds, beside "
                    "a build of 10 seconds to 2 minutes for Verilator]")  # fmt: skip
 @settings_options(
-    "data.dataset", "data.data_dir", "data.test_batch_size", "run.seed", "run.engine", "run.threads"
+    "data.dataset",
+    "data.data_dir",
+    "data.task",
+    "data.test_batch_size",
+    "run.seed",
+    "run.engine",
+    "run.threads",
 )
 @report_options
 def command(

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from ann2snn_cli.config.schedule import Schedule
-from ann2snn_cli.ir.contract import Choice, Pooling, Reset, Rounding
+from ann2snn_cli.ir.contract import Choice, Method, Pooling, Reset, Rounding
 
 AUTO = "auto"  # the word for None where a setting may be left to be decided by others
 
@@ -139,6 +139,7 @@ KINDS: dict[Any, ValueKind] = {
     IntTable: ValueKind("a table such as 3x3: {1: 113, 2: 56}", _read_table),
     Reset: _choice(Reset),
     Rounding: _choice(Rounding),
+    Method: _choice(Method),
     Pooling: _choice(Pooling),
     Pooling | None: _choice_or_auto(Pooling),
     Schedule | None: _choice_or_auto(Schedule),

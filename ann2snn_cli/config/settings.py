@@ -13,7 +13,7 @@ from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between,
 from ann2snn_cli.config.kinds import KINDS, read_text_or_number
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
 from ann2snn_cli.errors import Setting, UsageError
-from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Pooling, Reset, Rounding
+from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Method, Pooling, Reset, Rounding
 
 LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
 WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
@@ -34,25 +34,50 @@ AUTO_WEIGHT = "auto"  # as ann_weight: the checkpoint of this network and datase
 NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever they are
 
 
+ON_SPIKES = "spikes"  # the mode of clips that are set layer by layer, on the spikes of the layers before
+NUMBER = r"(?:\d+\.?\d*|\.\d+)"
+
+
 @dataclass(frozen=True)
 class Mode:
     """How a population's clip is chosen from its activations."""
 
-    kind: Literal["percentile", "max", "mse", "factor"]
+    kind: Literal["percentile", "max", "mse", "factor", "spikes"]
     value: float = 1.0  # the percentile, 0 < p <= 100, or the factor of the maximum, 0 < x <= 1
 
 
 def parse_mode(text: str) -> Mode:
-    """Read "99.9%", "max", "mse" or "0.5"; ValueError for anything else."""
+    """Read "99.9%", "max", "mse", "0.5", "1/3", "spikes" or "spikes:99%"; ValueError for anything else."""
     if text in ("max", "mse"):
         return Mode("max" if text == "max" else "mse")
-    number = re.fullmatch(r"(\d+\.?\d*|\.\d+)(%?)", text, re.ASCII)
-    if not number:
+    if text == ON_SPIKES:
+        return Mode("spikes", 99.0)
+    if text.startswith(f"{ON_SPIKES}:"):
+        return Mode("spikes", parse_percent(text.partition(":")[2]))
+    if text.endswith("%"):
+        return Mode("percentile", parse_percent(text))
+    return Mode("factor", _within(_fraction(text), 1.0))
+
+
+def parse_percent(text: str) -> float:
+    """Read "99.9%"."""
+    if not re.fullmatch(f"{NUMBER}%", text, re.ASCII):
         raise ValueError(text)
-    value, highest = float(number.group(1)), 100.0 if number.group(2) else 1.0
+    return _within(float(text[:-1]), 100.0)
+
+
+def _fraction(text: str) -> float:
+    """A number, or one divided by another."""
+    found = re.fullmatch(f"({NUMBER})(?:/({NUMBER}))?", text, re.ASCII)
+    if not found or (found[2] and not float(found[2])):
+        raise ValueError(text)
+    return float(found[1]) / float(found[2] or 1)
+
+
+def _within(value: float, highest: float) -> float:
     if not 0 < value <= highest:
-        raise ValueError(text)
-    return Mode("percentile" if number.group(2) else "factor", value)
+        raise ValueError(value)
+    return value
 
 
 def _is_mode(text: str) -> bool:
@@ -63,12 +88,19 @@ def _is_mode(text: str) -> bool:
     return True
 
 
+def _read_mode(value: object) -> str:
+    """As it is compared and saved: "Max" is max, and "1.0 / 2" is 1.0/2."""
+    return "".join(read_text_or_number(value).split()).lower()
+
+
 MODE = Rule(
-    "a percentile such as 99.9%, max, mse, or a factor of the maximum, above 0 and up to 1",
+    "a percentile such as 99.9%, max, mse, a factor of the maximum, above 0 and up to 1, such as 0.5 or 1/3, "
+    "or spikes",
     _is_mode,
-    examples=("99.9%", "max", "mse", "0.5"),
-    read=read_text_or_number,
+    examples=("99.9%", "max", "mse", "0.5", "spikes"),
+    read=_read_mode,
 )
+TASK = Rule("auto, or the name of a task such as regression", bool)
 ENGINE = Rule("auto, or the name of an engine such as reference", bool)
 WEIGHT = Rule("auto, none, or the name or path of a checkpoint", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
@@ -80,6 +112,11 @@ class Data(Section):
 
     dataset: str = setting("", "dataset by name, or path.py:loader (default: the network's own)")
     data_dir: str = setting("", "folder that holds datasets (default: ANN2SNN_DATA, else ./data)")
+    task: str = setting(
+        "auto",
+        "what labels mean: classification, regression or segmentation (auto: what the data are for)",
+        TASK,
+    )
     num_workers: int = setting(0, "processes that load data", at_least(0))
     batch_size: int = setting(128, "samples a step of training, and of calibration", at_least(1))
     test_batch_size: int = setting(128, "samples a step of testing", at_least(1))
@@ -100,7 +137,12 @@ class Fold(Section):
 class Calibrate(Section):
     """The real value a population can carry at most."""
 
-    mode: str = setting("99.9%", "how clips are chosen: P%, max, mse, or a factor 0<x<=1 of the max", MODE)
+    mode: str = setting(
+        "99.9%",
+        "how clips are chosen: P%, max, mse, a factor 0<x<=1 of the max, or spikes: layer by layer, on the "
+        "spikes of the layers before (spikes:P%; 99)",
+        MODE,
+    )
 
 
 @dataclass(frozen=True)
@@ -108,6 +150,11 @@ class Quantize(Section):
     """The grid of the weights."""
 
     weight_bitwidth: int = setting(4, "signed bits a weight: 1 to 8, or 32 for floats", WEIGHT_BITWIDTH)
+    method: Method = setting(
+        Method.INTEGER,
+        "integer: every layer with weights is quantized; td: those beside operators of real numbers (layer "
+        "norm, GELU, softmax, attention) are temporal differences too, no spikes, up to the next ReLU",
+    )
     channel_wise: bool = setting(False, "one scale for each output channel instead of one a layer")
     bias_correction: bool = setting(
         True, "correct biases for the delay that is used, by mean errors on calibration samples"

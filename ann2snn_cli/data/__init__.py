@@ -5,9 +5,11 @@ packaged.py   digits and debug0..2: no download, no folder
 public.py     MNIST, Fashion-MNIST, CIFAR through torchvision
 located.py    where public data lie: unpacked, packed, cached, or still to be downloaded
 folder.py     images in class folders
+masks.py      images with masks
 arrays.py     .npz files, and what a user's loader returns
 given.py      one batch in any form as tensors: of the data, and of what an SNN is called with
 collect.py    whatever users hold as data: tensors, arrays, batches, a torch Dataset, a DataLoader
+sources.py    what they hold as one of three: tensors, a Dataset whose items are read, a stream of batches
 """
 
 from __future__ import annotations
@@ -75,35 +77,64 @@ register(
     Dataset("debug2", "one sample of ones, 1x1x1", (1, 1, 1), 1, _packaged),
 )  # fmt: skip
 
+SOURCES = ("folder", "segmentation", "npz")  # of data that go by a path
 OTHERWISE = (
-    "; or give folder:PATH (images in class folders), npz:PATH (samples and labels), or path.py:loader"
+    "; or give folder:PATH (images in class folders), segmentation:PATH (images and masks), npz:PATH "
+    "(samples and labels), or path.py:loader"
 )
 
 
-def load(name: str, data_dir: str = "") -> Data:
+def full_name(name: str) -> str:
+    """A name as it is written here: CIFAR-10 is cifar10, a folder is folder:PATH and a file.npz npz:PATH."""
+    if name in DATASETS or ":" in name:
+        return name
+    known = {_bare(each): each for each in DATASETS}
+    if _bare(name) in known:
+        return known[_bare(name)]
+    if name.endswith(".npz"):
+        return f"npz:{name}"
+    return f"folder:{name}" if name and Path(name).expanduser().is_dir() else name
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def load(name: str, data_dir: str = "", task: str = "auto") -> Data:
     """The dataset of this name; `data_dir` holds the public ones (default: ANN2SNN_DATA, else ./data).
 
     The split into train and test is the same whatever the seed of a run: nothing tested was trained on.
+    `task` says what labels mean where they may mean several things; data that are for another are refused.
     """
+    from ann2snn_cli.tasks import refuse_other_task
+
+    name = full_name(name)
+    found = _loaded(name, data_dir, task)
+    refuse_other_task(found.task, task, name)
+    return found
+
+
+def _loaded(name: str, data_dir: str, task: str) -> Data:
     source, colon, rest = name.partition(":")
-    if colon and source in ("folder", "npz"):
-        return _from_path(source, name, rest)
+    if colon and source in SOURCES:
+        return _from_path(source, name, rest, task)
     if name in DATASETS:
         root = Path(data_dir or os.environ.get("ANN2SNN_DATA") or "data").expanduser()
         return DATASETS[name].load(name, root)
     own, function = lookup.split_reference(name)
     if function or own.endswith(".py"):
-        return _from_code(name, own, function or "load")
+        return _from_code(name, own, function or "load", task)
     raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
 
 
-def shapes_of(name: str, data_dir: str = "") -> tuple[InputShapes, int]:
+def shapes_of(name: str, data_dir: str = "", task: str = "auto") -> tuple[InputShapes, int]:
     """The shapes of the inputs of a sample, and the number of classes; data known by name are not loaded."""
+    name = full_name(name)
     if name in DATASETS:
         from ann2snn_cli.types import input_shapes
 
         return input_shapes(DATASETS[name].shapes), DATASETS[name].classes
-    samples = load(name, data_dir)
+    samples = load(name, data_dir, task)
     return samples.input_shapes, samples.classes
 
 
@@ -114,24 +145,28 @@ def same_dataset(one: str, other: str) -> bool:
 
 def _located(name: str) -> tuple[str, str]:
     """A name with its path, if it has one, made absolute."""
+    name = full_name(name)
     kind, colon, path = name.partition(":")
-    if colon and kind in ("folder", "npz"):
+    if colon and kind in SOURCES:
         return kind, str(Path(path).expanduser().resolve())
     source, function = lookup.split_reference(name)
     return (function, str(Path(source).expanduser().resolve())) if source.endswith(".py") else ("", name)
 
 
-def _from_path(kind: str, name: str, path: str) -> Data:
-    from ann2snn_cli.data import arrays, folder
+def _from_path(kind: str, name: str, path: str, task: str) -> Data:
+    from ann2snn_cli.data import arrays, folder, masks
 
     if not path:
         raise UsageError(
             f"{name!r} names no path", where=str(Setting("dataset")), remedy=f"write {kind}:PATH"
         )
-    return {"folder": folder.load, "npz": arrays.load_npz}[kind](Path(path).expanduser(), name)
+    place = Path(path).expanduser()
+    if kind == "npz":
+        return arrays.load_npz(place, name, task)
+    return {"folder": folder.load, "segmentation": masks.load}[kind](place, name)
 
 
-def _from_code(name: str, source: str, function: str) -> Data:
+def _from_code(name: str, source: str, function: str, task: str) -> Data:
     from ann2snn_cli.data import arrays
 
     in_module = not source.endswith(".py")
@@ -141,7 +176,7 @@ def _from_code(name: str, source: str, function: str) -> Data:
     if not in_module and not path.is_file():
         remedy = "correct the path; path.py:loader names a function that gives the data"
         raise UsageError("the dataset's file does not exist", where=str(path), remedy=remedy)
-    return arrays.load_own(Reference(source if in_module else str(path), function, in_module), name)
+    return arrays.load_own(Reference(source if in_module else str(path), function, in_module), name, task)
 
 
 def __getattr__(attribute: str) -> Any:

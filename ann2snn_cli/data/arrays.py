@@ -21,6 +21,7 @@ from ann2snn_cli.data.collect import from_loader
 from ann2snn_cli.data.samples import Data, from_tensors, split_indices, split_note
 from ann2snn_cli.errors import BadData, BadFile, MissingData, WrongKind
 from ann2snn_cli.lookup import Reference
+from ann2snn_cli.tasks import AUTO, task_note, task_of
 from ann2snn_cli.types import Batch, Inputs
 
 FOUR = ("x_train", "y_train", "x_test", "y_test")
@@ -28,17 +29,17 @@ LOADER = "def loader(): return x_train, y_train, x_test, y_test"
 MOST_CLASSES = 2**20
 ASKED = (
     "save x and y, or x_train, y_train, x_test and y_test: x uint8 (0 to 255) or floats, [samples, channels, "
-    "height, width] or [samples, height, width]; y whole numbers from 0. Of several inputs save each by its "
-    "name in the network instead of x"
+    "height, width] or [samples, height, width]; y whole numbers from 0, or real numbers for regression. Of "
+    "several inputs save each by its name in the network instead of x"
 )
 
 
-def load_npz(path: Path, name: str) -> Data:
+def load_npz(path: Path, name: str, asked: str = AUTO) -> Data:
     """Arrays of a .npz file: samples and labels (80 % to train on, the rest to test), or two splits of them.
 
     Labels are `y`, all other arrays samples: of one input whatever its name, of several by the names of the
     network's inputs. Splits end in `_train` and `_test`. `classes`, if it is there, says how many there are;
-    else the highest label does.
+    else the highest label does. Which task they are for the labels show, unless one is asked for.
     """
     where = str(path)
     arrays = {key: _tensor(key, value, where) for key, value in _read(path).items()}
@@ -48,12 +49,12 @@ def load_npz(path: Path, name: str) -> Data:
         train, test = (_split(arrays, ending, where) for ending in ("_train", "_test"))
     else:
         train, test, notes = _halves(*_labelled(arrays, arrays, where), where)
-    return replace(
-        from_tensors(name, _images(train), _images(test), where=where, classes=classes), notes=notes
-    )
+    task = task_of(train[1], asked)
+    found = from_tensors(name, _images(train), _images(test), where=where, classes=classes, task=task)
+    return replace(found, notes=(*notes, *task_note(task, asked)))
 
 
-def load_own(reference: Reference, name: str) -> Data:
+def load_own(reference: Reference, name: str, asked: str = AUTO) -> Data:
     """What the user's function gives: a Data; x_train, y_train, x_test, y_test; or what `from_loader` takes.
 
     Several inputs are a tuple of arrays in order or a dict by name, and so may labels be.
@@ -66,10 +67,12 @@ def load_own(reference: Reference, name: str) -> Data:
         return replace(given, name=name)  # the name that loads it again
     if not isinstance(given, tuple) or len(given) != 4:
         with lookup.users_code(reference, BadData, remedy), _as_bad_data():
-            return from_loader(_grey(given), name, reference.shown)
+            return from_loader(_grey(given), name, reference.shown, asked)
     parts = [_tensors(key, value, reference.shown) for key, value in zip(FOUR, given, strict=True)]
     train, test = _images((parts[0], parts[1])), _images((parts[2], parts[3]))
-    return from_tensors(name, train, test, where=reference.shown)
+    task = task_of(train[1], asked)
+    found = from_tensors(name, train, test, where=reference.shown, task=task)
+    return replace(found, notes=task_note(task, asked))
 
 
 @contextmanager

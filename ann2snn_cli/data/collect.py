@@ -7,90 +7,32 @@ generator, a loader with a sampler of its own) the first ones are kept to calibr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import (
-    BatchSampler,
     DataLoader,
     Dataset,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
     Subset,
 )
 
 from ann2snn_cli import trees
 from ann2snn_cli.data.checks import check_shapes
 from ann2snn_cli.data.given import (
-    FORMS,
-    ONE_LENGTH,
     PAIRS,
-    TO_TENSOR,
-    is_numbers,
-    kind,
-    read_batch,
     with_labels,
 )
-from ann2snn_cli.data.samples import Data, TensorSplit, kept, split_indices, split_note
-from ann2snn_cli.errors import Ann2SnnError, BadData, Setting, UsageError, WrongKind
+from ann2snn_cli.data.samples import LABELS_AT_MOST, Data, TensorSplit, kept, split_indices, split_note
+from ann2snn_cli.data.sources import DatasetSplit, Stream, source_of
+from ann2snn_cli.errors import BadData, Setting, UsageError, WrongKind
+from ann2snn_cli.tasks import AUTO, Task, refuse_other_task, task_named, task_note, task_of
 from ann2snn_cli.types import Batch, Inputs, Labels
+from ann2snn_cli.words import count_of
 
-END = object()
-RAGGED = "stack expects each tensor to be equal size"  # torch, of items that differ in shape
-
-
-@dataclass(frozen=True, eq=False)
-class DatasetSplit:
-    """A torch Dataset: its items are read when they are wanted."""
-
-    dataset: Any
-    labelled: bool
-    collate: Callable[[list[Any]], Any] | None = None  # None: torch's own
-    workers: int = 0  # where nobody asks for another number
-
-    @property
-    def size(self) -> int:
-        """How many items there are."""
-        return len(self.dataset)
-
-    @cached_property
-    def labels(self) -> Labels:
-        """Those of all items, which are read for it once."""
-        order = torch.split(torch.arange(self.size), 256)
-        return trees.cat([labels for _, labels in self.batches(order, self.workers, 0)])
-
-    def batches(self, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
-        """The items in this order; random choices of a transform follow from the seed."""
-        loader = DataLoader(
-            self.dataset,
-            batch_sampler=[indices.tolist() for indices in order],
-            num_workers=num_workers or self.workers,
-            collate_fn=self.collate,
-        )
-        for number, given in enumerate(_seeded(loader, seed)):
-            yield with_labels(read_batch(given, f"batch {number}"))
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """Batches one after the other."""
-
-    batches: Iterable[Any]
-    what: str  # in words
-    once: bool = False  # it cannot be read a second time
-
-    def read(self, seed: int) -> Iterator[tuple[Inputs, Labels | None]]:
-        """Every batch as samples and labels."""
-        for number, given in enumerate(_seeded(self.batches, seed)):
-            yield read_batch(given, f"batch {number}")
+SCALE = {"mean": 0.0, "std": 1.0}  # what a loader may say of its samples, and what it means to say nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +51,18 @@ class Streamed(Data):
 # For Python ----------------------------------------------------------------------------------------
 
 
-def collect(given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_size: int = 128) -> Any:
+def collect(
+    given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_size: int = 128, task: str = AUTO
+) -> Any:
     """The data as the pipeline asks for them; what is no data of ours is a WrongKind that names what is.
 
-    Of a stream `samples` are kept, and it is read again for each of the `epochs` of finetuning.
+    Of a stream `samples` are kept, and it is read again for each of the `epochs` of finetuning. `task` says
+    what labels mean; for `auto` their kind does.
     """
     if hasattr(given, "calibration_batches"):
+        refuse_other_task(given.task, task, getattr(given, "name", "the data"))
         return given
-    source = _source(given, batch_size)
+    source = source_of(given, batch_size, task)
     if isinstance(source, Stream):
         return _streamed(source, samples, seed, epochs)
     count = min(samples, source.size)
@@ -125,7 +71,7 @@ def collect(given: Any, *, samples: int, seed: int = 0, epochs: int = 0, batch_s
         notes.append(f"calibrated on {count} of {source.size} samples, drawn from the Dataset by seed {seed}")
         if isinstance(given, DataLoader):
             notes.append(f"the DataLoader's own order and batch size were not used, but {batch_size} a step")
-    return _data("samples", source, source, tuple(notes))
+    return _data("samples", source, source, tuple(notes), task=task)
 
 
 def _streamed(stream: Stream, samples: int, seed: int, epochs: int) -> Data:
@@ -137,7 +83,7 @@ def _streamed(stream: Stream, samples: int, seed: int, epochs: int) -> Data:
     first = _first(stream, samples, seed)
     size = first.size
     note = f"calibrated on the first {size} samples of {stream.what}"
-    data = _data("samples", first, first, (note,))
+    data = _data("samples", first, first, (note,), task=stream.task)
     fields = {name: getattr(data, name) for name in Data.__dataclass_fields__}
     return Streamed(**fields, stream=stream)
 
@@ -181,23 +127,52 @@ def _refuse_other_form(first: tuple[Inputs, Any], other: tuple[Inputs, Any], num
 # For a loader on the command line ------------------------------------------------------------------
 
 
-def from_loader(given: Any, name: str, where: str) -> Data:
+def from_loader(given: Any, name: str, where: str, task: str = AUTO) -> Data:
     """What a loader gave, as two labelled splits: (train, test), {"train": ..., "test": ...}, or one of both.
 
     Of one, 80 % are to train on, always the same. Batches that come one after the other are
-    kept in memory.
+    kept in memory. Beside "train" a dict may hold "mean" and "std", a number or one a channel: the network
+    is given (x - mean) / std.
     """
-    if isinstance(given, Mapping) and set(given) == {"train", "test"}:
-        given = (given["train"], given["test"])
+    if isinstance(given, Mapping) and "train" in given and set(given) <= {"train", "test", *SCALE}:
+        splits = (given["train"], given["test"]) if "test" in given else given["train"]
+        return _with_scale(from_loader(splits, name, where, task), given, where)
     if isinstance(given, tuple) and len(given) == 2 and all(map(_is_split, given)):
         train, test = (
-            _read_split(each, part, where) for each, part in zip(given, ("train: ", "test: "), strict=True)
+            _read_split(each, part, where, task)
+            for each, part in zip(given, ("train: ", "test: "), strict=True)
         )
-        return _data(name, train, test, (), where)
-    whole = _read_split(given, "", where)
+        return _data(name, train, test, (), where, task)
+    whole = _read_split(given, "", where, task)
     indices = split_indices(whole.size, where)
     train, test = (_part(whole, each) for each in indices)
-    return _data(name, train, test, (split_note(*indices),), where)
+    return _data(name, train, test, (split_note(*indices),), where, task)
+
+
+def _with_scale(data: Data, given: Mapping[str, Any], where: str) -> Data:
+    """The data with the mean and the standard deviation that were given, for every channel."""
+    if not any(key in given for key in SCALE):
+        return data
+    mean, std = (_by_channel(key, given, data, where) for key in SCALE)
+    if not all(value > 0 for value in std):
+        raise BadData(
+            "a std is not above 0", where=where, remedy="leave std out, or give that of each channel"
+        )
+    return replace(data, mean=mean, std=std)
+
+
+def _by_channel(key: str, given: Mapping[str, Any], data: Data, where: str) -> tuple[float, ...]:
+    channels = data.input_shape[0] if data.input_shape else 1
+    try:
+        values = torch.as_tensor(given.get(key, SCALE[key]), dtype=torch.float64).flatten()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadData(
+            f"{key} is no number: {error}", where=where, remedy="give one for each channel"
+        ) from None
+    if len(values) not in (1, channels) or not bool(values.isfinite().all()):
+        what = f"{key} has {count_of(len(values), 'value')}, and the samples {count_of(channels, 'channel')}"
+        raise BadData(what, where=where, remedy="give one finite number for each channel, or one for all")
+    return tuple(values.expand(channels).tolist())
 
 
 def _is_split(given: Any) -> bool:
@@ -207,9 +182,9 @@ def _is_split(given: Any) -> bool:
     )
 
 
-def _read_split(given: Any, part: str, where: str) -> TensorSplit | DatasetSplit:
+def _read_split(given: Any, part: str, where: str, task: str) -> TensorSplit | DatasetSplit:
     try:
-        source = _source(given, 128)
+        source = source_of(given, 128, task)
         source = _first(source, None, 0) if isinstance(source, Stream) else source
     except (BadData, WrongKind) as error:
         raise type(error)(f"{part}{error.what}", where=where, remedy=error.remedy) from None
@@ -224,15 +199,19 @@ def _part(split: TensorSplit | DatasetSplit, indices: Tensor) -> TensorSplit | D
     return TensorSplit(trees.index(split.x, indices), trees.index(split.labels, indices))
 
 
-def _data(name: str, train: Any, test: Any, notes: tuple[str, ...], where: str = "") -> Data:
+def _data(
+    name: str, train: Any, test: Any, notes: tuple[str, ...], where: str = "", task: str = AUTO
+) -> Data:
     """The dataset of two splits; of samples in memory all are checked, of others the first."""
     examples = [_example(split) for split in (train, test)]
     shapes = check_shapes(examples[0][0], examples[1][0], where or name)
     as_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(examples[0][0]))
     if as_bytes:
         notes = (*notes, "uint8 samples are taken as fractions of 255")
-    classes = _classes(train, test) if where else 0
-    return Data(name, shapes, classes, train, test, labelled=train.labelled, notes=notes)
+    found = task_of(examples[0][1], task)
+    notes = (*notes, *task_note(found, task)) if train.labelled else notes
+    classes = _classes(task_named(found), train, test) if where else 0
+    return Data(name, shapes, classes, train, test, task=found, labelled=train.labelled, notes=notes)
 
 
 def _example(split: TensorSplit | DatasetSplit) -> Batch:
@@ -241,7 +220,7 @@ def _example(split: TensorSplit | DatasetSplit) -> Batch:
     return next(split.batches([torch.zeros(1, dtype=torch.int64)], 0, 0))
 
 
-def _classes(*splits: TensorSplit | DatasetSplit) -> int:
+def _classes(task: Task, *splits: TensorSplit | DatasetSplit) -> int:
     """As many as the dataset names, else as its labels show."""
     for split in splits:
         dataset = split.dataset if isinstance(split, DatasetSplit) else None
@@ -250,101 +229,5 @@ def _classes(*splits: TensorSplit | DatasetSplit) -> int:
         names = getattr(dataset, "classes", None)
         if isinstance(names, Sequence) and names:
             return len(names)
-    return max(int(split.labels.max()) for split in splits) + 1
-
-
-# Kinds ---------------------------------------------------------------------------------------------
-
-
-def _source(given: Any, batch_size: int) -> TensorSplit | DatasetSplit | Stream:
-    """Data of any kind as one of three."""
-    if isinstance(given, Tensor | np.ndarray | Mapping | tuple) or is_numbers(given):
-        if isinstance(given, tuple) and len(given) != 2:
-            raise BadData(f"the data are {kind(given)}", remedy=FORMS)
-        x, labels = read_batch(given, "the data")
-        return TensorSplit(trees.map_leaves(kept, x), with_labels((x, labels))[1], labels is not None)
-    if isinstance(given, DataLoader):
-        return _of_loader(given)
-    if isinstance(given, IterableDataset):
-        return Stream(DataLoader(given, batch_size), "an IterableDataset")
-    if isinstance(given, Dataset):
-        return _of_dataset(given)
-    if isinstance(given, list):
-        return Stream(given, "the list of batches")
-    if isinstance(given, Iterator):
-        return Stream(given, "the generator", once=True)
-    is_text = isinstance(given, str | bytes | set | frozenset | nn.Module)
-    if is_text or not isinstance(given, Iterable):
-        by_name = "of a dataset by its name ann2snn_cli.data.load(name)" if isinstance(given, str) else ""
-        raise WrongKind(f"the data are {kind(given)}", remedy="; ".join(filter(None, (by_name, FORMS))))
-    return Stream(given, f"the {type(given).__name__}")
-
-
-def _of_loader(loader: DataLoader[Any]) -> DatasetSplit | Stream:
-    """Its dataset, where it draws each item once, one by one; else its batches as they come."""
-    sampler: Any = loader.sampler
-    usual = type(sampler) is SequentialSampler or (
-        type(sampler) is RandomSampler
-        and not sampler.replacement
-        and sampler.num_samples == len(sampler.data_source)
-    )
-    if (
-        usual
-        and type(loader.batch_sampler) is BatchSampler
-        and not isinstance(loader.dataset, IterableDataset)
-    ):
-        return _of_dataset(loader.dataset, loader.collate_fn, loader.num_workers)
-    return Stream(loader, "a DataLoader in its own order")
-
-
-def _of_dataset(dataset: Any, collate: Any = None, workers: int = 0) -> DatasetSplit:
-    size = len(dataset) if hasattr(dataset, "__len__") else None
-    if not size:
-        what = "the Dataset has no length" if size is None else "the Dataset is empty"
-        raise BadData(what, remedy="give it __len__ and at least one item, or an IterableDataset")
-    given = next(_seeded(DataLoader(dataset, batch_sampler=[[0]], collate_fn=collate), 0))
-    return DatasetSplit(dataset, read_batch(given, "the first item")[1] is not None, collate, workers)
-
-
-# Reading -------------------------------------------------------------------------------------------
-
-
-def _seeded(batches: Iterable[Any], seed: int) -> Iterator[Any]:
-    """The batches; what is random about them follows from the seed. The random numbers of others stay."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    state, iterator = generator.get_state(), None
-    while True:
-        with torch.random.fork_rng(devices=[]), _reading():
-            torch.set_rng_state(state)
-            iterator = iter(batches) if iterator is None else iterator
-            batch = next(iterator, END)
-            state = torch.get_rng_state()
-        if batch is END:
-            return
-        yield batch
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """What a user's own Dataset, transform or generator raises is said to be theirs."""
-    try:
-        yield
-    except Ann2SnnError:
-        raise
-    except Exception as raised:
-        lines = list(chain(str(raised).strip().splitlines(), [""]))
-        what = f"reading the data raised {type(raised).__name__}: {lines[0]}"
-        if RAGGED in lines[0]:
-            what = f"the items of the Dataset differ in shape: {lines[0]}"
-        raise BadData(what, remedy=_reading_remedy(str(raised))) from raised
-
-
-def _reading_remedy(message: str) -> str:
-    """What to do about what a Dataset or its collate function raised."""
-    if "PIL." in message:
-        return TO_TENSOR
-    if "default_collate" in message:
-        return "let each item of the Dataset be (x, label), as in `return torch.as_tensor(image), int(label)`"
-    if RAGGED in message:
-        return ONE_LENGTH
-    return "correct the Dataset, its transform or its collate function"
+    most = max(LABELS_AT_MOST, sum(split.size for split in splits))
+    return max(task.count_classes(split.labels, most) for split in splits)

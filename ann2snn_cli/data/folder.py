@@ -5,7 +5,7 @@ Read when they are wanted. Grey if the first image is, else RGB; all are resized
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,14 +55,17 @@ class ImageSplit:
 
     def batches(self, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
         """Those images, read by `num_workers` threads (decoding releases Python's lock)."""
-        return ((self._read(indices, num_workers), self.labels[indices]) for indices in order)
+        for indices in order:
+            wanted = [self.paths[index] for index in indices.tolist()]
+            yield stacked(lambda path: pixels(path, self.form), wanted, num_workers), self.labels[indices]
 
-    def _read(self, indices: Tensor, num_workers: int) -> Tensor:
-        wanted = [self.paths[index] for index in indices.tolist()]
-        if num_workers < 2:
-            return torch.stack([_pixels(path, self.form) for path in wanted])
-        with ThreadPoolExecutor(num_workers) as pool:
-            return torch.stack(list(pool.map(lambda path: _pixels(path, self.form), wanted)))
+
+def stacked(read: Callable[[Path], Tensor], paths: Sequence[Path], num_workers: int) -> Tensor:
+    """What is read of each file, one after the other; by so many threads."""
+    if num_workers < 2:
+        return torch.stack([read(path) for path in paths])
+    with ThreadPoolExecutor(num_workers) as pool:
+        return torch.stack(list(pool.map(read, paths)))
 
 
 def load(root: Path, name: str) -> Data:
@@ -82,8 +85,8 @@ def load(root: Path, name: str) -> Data:
         notes = (split_note(train, test),)
         train_paths, train_labels = [paths[index] for index in train], labels[train]
         test_paths, test_labels = [paths[index] for index in test], labels[test]
-    form = _form(train_paths[0])
-    notes = (*notes, *_form_notes(form, [*train_paths, *test_paths]))
+    form = form_of(train_paths[0])
+    notes = (*notes, *form_notes(form, [*train_paths, *test_paths]))
     splits = (
         ImageSplit(tuple(train_paths), train_labels, form),
         ImageSplit(tuple(test_paths), test_labels, form),
@@ -92,7 +95,7 @@ def load(root: Path, name: str) -> Data:
 
 
 def _classes(folder: Path) -> list[str]:
-    names = [each.name for each in _visible(folder) if each.is_dir()]
+    names = [each.name for each in visible(folder) if each.is_dir()]
     if not names:
         raise BadData("there are no class folders in it", where=str(folder), remedy=LAYOUT)
     return names
@@ -100,13 +103,13 @@ def _classes(folder: Path) -> list[str]:
 
 def _labelled(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
     """Every image with its label, in the order of the names."""
-    if strange := [each.name for each in _visible(folder) if each.is_dir() and each.name not in classes]:
+    if strange := [each.name for each in visible(folder) if each.is_dir() and each.name not in classes]:
         remedy = "train/ and test/ must have the same class folders"
         raise BadData(f"train/ has no class {strange[0]!r}", where=str(folder), remedy=remedy)
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = [path for path in _visible(folder / name) if path.suffix.lower() in SUFFIXES]
+        found = [path for path in visible(folder / name) if path.suffix.lower() in SUFFIXES]
         paths += found
         labels += [label] * len(found)
     if empty := [name for label, name in enumerate(classes) if label not in labels]:
@@ -115,21 +118,23 @@ def _labelled(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
     return paths, torch.tensor(labels, dtype=torch.int64)
 
 
-def _visible(folder: Path) -> Iterator[Path]:
+def visible(folder: Path) -> Iterator[Path]:
+    """What is in a folder, in the order of the names, but for hidden files; nothing where there is none."""
     if not folder.is_dir():
         return iter(())
     return iter(sorted(each for each in folder.iterdir() if not each.name.startswith(".")))
 
 
-def _form(path: Path) -> Form:
-    with _opened(path) as image:
+def form_of(path: Path) -> Form:
+    """The mode and size of an image; only its header is read."""
+    with opened(path) as image:
         return Form("L" if image.mode in ("L", "1", "LA") else "RGB", *image.size)
 
 
-def _form_notes(form: Form, paths: Sequence[Path]) -> Iterator[str]:
+def form_notes(form: Form, paths: Sequence[Path]) -> Iterator[str]:
     """What is done to images of another size or mode than the first, in words; only headers are read."""
     with ThreadPoolExecutor() as pool:
-        forms = list(pool.map(_form, paths))
+        forms = list(pool.map(form_of, paths))
     sizes = sum((each.width, each.height) != (form.width, form.height) for each in forms)
     modes = sum(each.mode != form.mode for each in forms)
     if sizes:
@@ -142,10 +147,10 @@ def _form_notes(form: Form, paths: Sequence[Path]) -> Iterator[str]:
         yield f"{count_of(modes, 'image')} of {len(forms):,} {change}"
 
 
-def _pixels(path: Path, form: Form) -> Tensor:
+def pixels(path: Path, form: Form) -> Tensor:
     """uint8 [channels, height, width]."""
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             converted = image.convert(form.mode).resize((form.width, form.height), Image.Resampling.BILINEAR)
     except UNREADABLE as error:
         raise BadData(
@@ -155,7 +160,8 @@ def _pixels(path: Path, form: Form) -> Tensor:
     return values[None] if form.mode == "L" else values.permute(2, 0, 1)
 
 
-def _opened(path: Path) -> Image.Image:
+def opened(path: Path) -> Image.Image:
+    """The image in a file of 8 bits a pixel."""
     try:
         image = Image.open(path)
     except UNREADABLE as error:

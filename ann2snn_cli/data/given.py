@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ann2snn_cli import trees
 from ann2snn_cli.data.checks import check_inputs, check_labels, check_samples, refuse_without_values
-from ann2snn_cli.data.samples import LABELS_AT_MOST
+from ann2snn_cli.data.samples import LABELS_AT_MOST, kept_label
 from ann2snn_cli.errors import BadData, WrongKind
-from ann2snn_cli.tasks import task_named
+from ann2snn_cli.tasks import AUTO, task_named, task_of
 from ann2snn_cli.types import Batch, Inputs, Labels
 
 FORMS = (
@@ -34,7 +34,6 @@ TO_NUMBERS = (
     "read what it names, and give its numbers: as x a tensor of them, as label the number of the class"
 )
 ONE_LENGTH = "cut or pad them to one length: each sample has the same shape"
-TASK = "classification"
 _NUMBERS = (int, float, np.generic)
 
 
@@ -45,8 +44,11 @@ def read_samples(given: Any) -> Inputs:
     return x
 
 
-def read_batch(given: Any, name: str) -> tuple[Inputs, Labels | None]:
-    """Samples, and labels where there are some; WrongKind or BadData for what is neither."""
+def read_batch(given: Any, name: str, asked: str = AUTO) -> tuple[Inputs, Labels | None]:
+    """Samples, and labels where there are some; WrongKind or BadData for what is neither.
+
+    Labels are for the task that is asked for; for `auto` the one that they show.
+    """
     given, labels = _pair(given, name)
     x = trees.map_leaves(Tensor.cpu, _tensors(given, f"{name}: x", FORMS))
     with _said_of_dicts(given):
@@ -58,12 +60,12 @@ def read_batch(given: Any, name: str) -> tuple[Inputs, Labels | None]:
         what = f"{name} is a single sample and its label"
         remedy = "a list is one of batches: DataLoader(data, batch_size=128) makes batches of single samples"
         raise BadData(what, remedy=f"{remedy}; {PAIRS}")
-    task, most = task_named(TASK), max(LABELS_AT_MOST, count)
+    task, most = task_named(task_of(labels, asked)), max(LABELS_AT_MOST, count)
     try:
         check_labels(labels, count, name, "the data", lambda y: task.count_classes(y, most))
     except BadData as error:
         raise BadData(error.what, where=error.where, remedy=f"{error.remedy} ({PAIRS})") from None
-    return x, labels.long()
+    return x, kept_label(labels)
 
 
 def with_labels(batch: tuple[Inputs, Labels | None]) -> Batch:

@@ -194,8 +194,21 @@ def from_tensors(
         check_labels(y, samples[part], part, where, lambda labels: meaning.count_classes(labels, most))
         for part, (_, y) in splits.items()
     ]
-    halves = [TensorSplit(trees.map_leaves(kept, x), trees.map_leaves(_label, y)) for x, y in (train, test)]
+    _refuse_other_labels(train[1], test[1], where)
+    halves = [
+        TensorSplit(trees.map_leaves(kept, x), trees.map_leaves(kept_label, y)) for x, y in (train, test)
+    ]
     return Data(name, shapes, classes or max(seen), halves[0], halves[1], class_names, task=task)
+
+
+def _refuse_other_labels(train: Labels, test: Labels, where: str) -> None:
+    """Labels of both splits are built alike, and those of a sample have one shape."""
+    shapes = [
+        {name: tuple(leaf.shape[1:]) for name, leaf in trees.named_leaves(y, "y")} for y in (train, test)
+    ]
+    if shapes[0] != shapes[1]:
+        what = f"labels of train and test differ in shape: {shapes[0]} and {shapes[1]}"
+        raise BadData(what, where=where, remedy="give labels of one shape")
 
 
 def as_floats(x: Inputs) -> Inputs:
@@ -226,7 +239,7 @@ def kept(values: Tensor) -> Tensor:
     return values if values.dtype == torch.uint8 else values.float()
 
 
-def _label(values: Tensor) -> Tensor:
+def kept_label(values: Tensor) -> Tensor:
     """A whole number a sample is kept as torch's losses take it; maps keep their smaller type."""
     whole = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
     return values.long() if whole and values.dim() == 1 else values

@@ -42,6 +42,13 @@ class Pooling(Choice):
     SPIKING = "spiking"
 
 
+class Method(Choice):
+    """Which layers with weights become integers: all, or none that only operators of real numbers join."""
+
+    INTEGER = "integer"
+    TD = "td"
+
+
 @dataclass(frozen=True)
 class Contract:
     """T, the reset, the firing delay D and the rounding of a network (SPEC 1 and 5).

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from ann2snn_cli.errors import InvalidGraph
+from ann2snn_cli.ir import show
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.ops import FLOAT_BITS, Input, Op, Place, Synapse, map_tensors
 
@@ -45,7 +46,7 @@ class Node:
         return self.unit
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """Nodes in topological order. Every stage takes one and returns a new one."""
 
@@ -69,6 +70,10 @@ class Graph:
         if unknown := [name for name in self.outputs if name not in seen]:
             raise InvalidGraph(f"the outputs {unknown} are no nodes")
         object.__setattr__(self, "by_name", seen)
+
+    def __repr__(self) -> str:
+        """A table, a row a node."""
+        return show.table(self)
 
     def __getitem__(self, name: str) -> Node:
         return self.by_name[name]

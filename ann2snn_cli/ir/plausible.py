@@ -7,10 +7,8 @@ one place that looks at all of it, and it allocates nothing that the graph merel
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import fields
 from functools import partial
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +16,17 @@ from torch import Tensor
 from ann2snn_cli.errors import Ann2SnnError, InvalidGraph
 from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import BatchSize, Gather, Input, IntegrateFire, Opaque, Ref, Reshape, Synapse
+from ann2snn_cli.ir.ops import (
+    BatchSize,
+    Gather,
+    Input,
+    IntegrateFire,
+    Opaque,
+    Ref,
+    Reshape,
+    Synapse,
+    named_tensors,
+)
 from ann2snn_cli.ir.precision import EXACT_FLOAT64
 
 MOST_VALUES = 2**31  # that all layers pass on in a step
@@ -54,7 +62,7 @@ def _complaints(node: Node) -> Iterator[str]:
         return
     if node.unit is not None:
         yield from _of_unit(node.unit, node.shape)
-    for name, tensor in _tensors(op):
+    for name, tensor in named_tensors(op):
         taken = _WEIGHTS if isinstance(op, Synapse) and name == "weight" else kinds
         yield from (f"its {name} {why}" for why in _of_numbers(tensor, taken))
     if isinstance(op, Input) and not (op.unit is not None and op.unit > 0 and op.low <= op.high):
@@ -104,20 +112,6 @@ def _spreads(tensor: Tensor, shape: tuple[int, ...]) -> bool:
         return tuple(tensor.expand(shape).shape) == shape
     except RuntimeError:
         return False
-
-
-def _tensors(op: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in the fields of an op, with the field's name."""
-
-    def walk(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-        if isinstance(value, Tensor):
-            yield name, value
-        if isinstance(value, tuple):
-            for part in value:
-                yield from walk(name, part)
-
-    for item in fields(op):
-        yield from walk(item.name, getattr(op, item.name))
 
 
 # Shapes --------------------------------------------------------------------------------------------

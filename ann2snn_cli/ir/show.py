@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Synapse
-from ann2snn_cli.ir.registers import Register
+
+if TYPE_CHECKING:  # a graph shows itself by `table`
+    from ann2snn_cli.ir.graph import Graph
+    from ann2snn_cli.ir.registers import Register
 
 HEADERS = ("node", "op", "reads", "shape", "details", "module")
 REGISTER_HEADERS = (*HEADERS, "potential, worst case")
@@ -26,6 +29,19 @@ def rows(graph: Graph) -> list[tuple[str, ...]]:
         )
         for node in graph.nodes
     ]
+
+
+def table(graph: Graph) -> str:
+    """What `print(graph)` prints: the level and the contract in one line, then the rows in columns."""
+    columns = list(zip(HEADERS, *rows(graph), strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
+    contract = {} if graph.contract is None else graph.contract.to_plain()
+    title = ", ".join([graph.level.name, *(f"{name} {value}" for name, value in contract.items())])
+    return "\n".join([f"Graph({title})", *lines])
 
 
 def rows_with_registers(graph: Graph, registers: Iterable[Register]) -> list[tuple[str, ...]]:

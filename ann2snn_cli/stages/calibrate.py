@@ -96,7 +96,7 @@ def _exponent(largest: float) -> int:
 
 def clip_of(mode: Mode, histogram: Histogram, timesteps: int) -> float:
     """The real value that T spikes will stand for."""
-    if mode.kind == "percentile":
+    if mode.kind in ("percentile", "spikes"):  # on_spikes.py begins with these clips
         return histogram.percentile(mode.value)
     if mode.kind == "mse":
         return _least_error_clip(histogram, timesteps)
@@ -149,6 +149,8 @@ class InputRange:
 
     def encoding(self, op: Input) -> Input:
         """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay so."""
+        if op.is_real:
+            return replace(op, unit=1.0)
         extent = max(self.highest, -self.lowest)
         if extent == 0:
             raise BadData("every calibration sample is zero", remedy="check the dataset")

@@ -1,22 +1,42 @@
 """Tasks: what labels mean. A task has a loss, a metric, and knows what a prediction is.
 
 protocol.py         what a task is
-classification.py   one label a sample; cross entropy, accuracy
+classification.py   one class a sample; cross entropy, accuracy
+regression.py       numbers a sample; mean squared error and its root
+segmentation.py     a class a pixel; cross entropy, mean IoU
 
+Which task data are for, a dataset says, or else its labels show (`task_of`).
 A new task is a file here that fits `Task`, and its line `register(...)` below. A task of a user's own needs
 no file here: a dataset may hold the object (`Data(..., task=MyTask())`).
 """
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from ann2snn_cli import lookup
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.tasks.classification import Classification
 from ann2snn_cli.tasks.protocol import Task
-from ann2snn_cli.types import Metric
+from ann2snn_cli.tasks.regression import Regression
+from ann2snn_cli.tasks.segmentation import Segmentation
+from ann2snn_cli.types import Headline, Labels, Metric
 
-__all__ = ["TASKS", "Metric", "Task", "register", "task_named"]
+__all__ = [
+    "AUTO",
+    "TASKS",
+    "Headline",
+    "Metric",
+    "Task",
+    "refuse_other_task",
+    "register",
+    "task_named",
+    "task_note",
+    "task_of",
+]
 
+AUTO = "auto"  # as the name of a task: the one that the labels show
 TASKS: dict[str, Task] = {}
 
 
@@ -38,4 +58,41 @@ def task_named(task: str | Task) -> Task:
     return TASKS[task]
 
 
+def task_of(labels: Labels, asked: str = AUTO) -> str:
+    """The task that was asked for; for `auto` the one that such labels are for.
+
+    Floats that are all whole numbers may be classes in the wrong type: classification refuses them in words.
+    """
+    if asked != AUTO:
+        return task_named(asked).name
+    if not isinstance(labels, Tensor):
+        return "classification"
+    if labels.is_floating_point():
+        return "regression" if bool((labels != labels.round()).any()) else "classification"
+    return "segmentation" if labels.dim() == 3 and labels.dtype != torch.bool else "classification"
+
+
+def task_note(task: str, asked: str) -> tuple[str, ...]:
+    """What to say of a task that was found by labels of a kind that may be a mistake."""
+    if asked != AUTO or task == "classification":
+        return ()
+    return (f"the task is {task}, as the labels are {_SHOWN[task]}",)
+
+
+_SHOWN = {"regression": "real numbers", "segmentation": "maps of whole numbers"}
+
+
+def refuse_other_task(task: str | Task, asked: str, data: str) -> None:
+    """Refuse to take data for another task than they are for."""
+    own = task_named(task).name
+    if asked not in (AUTO, own):
+        raise UsageError(
+            f"{data} is for {own}, not for {task_named(asked).name}",
+            where=str(Setting("task", asked)),
+            remedy=f"leave {Setting('task')} out, or give other data with {Setting('dataset')}",
+        )
+
+
 register(Classification())
+register(Regression())
+register(Segmentation())

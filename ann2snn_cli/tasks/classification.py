@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ann2snn_cli.errors import BadData
-from ann2snn_cli.types import Labels, Outputs
+from ann2snn_cli.errors import BadData, Setting
+from ann2snn_cli.types import Headline, Labels, Outputs
 
 
 class Classification:
     """Cross entropy and accuracy; the highest score is the prediction."""
 
     name = "classification"
-    headline = "accuracy"
+    headline = Headline("accuracy")
 
     def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         """Cross entropy; of several outputs (auxiliary heads), the sum. A map has a score for each value."""
@@ -37,7 +37,8 @@ class Classification:
         if labels.dim() != 1 or no_number:
             word = str(labels.dtype).removeprefix("torch.")
             what = f"y is {word} of shape {tuple(labels.shape)}"
-            raise BadData(what, remedy=f"{remedy}{_HINTS.get(labels.dim(), '')}")
+            other = f"; of numbers to be predicted {Setting('task', 'regression')}" if no_number else ""
+            raise BadData(what, remedy=f"{remedy}{_HINTS.get(labels.dim(), '')}{other}")
         lowest, highest = (int(labels.min()), int(labels.max())) if len(labels) else (0, -1)
         if lowest < 0:
             raise BadData(f"label {lowest} is out of range", remedy="number the classes from 0")

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ann2snn_cli.types import Labels, Metric, Outputs
+from ann2snn_cli.types import Headline, Labels, Metric, Outputs
 
 
 class Task(Protocol):
@@ -17,8 +17,8 @@ class Task(Protocol):
         """What a dataset calls it, such as "classification"."""
 
     @property
-    def headline(self) -> str:
-        """The metric's number that stands for all of them, its first: "accuracy"."""
+    def headline(self) -> Headline:
+        """The metric's number that stands for all of them, its first, and how it is read."""
 
     def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
         """What training makes small: a mean over the samples, as a tensor of one number."""
@@ -27,11 +27,11 @@ class Task(Protocol):
         """A metric that has seen nothing yet."""
 
     def prediction(self, outputs: Outputs) -> Tensor | None:
-        """The class of each sample, [batch]; None where outputs are no class scores."""
+        """The class of each sample, [batch]; None where samples have no one class."""
         return None
 
     def count_classes(self, labels: Labels, most: int) -> int:
-        """How many classes these labels show, 0 where there are none.
+        """What `build` is told of these labels: the number of classes, or of numbers in a target; else 0.
 
         Labels that the task cannot learn are a BadData that calls them `y`; so are classes beyond `most`.
         """

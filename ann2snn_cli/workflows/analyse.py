@@ -22,7 +22,7 @@ from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
 from ann2snn_cli.stages.export import files, replacement
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.tasks import task_named
-from ann2snn_cli.types import Inputs
+from ann2snn_cli.types import Headline, Inputs
 from ann2snn_cli.workflows import convert, prepare
 from ann2snn_cli.workflows.evaluate import ANN, Evaluation, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.files import by_default
@@ -53,7 +53,7 @@ class AnalyseReport(Report):
     delay: int
     timesteps: int
     samples: int
-    headline: str
+    headline: Headline
     ann: float | None
     weights: Weights | None
     by_timesteps: tuple[Mapping[str, Any], ...]  # timesteps, and the headline of every variant
@@ -76,10 +76,11 @@ class AnalyseReport(Report):
             "delay": self.delay,
             "schedule": delay_name(self.delay, self.timesteps),
             "test_samples": self.samples,
-            "metric": self.headline,
+            "metric": self.headline.name,
+            "higher_is_better": self.headline.higher_is_better,
             "ann": self.ann,
             "weights": self.weights.to_plain() if self.weights else {},
-            self.headline: [dict(row) for row in self.by_timesteps],
+            self.headline.name: [dict(row) for row in self.by_timesteps],
             "layers": [asdict(error) for error in self.layers],
             "layer_samples": self.layer_samples,
             "files": list(self.files),
@@ -106,10 +107,11 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     for line in (prepared.weights_line, *prepared.notes):
         progress.line(line)
     report = _measured(prepared, progress)
-    names = ["accuracy.png", "accuracy.csv", "layers.png", "layers.csv"]
+    score = report.headline.name
+    names = [f"{score}.png", f"{score}.csv", "layers.png", "layers.csv"]
     if not report.has_scores:
-        names.remove("accuracy.png")
-        progress.line(f"no {report.headline} picture: the outputs are no class scores")
+        names.remove(f"{score}.png")
+        progress.line(f"no {score} picture: the outputs are none of which there is one")
     report, notes = replace(report, files=tuple(folder / name for name in names)), list[str]()
     replacement.write_folder(
         folder,
@@ -179,8 +181,8 @@ def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Convers
     return conversion, evaluation
 
 
-def _shown(headline: str, score: float | None) -> str:
-    return f"has no {headline}" if score is None else f"{100 * score:.2f} %"
+def _shown(headline: Headline, score: float | None) -> str:
+    return f"has no {headline.name}" if score is None else f"{headline.name} {headline.shown(score)}"
 
 
 def _filled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -212,13 +214,17 @@ def _layers(prepared: Named, conversion: Conversion, progress: Progress) -> tupl
 def _fill(place: Path, report: AnalyseReport, spell: Spell) -> None:
     name = f"{report.network} on {report.dataset}, {report.settings.quantize.weight_bitwidth}-bit weights"
     if report.ann is not None:
-        picture = pictures.accuracy_against_time(
-            name, _curves(report), {"ANN": report.ann}, [row["timesteps"] for row in report.by_timesteps]
+        picture = pictures.score_against_time(
+            name,
+            report.headline,
+            _curves(report),
+            {"ANN": report.ann},
+            [row["timesteps"] for row in report.by_timesteps],
         )
-        (place / "accuracy.png").write_bytes(picture)
+        (place / f"{report.headline.name}.png").write_bytes(picture)
     title = f"{name}, T = {report.timesteps}, D = {report.delay}"
     (place / "layers.png").write_bytes(pictures.error_by_layer(title, report.layers))
-    (place / "accuracy.csv").write_bytes(_csv(report.by_timesteps))
+    (place / f"{report.headline.name}.csv").write_bytes(_csv(report.by_timesteps))
     (place / "layers.csv").write_bytes(_csv([asdict(error) for error in report.layers]))
     (place / files.MANIFEST).write_bytes(replacement.as_manifest(place, report.to_json(spell)))
 

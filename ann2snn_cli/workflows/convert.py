@@ -25,7 +25,7 @@ from ann2snn_cli.types import EpochReport
 from ann2snn_cli.version import tool
 from ann2snn_cli.workflows import cost, pack, prepare
 from ann2snn_cli.workflows import damage as measuring
-from ann2snn_cli.workflows.evaluate import QUANTIZED, Evaluation, Scores, delays_of, evaluate, refuse_mismatch
+from ann2snn_cli.workflows.evaluate import QUANTIZED, Evaluation, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.files import Interrupted, Outputs, named_pth
 from ann2snn_cli.workflows.hardware import HardwareReport, judged
 from ann2snn_cli.workflows.latency import Latency, latency
@@ -39,7 +39,6 @@ from ann2snn_cli.workflows.report import (
     Spell,
     epoch_line,
     plain,
-    shown_number,
 )
 from ann2snn_cli.workflows.saved import origin
 
@@ -195,7 +194,7 @@ def provenance_of(
     return Provenance(
         network=prepared.name,
         dataset=prepared.dataset,
-        task=task_named(prepared.data.task).name,
+        task=task_named(prepared.data.task).name if getattr(prepared.data, "labelled", True) else "",
         weights=prepared.weights.to_plain() if prepared.weights else {},
         settings=as_dict(prepared.settings),
         damage=plain(measuring.facts(damage), spell),
@@ -208,7 +207,7 @@ def provenance_of(
 def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progress) -> Listener:
 
     def epoch(report: EpochReport) -> None:
-        progress.line(epoch_line(report))
+        progress.line(epoch_line(report, task_named(prepared.data.task).headline))
 
     def folded(graph: Graph) -> None:
         progress.line(cost.line(graph, _stepped(prepared), delays_of(graph), prepared.settings.run.engine))
@@ -283,7 +282,7 @@ def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None =
     found = measuring.off_by(damage.snn)
     if evaluation is not None:
         own = delay_name(settings.timing.firing_delay, settings.timing.timesteps)
-        differing = _first_difference(evaluation.scores[own], evaluation.scores[QUANTIZED])
+        differing = _first_difference(evaluation, own, QUANTIZED)
         if differing is None:
             return []
         found = f"SNN {own}: {differing[0]}, where the quantized network has {differing[1]}"
@@ -293,9 +292,10 @@ def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None =
     ]
 
 
-def _first_difference(one: Scores, other: Scores) -> tuple[str, str] | None:
+def _first_difference(evaluation: Evaluation, *variants: str) -> tuple[str, str] | None:
     """The first number of a metric that is shown otherwise, of both; None where all look the same."""
-    pairs = ([f"{name} {shown_number(name, each[name])}" for each in (one, other)] for name in one)
+    both, shown = [evaluation.scores[variant] for variant in variants], evaluation.headline.shown
+    pairs = ([f"{name} {shown(each[name], name)}" for each in both] for name in both[0])
     return next(((a, b) for a, b in pairs if a != b), None)
 
 

@@ -19,13 +19,13 @@ from ann2snn_cli.config import delay_name
 from ann2snn_cli.errors import VerificationMismatch
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.ir.validate import theorem_exception
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.trace import to_eval
 from ann2snn_cli.tasks import Task
-from ann2snn_cli.types import Batch, Inputs, Labels, Metric, Outputs
+from ann2snn_cli.types import Batch, Headline, Inputs, Labels, Metric, Outputs
+from ann2snn_cli.workflows.firing import Firing
 
 ANN, QUANTIZED = "ann", "quantized"
 
@@ -38,7 +38,7 @@ Scores = Mapping[str, float | None]  # a metric's numbers by name, the headline 
 class Evaluation:
     """What the variants of a network score, and how its SNN spent its spikes."""
 
-    headline: str  # the number of the metric that stands for all of them
+    headline: Headline  # the number of the metric that stands for all of them
     samples: int
     scores: Mapping[str, Scores]  # by variant: ann, quantized, stepwise, layerwise, delay_N
     by_step: tuple[
@@ -56,7 +56,7 @@ class Evaluation:
     @property
     def headlines(self) -> dict[str, float | None]:
         """The headline of every variant."""
-        return {variant: numbers.get(self.headline) for variant, numbers in self.scores.items()}
+        return {variant: numbers.get(self.headline.name) for variant, numbers in self.scores.items()}
 
     @property
     def spikes_per_sample(self) -> float:
@@ -67,8 +67,9 @@ class Evaluation:
         """What reports on it have in common; the headlines stand under the name of the metric."""
         return {
             "test_samples": self.samples,
-            "metric": self.headline,
-            self.headline: self.headlines,
+            "metric": self.headline.name,
+            "higher_is_better": self.headline.higher_is_better,
+            self.headline.name: self.headlines,
             "scores": {variant: dict(numbers) for variant, numbers in self.scores.items()},
             "layerwise_differs_from_quantized": self.differing_outputs,
             "layerwise_largest_difference": self.largest_difference,
@@ -124,8 +125,6 @@ class _Tally:
     network: nn.Module | None
     wants_steps: bool
     metrics: dict[str, Metric] = field(default_factory=dict)
-    samples: int = 0
-    spikes: dict[str, int] = field(default_factory=dict)
     differing_outputs: int = 0
     largest_difference: float = 0.0
     largest_error: float = 0.0
@@ -138,11 +137,11 @@ class _Tally:
         if self.network is not None:
             variants.insert(0, ANN)
         self.metrics = {variant: self.task.metric() for variant in variants}
+        self.firing = Firing(self.graph)
         self.by_step = [self.task.metric() for _ in range(steps if self.wants_steps else 0)]
 
     def add(self, x: Inputs, labels: Labels) -> None:
         """Run every variant on a batch."""
-        self.samples += trees.sample_count(x)
         runs = self._runs(x)
         own, layerwise = runs[self.graph.timing.delay], runs[self.graph.timing.timesteps]
         with torch.no_grad():
@@ -152,7 +151,7 @@ class _Tally:
             self.metrics[delay_name(delay, self.graph.timing.timesteps)].update(found.outputs, labels)
         for step, metric in enumerate(self.by_step):
             metric.update(tuple(values[step] for values in own.by_step or ()), labels)
-        self._count_spikes(own)
+        self.firing.add(own.counts or {}, trees.sample_count(x))
         self.differing_outputs += _differing(layerwise.outputs, quantized)
         difference = _relative_error(layerwise.outputs, quantized)
         self.largest_difference = max(self.largest_difference, difference)
@@ -199,24 +198,16 @@ class _Tally:
         for name in takewhile(lambda name: name != used, engines.automatic()):
             self.reasons[f"{name} cannot: {engines.refusal(self.graph, request, name)}"] = None
 
-    def _count_spikes(self, own: Simulation) -> None:
-        for node in self.graph.of(IntegrateFire):
-            spikes = int((own.counts or {})[node.name].sum())
-            self.spikes[node.name] = self.spikes.get(node.name, 0) + spikes
-
     def result(self) -> Evaluation:
         """The report; task and engine say what they are."""
-        steps, headline = self.graph.timing.timesteps, self.task.headline
-        shown = {
-            name: self.samples * steps * torch.Size(self.graph[name].shape).numel() for name in self.spikes
-        }
+        headline = self.task.headline
         return Evaluation(
             headline,
-            self.samples,
+            self.firing.samples,
             {variant: metric.result() for variant, metric in self.metrics.items()},
-            tuple(metric.result()[headline] for metric in self.by_step),
-            self.spikes,
-            {name: count / shown[name] for name, count in self.spikes.items()},
+            tuple(metric.result()[headline.name] for metric in self.by_step),
+            self.firing.spikes,
+            self.firing.rate,
             self.differing_outputs,
             self.largest_difference,
             theorem_exception(self.graph),

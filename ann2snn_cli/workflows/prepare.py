@@ -110,7 +110,7 @@ def outline(settings: Settings, *, default_hardware: str = "none") -> Outline:
     spec = catalog.network(settings.network)
     settings, hardware = _completed(settings, spec, default_hardware)
     rules = catalog.load_rules(settings.rules)
-    shapes, classes = data.shapes_of(settings.data.dataset, settings.data.data_dir)
+    shapes, classes = data.shapes_of(settings.data.dataset, settings.data.data_dir, settings.data.task)
     return Outline(settings, spec.name, _built(settings, spec, shapes, classes), shapes, hardware, rules)
 
 
@@ -122,7 +122,7 @@ def by_name(settings: Settings, *, trained: bool = True) -> Named:
     settings, hardware = _completed(settings, spec, "none")
     device = devices.pick(settings.run.device)
     rules = catalog.load_rules(settings.rules)
-    samples = data.load(settings.data.dataset, settings.data.data_dir)
+    samples = data.load(settings.data.dataset, settings.data.data_dir, settings.data.task)
     samples = samples.with_test_samples(settings.data.test_samples)
     network = _built(settings, spec, samples.input_shapes, samples.classes)
     weights = weighing.load(settings, spec, network) if trained else None
@@ -148,8 +148,13 @@ def refuse_unknown_names(settings: Settings) -> None:
     for rule in settings.check.allow:
         if rule not in rule_names():
             raise _with_place(lookup.unknown("hardware rule", rule, rule_names()), "allow")
-    if settings.run.engine not in (AUTO, *ENGINES):
-        raise _with_place(lookup.unknown("engine", settings.run.engine, [AUTO, *ENGINES]), "engine")
+    refuse_unknown_engine(settings.run.engine)
+
+
+def refuse_unknown_engine(engine: str) -> None:
+    """Refuse an engine that does not exist."""
+    if engine not in (AUTO, *ENGINES):
+        raise _with_place(lookup.unknown("engine", engine, [AUTO, *ENGINES]), "engine")
 
 
 def _with_place(error: UsageError, name: str) -> UsageError:
@@ -175,7 +180,7 @@ def _refuse_idle_allow(settings: Settings, hardware: Hardware | None) -> None:
 
 def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
     """The dataset that was asked for, else the network's own."""
-    name = settings.data.dataset or spec.dataset
+    name = data.full_name(settings.data.dataset or spec.dataset)
     if not name:
         raise UsageError(
             f"network {spec.name!r} names no dataset",
@@ -229,7 +234,7 @@ def from_objects(
             "the network is an SNN already", remedy="give the trained network that it was made of"
         )
     _refuse_meaningless(settings, given)
-    _refuse_unlabelled(samples, settings)
+    refuse_unlabelled(samples, settings)
     refuse_unknown_names(settings)
     if hardware is not None and settings.check.hardware != "auto":
         raise UsageError(
@@ -251,7 +256,7 @@ def from_objects(
     return Prepared(settings, name, network, samples, hardware, device, loss=loss, rules=rules)
 
 
-def _refuse_unlabelled(samples: pipeline.Samples, settings: Settings) -> None:
+def refuse_unlabelled(samples: pipeline.Samples, settings: Settings) -> None:
     """Samples that nobody labelled would all be trained towards class 0."""
     if settings.finetune.epochs and not getattr(samples, "labelled", True):
         raise UsageError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from ann2snn_cli.errors import Setting, as_argument, spelled
 
 if TYPE_CHECKING:
-    from ann2snn_cli.types import EpochReport
+    from ann2snn_cli.types import EpochReport, Headline
 
 Spell = Callable[[Setting], str]
 
@@ -85,14 +85,9 @@ class Silent:
 SILENT = Silent()
 
 
-def epoch_line(report: EpochReport) -> str:
+def epoch_line(report: EpochReport, headline: Headline) -> str:
     """How an epoch of training went, for a log."""
     numbers = [
-        f"{name} {shown_number(name, value)}" for name, value in report.results.items() if name != "loss"
+        f"{name} {headline.shown(value, name)}" for name, value in report.results.items() if name != "loss"
     ]
     return "  ".join([f"epoch {report.epoch}/{report.epochs}", f"loss {report.loss:.4f}", *numbers])
-
-
-def shown_number(name: str, value: float | None) -> str:
-    """A number of a metric in words: an accuracy as percent."""
-    return "-" if value is None else f"{100 * value:.2f} %" if name == "accuracy" else f"{value:.4g}"

@@ -11,6 +11,7 @@ from ann2snn_cli.data import Data
 from ann2snn_cli.errors import BadData, Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.export import files, pth, replacement
+from ann2snn_cli.tasks import AUTO
 from ann2snn_cli.types import InputShapes
 from ann2snn_cli.version import tool
 from ann2snn_cli.workflows.report import SILENT, Progress
@@ -55,7 +56,9 @@ class Saved:
                 where=str(self.path),
                 remedy=f"give the data it was made for: {Setting('dataset')} NAME",
             )
-        samples = data.load(name, settings.data.data_dir)
+        asked = settings.data.task
+        own = self.provenance.task or AUTO
+        samples = data.load(name, settings.data.data_dir, own if asked == AUTO else asked)
         wanted, given = {node.name: node.shape for node in self.graph.inputs}, samples.input_shapes
         if given != (wanted if isinstance(given, dict) else tuple(wanted.values())):
             raise BadData(

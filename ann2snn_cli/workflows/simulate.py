@@ -53,7 +53,7 @@ class SimulateReport(Report):
             "schedule": delay_name(self.delay, self.latency.timesteps),
             "timesteps": self.latency.timesteps,
             **self.evaluation.facts(),
-            f"{self.evaluation.headline}_by_step": list(self.evaluation.by_step),
+            f"{self.evaluation.headline.name}_by_step": list(self.evaluation.by_step),
             "latency_steps": self.latency.steps(self.delay),
             "latency": self.latency.facts(self.delays),
             "notes": list(self.notes),

@@ -16,7 +16,7 @@ from ann2snn_cli.stages import train as stage
 from ann2snn_cli.stages.export import files, pth
 from ann2snn_cli.stages.trace import narrow_types
 from ann2snn_cli.tasks import Task, task_named
-from ann2snn_cli.types import EpochReport
+from ann2snn_cli.types import EpochReport, Headline
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.files import named_pth
 from ann2snn_cli.workflows.prepare import Named
@@ -45,7 +45,7 @@ class TrainReport(Report):
     SCHEMA = "ann2snn/train/1"
 
     provenance: Mapping[str, Any]  # what the checkpoint says of itself
-    headline: str  # the number of the task's metric that stands for all of them
+    headline: Headline  # the number of the task's metric that stands for all of them
     train_score: float | None  # the headline, over the last epoch
     loss: float  # of the last epoch
     file: FileEntry
@@ -53,14 +53,14 @@ class TrainReport(Report):
     @property
     def test_score(self) -> float | None:
         """The headline on the test set."""
-        score: float | None = self.provenance[f"test_{self.headline}"]
+        score: float | None = self.provenance[f"test_{self.headline.name}"]
         return score
 
     def facts(self) -> dict[str, Any]:
         """The document."""
         return {
             **self.provenance,
-            f"train_{self.headline}": self.train_score,
+            f"train_{self.headline.name}": self.train_score,
             "loss": self.loss,
             "files": [asdict(self.file)],
         }
@@ -72,8 +72,8 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings, trained=False)
     _refuse_narrow(prepared)
-    name = catalog.checkpoint_name(prepared.name, prepared.dataset)
-    path = named_pth(request.save_file or (request.output_dir or Path("checkpoints")) / f"{name}.pth")
+    file = catalog.checkpoint_name(prepared.name, prepared.dataset)
+    path = named_pth(request.save_file or (request.output_dir or Path("checkpoints")) / f"{file}.pth")
     files.refuse_loss(path, is_ours=_is_ours, overwrite=request.overwrite)
     _refuse_other_weights(path, prepared, request.overwrite)
     files.refuse_unwritable(path.parent)
@@ -86,12 +86,14 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     progress.begin("test")
     batches = prepared.data.test_batches(settings.data.test_batch_size, settings.data.num_workers)
     scores = stage.measure(prepared.network, batches, task.metric(), prepared.device)
+    name = task.headline.name
     provenance = {
         "network": prepared.name,
         "dataset": prepared.dataset,
         "input_shape": prepare.shown_shape(prepared.data.input_shapes),
+        "task": task.name,
         "classes": prepared.data.classes,
-        f"test_{task.headline}": scores[task.headline],
+        f"test_{name}": scores[name],
         "epochs": request.epochs,
         "lr": request.lr,
         "wd": request.wd,
@@ -100,7 +102,7 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     }
     _save(prepared, provenance, path, request.overwrite)
     entry = FileEntry(str(path), path.stat().st_size, "the trained weights")
-    return TrainReport(provenance, task.headline, last.results.get(task.headline), last.loss, entry)
+    return TrainReport(provenance, task.headline, last.results.get(name), last.loss, entry)
 
 
 def _refuse_narrow(prepared: Named) -> None:
@@ -132,7 +134,7 @@ def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progr
 
     def show(report: EpochReport) -> None:
         if report.done:
-            progress.line(epoch_line(report))
+            progress.line(epoch_line(report, task.headline))
         else:
             progress.advance()
 

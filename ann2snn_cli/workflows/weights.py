@@ -15,7 +15,7 @@ from ann2snn_cli.config import AUTO_WEIGHT, NO_WEIGHT, Settings
 from ann2snn_cli.data import same_dataset
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.stages.trace import OnnxNetwork
-from ann2snn_cli.workflows.report import shown_number
+from ann2snn_cli.tasks import AUTO, TASKS, Headline
 
 
 def load(settings: Settings, spec: NetworkSpec, network: nn.Module) -> Weights:
@@ -66,7 +66,9 @@ def _score(weights: Weights) -> str:
     """What the checkpoint says that they scored, by the metric of their task."""
     for name, value in weights.provenance.items():
         if str(name).startswith("test_") and isinstance(value, int | float):
-            return f", {str(name).removeprefix('test_')} " + shown_number(str(name)[5:], value)
+            score = str(name).removeprefix("test_")
+            known = (task.headline for task in TASKS.values() if task.headline.name == score)
+            return f", {score} {next(known, Headline(score, is_share=False)).shown(value)}"
     return ""
 
 
@@ -104,7 +106,8 @@ def _refuse_other_dataset(weights: Weights, settings: Settings) -> None:
 def _training(settings: Settings) -> str:
     """The command that trains this network on these data."""
     dataset = Setting("dataset", shlex.quote(settings.data.dataset))
-    return f"{shlex.join(['ann2snn', 'train', settings.network])} {dataset}"
+    task = f" {Setting('task', settings.data.task)}" if settings.data.task != AUTO else ""
+    return f"{shlex.join(['ann2snn', 'train', settings.network])} {dataset}{task}"
 
 
 def _state_hash(network: nn.Module) -> str:

@@ -35,7 +35,7 @@ def analysed(there):
 
 
 def test_the_files_are_there_and_the_pictures_are_pictures(analysed, there):
-    """PNG and CSV in a folder of their own."""
+    """A9: PNG and CSV in a folder of their own."""
     folder = there / "tiny_analysis"
     assert {path.name for path in folder.iterdir()} == FILES
     for name in ("accuracy.png", "layers.png"):
@@ -90,7 +90,7 @@ def test_the_csv_files_hold_the_numbers_of_the_document(analysed, there):
 
 
 def test_errors_are_given_by_layer_and_cause(analysed):
-    """Quantization and timing for every population and the read-out, which never fires."""
+    """A9: Quantization and timing for every population and the read-out, which never fires."""
     layers = {layer["layer"]: layer for layer in analysed["layers"]}
     assert len(layers) == 2
     first, last = layers.values()

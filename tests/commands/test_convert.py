@@ -17,7 +17,7 @@ from ann2snn_cli.stages.simulate import ENGINES, simulate
 from ann2snn_cli.twins import replay
 
 FIELDS = {
-    "schema", "network", "dataset", "test_samples", "metric", "accuracy", "scores",
+    "schema", "network", "dataset", "test_samples", "metric", "higher_is_better", "accuracy", "scores",
     "layerwise_differs_from_quantized", "layerwise_largest_difference", "theorem_exception",
     "largest_output_error", "timesteps", "delay", "schedule", "written", "bias_correction",
     "latency_steps", "latency", "damage", "firing_rate", "spikes_per_sample", "engine", "engine_reason",
@@ -57,7 +57,7 @@ def test_the_example_is_within_a_point_of_the_ann_and_exactly_the_quantized_netw
 
 
 def test_the_files_are_listed_with_their_sizes_and_there_are_no_others(example):
-    """The .pth, the settings, the vector pack, the summary; nothing temporary is left."""
+    """A10: The .pth, the settings, the vector pack, the summary; nothing temporary is left."""
     folder, document = example
     listed = {file["path"].rstrip("/"): file["bytes"] for file in document["files"]}
     assert sorted(listed) == sorted(path.name for path in folder.iterdir())
@@ -67,7 +67,7 @@ def test_the_files_are_listed_with_their_sizes_and_there_are_no_others(example):
 
 
 def test_the_vector_pack_is_that_of_the_example(example):
-    """Ten test samples by default, then the corner cases; it replays, and says where it comes from."""
+    """A10: Ten test samples by default, then the corner cases; it replays, and says where it comes from."""
     folder, document = example
     manifest = pack_of(folder, "example_net")
     assert [sample["name"] for sample in real_samples(manifest)] == [f"test_{i:04d}" for i in range(10)]

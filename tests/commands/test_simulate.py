@@ -9,7 +9,8 @@ from ann2snn_cli.errors import VerificationMismatch
 from ann2snn_cli.stages.export import pth
 
 FIELDS = {
-    "schema", "snn", "dataset", "delay", "schedule", "timesteps", "test_samples", "metric", "accuracy",
+    "schema", "snn", "dataset", "delay", "schedule", "timesteps", "test_samples", "metric",
+    "higher_is_better", "accuracy",
     "scores", "accuracy_by_step", "layerwise_differs_from_quantized", "latency_steps", "latency",
     "firing_rate", "spikes_per_sample", "engine", "engine_reason", "own_delay", "notes",
     "layerwise_largest_difference", "theorem_exception",

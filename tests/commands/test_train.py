@@ -6,7 +6,7 @@ import pytest
 import torch
 
 PROVENANCE = [
-    "network", "dataset", "input_shape", "classes", "test_accuracy",
+    "network", "dataset", "input_shape", "task", "classes", "test_accuracy",
     "epochs", "lr", "wd", "batch_size", "seed",
 ]  # fmt: skip
 

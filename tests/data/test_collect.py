@@ -56,7 +56,7 @@ EVERY_FORM = {
 
 @pytest.mark.parametrize("form", EVERY_FORM)
 def test_the_same_samples_in_every_form_give_the_same_network(form, network):
-    """Calibration sees all of them: the outputs are those of a conversion on the tensor, bit for bit."""
+    """C1: Calibration sees all of them: the outputs are those of a conversion on the tensor, bit for bit."""
     wanted = ann2snn_cli.convert(network, X, **FREE)(X)
 
     assert torch.equal(ann2snn_cli.convert(network, EVERY_FORM[form], **FREE)(X), wanted)
@@ -364,3 +364,36 @@ def test_a_loader_gone_wrong_names_itself(body, said, tmp_path):
         loader(tmp_path, body)
     assert "mine.py:samples" in caught.value.where
     assert caught.value.remedy
+
+
+def test_a_loader_may_say_mean_and_std(tmp_path):
+    """C1: beside its splits; the network is given (x - mean) / std."""
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "def load():\n"
+        "    x, y = torch.arange(24.).reshape(12, 2, 1, 1), torch.arange(12) % 3\n"
+        "    return {'train': (x[:8], y[:8]), 'test': (x[8:], y[8:]), 'mean': [1, 2], 'std': 4}\n"
+    )
+    loaded = data.load(f"{tmp_path / 'own.py'}:load")
+    ((x, _),) = loaded.test_batches(8)
+    assert x[0].flatten().tolist() == [(16 - 1) / 4, (17 - 2) / 4]
+
+
+@pytest.mark.parametrize(
+    ("scale", "what"),
+    [
+        ("'std': 0", "std is not above 0"),
+        ("'mean': [1, 2, 3]", "mean has 3 values, and the samples 2 channels"),
+        ("'mean': 'white'", "mean is no number"),
+        ("'mean': float('nan')", "mean has 1 value"),
+    ],
+)
+def test_a_scale_that_makes_no_sense(scale, what, tmp_path):
+    """It is refused where it was given."""
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "def load():\n"
+        f"    return {{'train': (torch.rand(10, 2, 1, 1), torch.arange(10) % 2), {scale}}}\n"
+    )
+    with pytest.raises(BadData, match=what):
+        data.load(f"{tmp_path / 'own.py'}:load")

@@ -45,7 +45,8 @@ def test_what_a_reader_sees():
 
     assert Conv(weight).kind == "Conv"
     assert Conv(weight, transposed=True).kind == "ConvTranspose"
-    assert Opaque("aten.gelu.default", ()).kind == "gelu"
+    assert Opaque("aten.gelu.default", ()).kind == "GELU"
+    assert Opaque("aten.erf.default", ()).kind == "erf"
     assert Relu().kind == "Relu"
 
 

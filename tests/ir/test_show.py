@@ -57,7 +57,7 @@ KERNEL = torch.zeros(4, 2, 3, 1)
         (AvgPool((2, 2), (2, 2), (0, 0)), "AvgPool", "2x2"),
         (MaxPool((3, 3), (2, 2), (1, 1), (1, 1)), "MaxPool", "3x3, stride 2x2, padding 1x1"),
         (Integrate(), "Integrate", ""),
-        (Opaque("aten.gelu.default", (Ref(0),)), "gelu", "aten.gelu.default"),
+        (Opaque("aten.gelu.default", (Ref(0),)), "GELU", "aten.gelu.default"),
         (
             IntegrateFire(torch.tensor(8), torch.tensor(0), torch.tensor(4), 3),
             "IntegrateFire",

@@ -72,7 +72,7 @@ def test_memory_does_not_grow():
 
 @pytest.mark.parametrize("percent", [50.1, 75, 90, 99, 99.9, 99.99, 100])
 def test_percentiles_are_numpys_to_one_bin(percent):
-    """At most one bin above the value that numpy finds, never below it."""
+    """B1: At most one bin above the value that numpy finds, never below it."""
     wanted = float(np.percentile(values(4999).numpy(), percent, method="inverted_cdf"))
     found = histogram(values(4999))
 
@@ -145,7 +145,7 @@ def test_a_limit_bounds_the_clip(limit, expected):
 
 
 def test_the_clip_is_independent_of_batches_and_order():
-    """The whole stage: shuffled and in other batches, the same clip to the last bit."""
+    """B1: The whole stage: shuffled and in other batches, the same clip to the last bit."""
     x = values().float().reshape(-1, 4)
     shuffled = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(2))]
 

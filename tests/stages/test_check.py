@@ -82,7 +82,7 @@ def broken(graph: Graph, bits: int = 4, hardware=V1) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("kernel", "bits", "limit"), [(*key, limit) for key, limit in TABLE.items()])
 def test_a_published_limit_holds_at_the_limit_and_breaks_one_beyond(kernel, bits, limit):
-    """The eight limits of hardware v1.0: layer, actual, limit and headroom are said."""
+    """A7: The eight limits of hardware v1.0: layer, actual, limit and headroom are said."""
     fits = of_rule(check(conv_graph(limit, kernel), V1, bits), "in_channels")
     assert fits == Verdict("in_channels", "features.conv", limit, limit, True)
     assert fits.headroom == 0
@@ -110,7 +110,7 @@ def test_a_kernel_that_the_table_lacks_is_limited_by_the_cores_lines(kernel, bit
 
 
 def test_the_formula_gives_the_published_table():
-    """Why it may be used for what the table lacks."""
+    """A7: Why it may be used for what the table lacks."""
     unpublished = replace(V1, in_channels={})
     for (kernel, bits), limit in TABLE.items():
         assert channel_limit(unpublished, (kernel, kernel), bits) == (limit, True)
@@ -235,10 +235,10 @@ def test_max_pooling_is_not_on_the_chip():
 
 
 def test_an_operator_that_is_no_spiking_op_is_named():
-    """The layer and torch's name of the operator."""
+    """The layer and the operator by its name."""
     graph = folded(nn.Conv2d(4, 4, 1), nn.GELU(), nn.Conv2d(4, 4, 1), nn.ReLU())
     assert ("op", "1") in broken(graph)
-    assert of_rule(check(graph, V1, 4), "op").actual == "opaque gelu"
+    assert of_rule(check(graph, V1, 4), "op").actual == "opaque GELU"
 
 
 def test_a_batch_norm_that_cannot_be_folded_is_a_violation():
@@ -249,7 +249,7 @@ def test_a_batch_norm_that_cannot_be_folded_is_a_violation():
 
 
 def test_a_convolution_without_relu_is_a_violation():
-    """Its currents cannot leave a core; the remedy names the layer."""
+    """A7: Its currents cannot leave a core; the remedy names the layer."""
     graph = folded(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU())
     verdict = of_rule(check(graph, V1, 4), "conv_needs_relu")
     assert (verdict.layer, verdict.actual, verdict.limit) == ("0", "its currents reach 1", "a ReLU")
@@ -286,7 +286,7 @@ def test_a_residual_branch_may_add_its_currents_before_the_relu():
 
 
 def test_the_final_linear_layer_is_beside_the_chip():
-    """As published: it is not transformed; a thousand features do no harm there."""
+    """A7: As published: it is not transformed; a thousand features do no harm there."""
     verdicts = check(conv_graph(16), V1, 4)
     assert {verdict.layer for verdict in verdicts} == {"features.conv"}
 

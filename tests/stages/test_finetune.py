@@ -149,7 +149,7 @@ def test_a_state_of_another_network_is_refused():
 @pytest.mark.parametrize("channel_wise", [False, True])
 @pytest.mark.parametrize(("bits", "timesteps"), [(1, 4), (2, 4), (4, 16), (8, 5)])
 def test_the_trained_network_is_the_exported_one(bits, timesteps, channel_wise):
-    """The counts of the training forward are those of the integers, and of layerwise spikes."""
+    """A5: The counts of the training forward are those of the integers, and of layerwise spikes."""
     graph = finetune(
         quantized(bits, timesteps, channel_wise), batches, Finetuning(epochs=1, lr=0.02),
         loss=TASK.loss, metric=TASK.metric,

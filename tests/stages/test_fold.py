@@ -79,7 +79,7 @@ def wide(name, op, *inputs):
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_conv_and_batch_norm_become_one(bias):
-    """The norm goes into the convolution before it."""
+    """B2: The norm goes into the convolution before it."""
     before = graph(
         X, wide("conv", conv(4, 2, bias=bias), "x"), wide("bn", norm(4), "conv"), wide("relu", Relu(), "bn")
     )
@@ -203,7 +203,7 @@ def test_a_merged_convolution_with_two_readers_of_the_norm():
 
 
 def test_batch_norms_can_be_kept():
-    """batch_norm=False: every norm is an affine node, and the function the same."""
+    """B2: batch_norm=False: every norm is an affine node, and the function the same."""
     before = graph(X, wide("conv", conv(4, 2), "x"), wide("bn", norm(4), "conv"), wide("relu", Relu(), "bn"))
 
     after = check_same(before, batch_norm=False)
@@ -324,7 +324,7 @@ def test_every_output_is_read_from_neurons():
     assert kinds(check_same(graph(*nodes))) == ["Conv", "AvgPool", "Integrate"]
     assert kinds(check_same(graph(*nodes, wide("relu", Relu(), "pool")))) == ["Conv", "AvgPool", "Relu"]
     gelu = Opaque("aten.gelu.default", (Ref(0),))
-    assert kinds(check_same(graph(*nodes, wide("gelu", gelu, "pool")))) == ["Conv", "AvgPool", "gelu"]
+    assert kinds(check_same(graph(*nodes, wide("gelu", gelu, "pool")))) == ["Conv", "AvgPool", "GELU"]
 
 
 def test_one_value_read_out_twice():

@@ -3,12 +3,14 @@
 import ctypes
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from ann2snn_cli.errors import UnsupportedNetwork
 from ann2snn_cli.ir.contract import Contract, Reset
 from ann2snn_cli.ir.engine import Request
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -210,6 +212,23 @@ def test_a_potential_that_32_bits_may_not_hold_is_no_case_for_the_kernel():
     assert list(FusedPlan(graph, Request(x), frozenset()).terms) == ["integratefire1"]
     mine, theirs = (simulate(graph, x, engine=name) for name in ("fused", "reference"))
     assert torch.equal(mine.outputs[0], theirs.outputs[0])
+
+
+def test_a_revised_bias_that_32_bits_may_not_hold_is_refused_by_the_layers_name():
+    """Another engine holds it; an overflow is never silent."""
+    net = Net(4, 2, 2)
+    name = net.fire()
+    graph = net.graph()
+    x = whole(0, 9, 3, 4, 2, 2).double()
+
+    def revise(node, counts):
+        return replace(node, op=replace(node.op, bias=node.op.bias + 2**29)) if node.name == name else node
+
+    request = Request(x, revise=revise)
+    with pytest.raises(UnsupportedNetwork, match="32 bits") as refused:
+        ENGINES["fused"].run(graph, request)
+    assert (refused.value.where, "folded" in refused.value.remedy) == (name, True)
+    assert torch.equal(*(ENGINES[each].run(graph, request).outputs[0] for each in ("folded", "reference")))
 
 
 def test_windows_are_those_of_torch():

@@ -1,5 +1,7 @@
 """Quantize: every synapse gets its bit width and step; the float weights stay as the master copy."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def calibrated():
 @pytest.mark.parametrize("channel_wise", [False, True])
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_every_weight_lies_on_its_grid(bits, channel_wise):
-    """Integers of b bits, symmetric, at one bit without zero; the unit of a code is its step."""
+    """A5: Integers of b bits, symmetric, at one bit without zero; the unit of a code is its step."""
     before = calibrated()
 
     graph = validate(
@@ -116,6 +118,22 @@ def test_32_bits_quantize_nothing():
     assert spiking["conv"].op.weight.is_floating_point()
     assert isinstance(spiking["a"].op, IntegrateFire)
     assert float(spiking["a"].op.threshold) == 2.5
+
+
+def test_weights_are_normalised_by_the_clips_around_them():
+    """C1: with a threshold of one, a layer between clips p and c has the weights W·p/c and the bias b/c."""
+    before = calibrated()
+    spiking = threshold(quantize(before, Contract(8), weight_bitwidth=32))
+
+    c = before["a"].op.clip
+    weight = spiking["conv"].op.weight / spiking["a"].op.threshold
+    assert torch.allclose(weight, before["conv"].op.weight.double() * (1 / 255) / c)
+    assert torch.allclose(spiking["a"].op.bias / spiking["a"].op.threshold, before["a"].op.bias.double() / c)
+    p, c = before["b"].op.clip, before["c"].op.clip / 2
+    before = before.with_ops({"c": replace(before["c"].op, clip=c)})
+    spiking = threshold(quantize(before, Contract(8), weight_bitwidth=32))
+    weight = spiking["fc"].op.weight / spiking["c"].op.threshold
+    assert torch.allclose(weight, before["fc"].op.weight.double() * p / c)
 
 
 @pytest.mark.parametrize("bits", [4, 32])

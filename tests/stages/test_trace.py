@@ -132,7 +132,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_convolutions(name):
-    """One Conv serves 1d, 2d, 3d, grouped, dilated, transposed, and padding by name."""
+    """A4: One Conv serves 1d, 2d, 3d, grouped, dilated, transposed, and padding by name."""
     layer, shape = LAYERS[name]
 
     graph = check_same(layer, shape)
@@ -167,7 +167,7 @@ POOLS = {
 
 @pytest.mark.parametrize("name", POOLS)
 def test_pooling(name):
-    """Average, adaptive and max pooling."""
+    """A4: Average, adaptive and max pooling."""
     layer, shape, kind = POOLS[name]
 
     assert kinds(check_same(layer, shape)) == [kind]
@@ -186,7 +186,7 @@ def test_the_mean_over_space_is_pooling_and_a_reshape():
     [(nn.BatchNorm1d(3), (3,)), (nn.BatchNorm1d(3), (3, 5)), (nn.BatchNorm2d(3, affine=False), (3, 4, 4))],
 )
 def test_batch_norm(norm, shape):
-    """With and without affine parameters, on flat and spatial values."""
+    """A4: With and without affine parameters, on flat and spatial values."""
     norm.running_mean.uniform_(-1, 1)
     norm.running_var.uniform_(0.5, 2)
 
@@ -235,7 +235,7 @@ MOVES = {
 
 @pytest.mark.parametrize("spelling", MOVES)
 def test_sums_and_moves(spelling):
-    """Additions, concats and moves in the spellings that networks use."""
+    """A4: Additions, concats and moves in the spellings that networks use."""
     call, expected = MOVES[spelling]
 
     graph = check_same(Calls(call, conv=nn.Conv2d(4, 4, 3, padding=1)), (4, 6, 6))
@@ -271,8 +271,11 @@ def test_a_channel_shuffle():
 
 
 def test_what_moves_samples_is_not_read_as_a_move_within_one():
-    """flip over the batch mixes samples: it is opaque, not a Gather."""
-    assert kinds(check_same(Calls(lambda m, x: x.flip(0)), (2, 3))) == ["flip"]
+    """flip over the batch is opaque, not a Gather; and refused, unless another one undoes it."""
+    there_and_back = Calls(lambda m, x: (2 * x.flip(0)).flip(0))
+    assert kinds(check_same(there_and_back, (2, 3))) == ["flip", "Scale", "flip"]
+    with pytest.raises(UnsupportedNetwork, match="follows the samples beside it"):
+        trace(Calls(lambda m, x: x.flip(0)), [(2, 3)])
 
 
 # Opaque --------------------------------------------------------------------------------------------
@@ -290,12 +293,12 @@ class Attention(nn.Module):
 
 
 OPAQUE = {
-    "gelu": (nn.GELU(), (4,), "gelu"),
-    "layer_norm": (nn.LayerNorm(4), (3, 4), "layer_norm"),
+    "gelu": (nn.GELU(), (4,), "GELU"),
+    "layer_norm": (nn.LayerNorm(4), (3, 4), "LayerNorm"),
     "sigmoid": (nn.Sigmoid(), (4,), "sigmoid"),
-    "softmax": (nn.Softmax(1), (4,), "softmax"),
+    "softmax": (nn.Softmax(1), (4,), "Softmax"),
     "elu": (nn.ELU(), (4,), "elu"),
-    "attention": (Attention(), (5, 8), "scaled_dot_product_attention"),
+    "attention": (Attention(), (5, 8), "Attention"),
 }
 
 

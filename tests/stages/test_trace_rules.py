@@ -132,7 +132,7 @@ def test_a_rule_may_hand_on_its_input_or_leave_the_call_as_it_is():
     left = trace(nn.GELU(), [(3,)], rules={"aten.gelu.default": undecided})
 
     assert len(handed_on.nodes) == 1
-    assert [node.op.kind for node in left.nodes] == ["Input", "gelu"]
+    assert [node.op.kind for node in left.nodes] == ["Input", "GELU"]
 
 
 def test_a_rule_for_one_of_several_results():

@@ -43,7 +43,7 @@ def test_the_metric_is_the_mean_over_all_samples(sizes):
     """However they are divided into batches; the headline comes first."""
     result = measured(*(((s,), y) for s, y in zip(SCORES.split(sizes), LABELS.split(sizes), strict=True)))
 
-    assert next(iter(result)) == TASK.headline == "accuracy"
+    assert next(iter(result)) == TASK.headline.name == "accuracy"
     assert (
         result["accuracy"] == sum(int(s.argmax()) == int(y) for s, y in zip(SCORES, LABELS, strict=True)) / 10
     )

@@ -14,7 +14,7 @@ from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.trace import trace
 from ann2snn_cli.stages.train import measure, train
-from ann2snn_cli.tasks import TASKS, register, task_named
+from ann2snn_cli.tasks import TASKS, Headline, register, task_named
 
 
 class Deviation:
@@ -35,7 +35,7 @@ class Position:
     """Regression: where in the image the bright pixel is. Labels are a dict in a dict."""
 
     name = "position"
-    headline = "deviation"
+    headline = Headline("deviation", is_share=False, higher_is_better=False)
 
     def loss(self, outputs, labels):
         return F.mse_loss(outputs[0], torch.stack([labels["at"][key] for key in "xy"], 1))
@@ -101,7 +101,7 @@ def test_a_new_task_is_trained_finetuned_and_measured(how, registered):
     trained = measure(network, data.test_batches(8), task.metric(), "cpu")
 
     assert data.classes == 0
-    assert list(history[-1].results) == [task.headline] == ["deviation"]
+    assert list(history[-1].results) == [task.headline.name] == ["deviation"]
     assert trained["deviation"] == pytest.approx(deviation(network, data.test_batches(20)), rel=1e-5)
     assert trained["deviation"] < untrained / 2
 
@@ -139,7 +139,7 @@ def test_every_task_goes_by_its_own_name():
     assert "classification" in TASKS
     for name, task in TASKS.items():
         assert task.name == name
-        assert next(iter(task.metric().result())) == task.headline
+        assert next(iter(task.metric().result())) == task.headline.name
 
 
 def test_a_task_that_is_handed_over_is_itself():

@@ -14,7 +14,7 @@ from ann2snn_cli.ir.ops import IntegrateFire
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.simulate import simulate
-from ann2snn_cli.tasks import task_named
+from ann2snn_cli.tasks import Headline, task_named
 from ann2snn_cli.workflows import evaluate as evaluating
 from ann2snn_cli.workflows.evaluate import evaluate, refuse_mismatch
 
@@ -76,7 +76,7 @@ def test_evaluate_counts_as_a_plain_loop_does(delay, network, data, settings):
             ann, snn = network(x), simulate(graph, x).outputs[0]
             errors.append(float((snn - ann).abs().max() / ann.abs().max()))
 
-    assert (result.samples, result.headline) == (48, "accuracy")
+    assert (result.samples, result.headline.name) == (48, "accuracy")
     assert result.headlines == {name: correct / 48 for name, correct in right.items()}
     assert list(result.headlines) == ["ann", "quantized", *names]
     assert list(result.by_step) == [correct / 48 for correct in by_step]
@@ -125,7 +125,7 @@ class Distance:
 class Means:
     """A task that nobody has heard of."""
 
-    name, headline = "means", "mean"
+    name, headline = "means", Headline("mean", is_share=False)
 
     def metric(self):
         """A new one."""

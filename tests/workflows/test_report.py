@@ -9,7 +9,7 @@ import pytest
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.errors import Setting
 from ann2snn_cli.ir.contract import Reset
-from ann2snn_cli.types import EpochReport
+from ann2snn_cli.types import EpochReport, Headline
 from ann2snn_cli.workflows.report import Report, epoch_line, plain
 
 
@@ -62,4 +62,7 @@ def test_a_report_does_not_change():
 def test_an_epoch_is_one_line_with_the_numbers_of_its_task():
     """Accuracy as percent, other numbers as they are, a dash for none; the loss once."""
     report = EpochReport(2, 5, 0.1, 8, 0.25, {"accuracy": 0.964, "loss": 0.2, "miou": 0.5, "psnr": None})
-    assert epoch_line(report) == "epoch 2/5  loss 0.2500  accuracy 96.40 %  miou 0.5  psnr -"
+    assert (
+        epoch_line(report, Headline("accuracy"))
+        == "epoch 2/5  loss 0.2500  accuracy 96.40 %  miou 0.5  psnr -"
+    )

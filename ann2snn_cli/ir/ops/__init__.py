@@ -11,7 +11,7 @@
 others refuse in words) and its name in a call of `register`.
 """
 
-from ann2snn_cli.ir.ops.base import FLOAT_BITS, OPS, Activity, Op, Place, map_tensors, register
+from ann2snn_cli.ir.ops.base import FLOAT_BITS, OPS, Activity, Op, Place, map_tensors, named_tensors, register
 from ann2snn_cli.ir.ops.input import Input
 from ann2snn_cli.ir.ops.moves import Concat, Gather, Move, Permute, Reshape
 from ann2snn_cli.ir.ops.neurons import Integrate, IntegrateFire, Relu
@@ -49,6 +49,7 @@ __all__ = [
     "Scale",
     "Synapse",
     "map_tensors",
+    "named_tensors",
     "per_channel",
     "register",
 ]

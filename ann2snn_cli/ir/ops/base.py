@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 from operator import or_
@@ -75,7 +75,11 @@ class Op:
     keeps_spikes: ClassVar[bool] = False  # what comes of 0 and 1 is 0 and 1
     fires: ClassVar[bool] = False  # it is a population, or becomes one
     monotone: ClassVar[bool] = False  # it commutes with every function that never falls
-    gives_reals: ClassVar[bool] = False  # it passes on real numbers whatever it reads
+
+    @property
+    def gives_reals(self) -> bool:
+        """Does it pass on real numbers whatever it reads?"""
+        return False
 
     @property
     def kind(self) -> str:
@@ -204,6 +208,22 @@ def map_tensors(op: Op, change: Callable[[Tensor], Tensor]) -> Op:
         return value
 
     return replace(op, **{item.name: walk(getattr(op, item.name)) for item in fields(op)})
+
+
+def named_tensors(op: Op) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in an op, in the order of `map_tensors`: by the name of its field, in a tuple `name_0`."""
+
+    def walk(value: Any) -> Iterator[Tensor]:
+        if isinstance(value, Tensor):
+            yield value
+        if isinstance(value, tuple):
+            for item in value:
+                yield from walk(item)
+
+    for item in fields(op):
+        value = getattr(op, item.name)
+        for place, tensor in enumerate(walk(value)):
+            yield item.name if value is tensor else f"{item.name}_{place}", tensor
 
 
 # The registry --------------------------------------------------------------------------------------

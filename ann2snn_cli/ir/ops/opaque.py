@@ -14,6 +14,20 @@ from ann2snn_cli.ir import allowed
 from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, unbounded
 from ann2snn_cli.types import Shape
 
+NAMES = {  # what a reader calls these operators
+    "_softmax": "Softmax",
+    "_safe_softmax": "Softmax",
+    "addcmul": "Scale",
+    "batch_norm": "BatchNorm",
+    "convolution": "Conv",
+    "gelu": "GELU",
+    "layer_norm": "LayerNorm",
+    "linear": "Linear",
+    "native_layer_norm": "LayerNorm",
+    "scaled_dot_product_attention": "Attention",
+    "softmax": "Softmax",
+}
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -40,24 +54,32 @@ class Opaque(Op):
     output: int | None = None  # which of several results
     dtypes: tuple[str | None, ...] = ()  # of each input: "bool" or "int64" where it must not be a float
 
-    gives_reals = True
-
     def __post_init__(self) -> None:
         allowed.check(self.target, self.args, dict(self.kwargs))
         if unknown := [name for name in self.dtypes if name is not None and name not in _TYPES]:
             raise InvalidGraph(f"{self.target} is to read a value as {unknown[0]!r}, which is no type of it")
 
     @property
-    def kind(self) -> str:
-        """The name a reader sees: the operator's own."""
+    def gives_reals(self) -> bool:
+        """Real numbers, and nothing else."""
+        return True
+
+    @property
+    def operator(self) -> str:
+        """The operator's own name, without its overload."""
         return self.target.split(".")[1]
+
+    @property
+    def kind(self) -> str:
+        """The name a reader sees: that of the layer, else the operator's own."""
+        return NAMES.get(self.operator, self.operator)
 
     @property
     def makes_whole(self) -> bool:
         """Does it make whole numbers of real ones, such as tokens for an embedding?"""
         wanted = dict(self.kwargs).get("dtype")
         is_type = isinstance(wanted, torch.dtype) and not (wanted.is_floating_point or wanted.is_complex)
-        return self.kind in ("_to_copy", "to") and is_type and wanted != torch.bool
+        return self.operator in ("_to_copy", "to") and is_type and wanted != torch.bool
 
     @property
     def _creates(self) -> bool:

@@ -10,33 +10,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ann2snn_cli.stages.analyse.errors import LayerError
+from ann2snn_cli.types import Headline
 
 INK, QUIET = "#222222", "#8a8a8a"
 SNN, LAYERWISE, QUANTIZED = "#0b6bcb", "#c2571a", "#3f8f5b"
 
 
-def accuracy_against_time(
+def score_against_time(
     title: str,
+    headline: Headline,
     curves: Mapping[str, Sequence[float]],
     levels: Mapping[str, float],
     timesteps: Sequence[int],
 ) -> bytes:
-    """Accuracy (fractions of 1) over timesteps: a curve a schedule, a dashed line a reference."""
+    """A score over timesteps: a curve a schedule, a dashed line a reference."""
     figure, axes = _figure(title)
+    scale = 100 if headline.is_share else 1
     colors = [SNN, LAYERWISE, QUANTIZED]
     for (name, values), color in zip(curves.items(), colors, strict=False):
         axes.plot(
-            timesteps, [100 * value for value in values], color=color, marker="o", markersize=4, label=name
+            timesteps, [scale * value for value in values], color=color, marker="o", markersize=4, label=name
         )
     for (name, level), style in zip(levels.items(), ("--", ":"), strict=False):
         axes.axhline(
-            100 * level, color=INK, linestyle=style, linewidth=1, label=f"{name} {100 * level:.2f} %"
+            scale * level, color=INK, linestyle=style, linewidth=1, label=f"{name} {headline.shown(level)}"
         )
     axes.set_xlabel("timesteps")
-    axes.set_ylabel("accuracy on the test set (%)")
+    axes.set_ylabel(f"{headline.heading} on the test set{' (%)' if headline.is_share else ''}")
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(timesteps), [str(step) for step in timesteps])
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower right" if headline.higher_is_better else "upper right")
     return _png(figure)
 
 

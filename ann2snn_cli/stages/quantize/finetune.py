@@ -74,6 +74,11 @@ def finetune(
     return training.graph()
 
 
+def learns(graph: Graph) -> bool:
+    """Is there anything in it that finetuning could change?"""
+    return any(_learned(node.op, 1, 1) for node in graph.nodes)
+
+
 class _Training:
     """The leaves that are learned, by node and field, and their optimizer."""
 

@@ -18,8 +18,9 @@ from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.rules import Rule
 from ann2snn_cli.ir.user_rules import UserRule, user_rules
 from ann2snn_cli.ir.validate import validate
+from ann2snn_cli.stages.trace.apart import refuse_joined
 from ann2snn_cli.stages.trace.built_in import BUILT_IN
-from ann2snn_cli.stages.trace.forms import materialised, narrow_types, notes, to_eval, unwrapped
+from ann2snn_cli.stages.trace.forms import materialised, narrow_types, notes, reading, to_eval, unwrapped
 from ann2snn_cli.stages.trace.onnx import OnnxNetwork, load_onnx
 from ann2snn_cli.stages.trace.program import export_program, refuse_changing
 from ann2snn_cli.stages.trace.reader import Reader
@@ -31,6 +32,7 @@ __all__ = [
     "load_onnx",
     "materialised",
     "narrow_types",
+    "reading",
     "to_eval",
     "trace",
     "unwrapped",
@@ -60,6 +62,8 @@ def trace(
     graph = validate(reader.graph())
     if not repeats:
         refuse_changing(program, network)
+    else:
+        refuse_joined(graph, network)
     for rule in own.values():
         note(f"rule for {rule.target} from {rule.origin}{'' if reader.used[rule.target] else ': not used'}")
     return graph

@@ -46,8 +46,8 @@ def export_program(
     """
     forms.refuse(network)
     in_order, by_name = _by_argument(network, input_shapes)
-    samples = {name: _sample(shape) for name, shape in by_name.items()} or [
-        _sample(each) for each in in_order
+    samples = {name: two_samples(shape) for name, shape in by_name.items()} or [
+        two_samples(each) for each in in_order
     ]
     with forms.reading(network), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export's own deprecations are not the user's concern
@@ -83,7 +83,7 @@ def _draws(call: FxNode) -> bool:
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 
-def _sample(shape: Shape) -> Tensor:
+def two_samples(shape: Shape) -> Tensor:
     """Two samples of numbers from 0 to 1, always the same."""
     return torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
 
@@ -183,10 +183,10 @@ def _try_eager(network: nn.Module, samples: Inputs) -> bool:
             remedy="check the network against the dataset's shape (ann2snn ls shows both); the first axis of "
             f"data counts samples: a single one is x[None]{other}",
         ) from error
-    return all(map(_alike, first, second))
+    return all(map(alike, first, second))
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def alike(one: Tensor, other: Tensor) -> bool:
     """The same but for the last bits, in which a GPU may differ from run to run."""
     one, other = one.double(), other.double()
     return torch.allclose(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph, Node
@@ -97,9 +98,22 @@ class FusedPlan(Plan):
             self.packed.add(node.name)
         return node.inputs
 
-    def _fits(self, node: Node, found: list[Term]) -> bool:
+    def admit(self, node: Node, revised: Node) -> None:
+        """Another bias may make of a potential what 32 bits do not hold."""
+        super().admit(node, revised)
+        if node.name in self.terms and not self._holds(node, self.change(node, revised)):
+            raise UnsupportedNetwork(
+                "a corrected bias is too large for neurons of 32 bits",
+                where=node.source or node.name,
+                remedy=f"name another engine: {Setting('engine', 'folded')}",
+            )
+
+    def _holds(self, node: Node, change: float = 0.0) -> bool:
         potential = self.bounds[node.name].potential
-        if potential is None or potential.reach >= LARGEST_POTENTIAL or not node.shape:
+        return potential is not None and potential.reach + change < LARGEST_POTENTIAL
+
+    def _fits(self, node: Node, found: list[Term]) -> bool:
+        if not self._holds(node) or not node.shape:
             return False
         currents = [term.reads for term in found if term.kind == interface.CURRENT]
         return not any(

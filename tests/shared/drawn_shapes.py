@@ -1,0 +1,37 @@
+"""Images with rectangles (class 1) and discs (class 2) on a dark ground, drawn by numpy, saved by PIL."""
+
+import numpy as np
+from PIL import Image
+
+SIDE = 24
+
+
+def drawn(random, shapes=2, side=SIDE):
+    """An image, its mask, and (class, x, y, width, height) of each shape; later ones hide earlier ones."""
+    image = random.integers(0, 50, (side, side)).astype(np.uint8)
+    mask = np.zeros((side, side), np.uint8)
+    boxes = []
+    rows, columns = np.mgrid[:side, :side]
+    for _ in range(shapes):
+        kind, size = int(random.integers(1, 3)), int(random.integers(7, 11))
+        x, y = (int(random.integers(0, side - size + 1)) for _ in range(2))
+        inside = (columns >= x) & (columns < x + size) & (rows >= y) & (rows < y + size)
+        if kind == 2:
+            middle = (size - 1) / 2
+            inside &= (columns - x - middle) ** 2 + (rows - y - middle) ** 2 <= (size / 2) ** 2
+        image[inside] = 120 if kind == 1 else 230
+        mask[inside] = kind
+        boxes.append((kind, x, y, size, size))
+    return image, mask, boxes
+
+
+def save_masks(folder, images=60, shapes=2):
+    """PATH/images and PATH/masks; the border of each mask does not count."""
+    random = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for number in range(images):
+        image, mask, _ = drawn(random, shapes)
+        mask[0] = 255
+        Image.fromarray(image).save(folder / "images" / f"{number:03}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{number:03}.png")
