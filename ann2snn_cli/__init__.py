@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ann2snn_cli.snn import SpikingNetwork as SpikingNetwork
     from ann2snn_cli.snn import convert as convert
     from ann2snn_cli.snn import load as load
+    from ann2snn_cli.transformer import SNNTransformer as SNNTransformer
 
     __version__: str
 
@@ -45,6 +46,7 @@ __all__ = [
     "HardwareViolations",
     "InvalidGraph",
     "Provenance",
+    "SNNTransformer",
     "Settings",
     "SpikingNetwork",
     "UnsupportedNetwork",
@@ -60,13 +62,14 @@ __all__ = [
     "validate",
 ]
 
-_HOMES = {  # those of by_stage and snn need torch
+_HOMES = {  # those of by_stage, snn and transformer need torch
     "by_stage": (
         "fuse_batch_norms", "quantize_and_finetune", "replace_activations", "set_weights_and_thresholds",
         "validate",
     ),
     "config": ("Hardware", "Provenance", "Settings"),
     "snn": ("DamageWarning", "SpikingNetwork", "convert", "load"),
+    "transformer": ("SNNTransformer",),
 }  # fmt: skip
 
 

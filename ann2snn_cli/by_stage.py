@@ -58,7 +58,7 @@ def fuse_batch_norms(
     average pooling neurons; with `method="td"` what lies beside attention and the like stays real; `rules`
     say what an activation becomes. The network is left as it was.
     """
-    chosen = _settings("fuse_batch_norms", flags, FUSING)
+    chosen = chosen_settings("fuse_batch_norms", flags, FUSING)
     samples = collect(data, samples=1)
     return prepare.from_objects(network, samples, chosen, rules=rules).folded()
 
@@ -120,7 +120,7 @@ def _quantized(
     **quantize: Any,
 ) -> Graph:
     _refuse_other_level(who, graph, Level.FOLDED)
-    chosen = _settings(who, flags, allowed)
+    chosen = chosen_settings(who, flags, allowed)
     chosen = replace(chosen, quantize=replace(chosen.quantize, **quantize))
     samples = collect(
         data,
@@ -137,13 +137,15 @@ def _quantized(
     return pipeline.quantize_and_finetune(graph, samples, chosen, device=device, loss=loss)
 
 
-def _settings(who: str, flags: Mapping[str, Any], allowed: set[str]) -> Settings:
+def chosen_settings(who: str, flags: Mapping[str, Any], allowed: set[str], epochs: int = 0) -> Settings:
     """The settings of a stage from the flags that it has."""
     dotted = {KEYS[name].flag: name for name in allowed}
     for flag in flags:
         if flag not in dotted:
             raise unknown(f"setting of {who}", flag, dotted)
-    return resolve(None, [], {"finetune.epochs": 0} | {dotted[flag]: value for flag, value in flags.items()})
+    return resolve(
+        None, [], {"finetune.epochs": epochs} | {dotted[flag]: value for flag, value in flags.items()}
+    )
 
 
 def _refuse_other_level(who: str, graph: Graph, level: Level) -> None:

@@ -100,7 +100,11 @@ def prepare(
     A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own, by torch operator;
     `note` is told which were used.
     """
-    graph = trace(network, input_shapes, rules=rules, note=note)
+    return folded(trace(network, input_shapes, rules=rules, note=note), settings, pooling)
+
+
+def folded(graph: Graph, settings: Settings, pooling: Pooling = Pooling.SUM) -> Graph:
+    """FLOAT -> FOLDED, with the pooling of the hardware."""
     if settings.quantize.method is Method.TD:
         graph = keep_real(graph)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)
@@ -195,7 +199,8 @@ def convert(
     if of_pairs and hardware is not None:
         verdicts = checked(folded, hardware, settings)
         refuse_violations(verdicts, hardware, settings.check.allow)
-    biases = _finetuned(graph, data, settings, device, loss, tell)
+    biases = _biases(graph, data, settings, device, tell)
+    biases = _finetuned(biases, data, settings, device, loss, tell)
     wanted = {delay: biases.for_delay(delay) for delay in dict.fromkeys((contract.delay, *delays))}
     closed_form = biases.for_rounding()
     tell.stage("threshold", None)
@@ -242,7 +247,7 @@ def _quantized(
             f"too many linear layers without a ReLU between them: behind {layers} a pair of populations, "
             "relu(x - m) - relu(m - x), hands the values on, or the integers would exceed 2^53"
         )
-        folded = with_pairs(folded, chains, _some_samples(data, settings))
+        folded = with_pairs(folded, chains, some_samples(data, settings))
 
 
 def _with_clips_on_spikes(
@@ -253,11 +258,26 @@ def _with_clips_on_spikes(
     if mode.kind != "spikes":
         return graph
     tell.stage("set clips on spikes", None)
-    x = affordable(graph, trees.to(_some_samples(data, settings), device))
+    x = affordable(graph, trees.to(some_samples(data, settings), device))
     return clips_on_spikes(graph, x, percent=mode.value, channel_wise=settings.quantize.channel_wise)
 
 
 # Stages one at a time ------------------------------------------------------------------------------
+
+
+def quantized(
+    folded: Graph,
+    data: Samples,
+    settings: Settings,
+    *,
+    device: torch.device | str = "cpu",
+    listener: Listener | None = None,
+) -> Biases:
+    """FOLDED -> QUANTIZED: clips, and weights on their grid; biases are chosen when the delay is known."""
+    tell = listener or Listener()
+    _refuse_unable(folded, settings, device, tell)
+    _, graph, _ = _quantized(folded, data, settings, device, tell)
+    return _biases(graph, data, settings, device, tell)
 
 
 def quantize_and_finetune(
@@ -270,10 +290,8 @@ def quantize_and_finetune(
     listener: Listener | None = None,
 ) -> Graph:
     """FOLDED -> QUANTIZED: clips, weights on their grid, training if asked for, biases for the delay."""
-    tell = listener or Listener()
-    _refuse_unable(folded, settings, device, tell)
-    _, graph, _ = _quantized(folded, data, settings, device, tell)
-    biases = _finetuned(graph, data, settings, device, loss, tell)
+    biases = quantized(folded, data, settings, device=device, listener=listener)
+    biases = _finetuned(biases, data, settings, device, loss, listener or Listener())
     return biases.for_delay(settings.timing.firing_delay).to("cpu")
 
 
@@ -291,16 +309,15 @@ def _refuse_unable(folded: Graph, settings: Settings, device: torch.device | str
 
 
 def _finetuned(
-    graph: Graph,
+    biases: Biases,
     data: Samples,
     settings: Settings,
     device: torch.device | str,
     loss: Loss | None,
     tell: Listener,
 ) -> Biases:
-    """The QUANTIZED graph, trained if that was asked for, with what its biases become for a delay."""
-    biases = _biases(graph, data, settings, device, tell)
-    if settings.finetune.epochs == 0 or not learns(graph):
+    """The same, trained if that was asked for and there is something to train."""
+    if settings.finetune.epochs == 0 or not learns(biases.graph):
         return biases
     return biases.trained(_trained(biases.for_rounding(), data, settings, device, loss, tell))
 
@@ -372,12 +389,13 @@ def _biases(
         return engines.run_or_auto(spiking, engines.Request(x), engine).outputs
 
     means = Means(threshold, partial(engines.run_or_auto, engine=engine), outputs, tell.stage, tell.tick)
-    x = trees.to(_some_samples(data, settings), device)
+    x = trees.to(some_samples(data, settings), device)
     has_biases = bool(graph.of(Relu, Integrate))
     return Biases(graph, x, means, settings.quantize.bias_correction and has_biases)
 
 
-def _some_samples(data: Samples, settings: Settings) -> Inputs:
+def some_samples(data: Samples, settings: Settings) -> Inputs:
+    """Those that biases are corrected with."""
     count = min(CORRECTION_SAMPLES, settings.data.calibration_samples)
     return trees.cat(
         [x for x, _ in data.calibration_batches(count, count, settings.run.seed, settings.data.num_workers)]

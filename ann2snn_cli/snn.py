@@ -17,6 +17,8 @@ from ann2snn_cli.data.given import kind, read_samples
 from ann2snn_cli.data.samples import as_floats
 from ann2snn_cli.errors import UsageError, WrongKind, spelled
 from ann2snn_cli.ir import show
+from ann2snn_cli.ir.contract import Encoding
+from ann2snn_cli.ir.encoding import encoded, encoding_of, step_by_step
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.module import GraphModule
@@ -24,7 +26,8 @@ from ann2snn_cli.ir.run import bind_inputs
 from ann2snn_cli.pipeline import Rules
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.export import pth
-from ann2snn_cli.types import Inputs, Loss
+from ann2snn_cli.stages.simulate import stepping
+from ann2snn_cli.types import Inputs, Loss, Outputs
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.convert import converted, provenance_of
 from ann2snn_cli.workflows.damage import warning
@@ -42,9 +45,12 @@ class SpikingNetwork(GraphModule):
     them: `save` keeps all.
     """
 
+    provenance = Provenance()
+
     def __init__(self, graph: Graph, provenance: Provenance | None = None) -> None:
         super().__init__(graph)
         self.provenance = provenance or Provenance()
+        self._state = stepping.State()
 
     def forward(self, *samples: Any, **by_name: Any) -> Tensor | tuple[Tensor, ...]:
         """The outputs after T steps, in real numbers; a tuple if there are several.
@@ -52,9 +58,54 @@ class SpikingNetwork(GraphModule):
         Samples are a tensor, a numpy array or nested lists of numbers, [samples, ...]. Several inputs are
         given as the float network takes them: in order, or by name.
         """
-        x = samples[0] if len(samples) == 1 and not by_name else self._joined(samples, by_name)
-        outputs = engines.simulate(self.graph, self._as_taken(x)).outputs
-        return outputs[0] if len(outputs) == 1 else outputs
+        graph = self.graph
+        return _one_or_all(engines.simulate(graph, _as_taken(graph, self._given(samples, by_name))).outputs)
+
+    def step(self, *samples: Any, **by_name: Any) -> Tensor | tuple[Tensor, ...]:
+        """One time step: `samples` are what is shown in it, [samples, ...], as in a call.
+
+        Gives the outputs so far: after t steps since `reset`, what was passed on in all of them, times its
+        unit, by t. After T steps of the same samples that is `snn(samples)`, bit for bit where there are no
+        real numbers. There may be more than T steps, and other samples may be shown in each. Needs D = 0.
+        """
+        graph = step_by_step(self.graph)
+        given = bind_inputs(graph, _as_taken(graph, self._given(samples, by_name)))
+        outputs, self._state = stepping.step(graph, given, self._state.to(graph.device))
+        return _one_or_all(outputs)
+
+    def reset(self, state: Mapping[str, Any] | None = None) -> None:
+        """Begin anew: the next step is the first. With an earlier `state`: go on after it."""
+        self._state = (
+            stepping.State() if state is None else stepping.from_plain(state, step_by_step(self.graph))
+        )
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is held after the last step: {"format", "step": t, "nodes": {node: {name: [samples, ...]}}}.
+
+        Of a population its `potential` and its `count` of spikes, of a read-out its `count`, the potential
+        that it never resets. A copy, for `torch.save`; `torch.load` reads it by its safe default.
+        """
+        return self._state.to_plain()
+
+    def sequence(self, x: Any, **asked: Any) -> Simulation:
+        """What is shown changes from step to step: x is [T, samples, ...], of several inputs each is.
+
+        Any delay will do. What is asked for is that of `simulate`: delay, by_step, counts, watch, ...
+        """
+        if encoding_of(self.graph) is Encoding.POISSON:
+            raise UsageError(
+                "the SNN draws its spikes from images, and a sequence is what is shown itself",
+                remedy="show the images step by step: snn.step(x[t])",
+            )
+        frames = trees.map_leaves(
+            lambda leaf: leaf.movedim(0, 1) if leaf.dim() > 1 else leaf, read_samples(x)
+        )
+        return self._simulated(encoded(self.graph, Encoding.FRAMES), frames, **asked)
+
+    def _given(self, samples: Sequence[Any], by_name: Mapping[str, Any]) -> Any:
+        """The inputs of a call: one, or several by their names."""
+        return samples[0] if len(samples) == 1 and not by_name else self._joined(samples, by_name)
 
     def _joined(self, samples: Sequence[Any], by_name: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs of a call by their names."""
@@ -67,14 +118,6 @@ class SpikingNetwork(GraphModule):
                 remedy="give them in order, or by name",
             )
         return {**in_order, **by_name}
-
-    def _as_taken(self, x: Any) -> Inputs:
-        """Samples of every kind as `convert` takes them, where the network is: bytes are fractions of 255."""
-        taken = read_samples(x)
-        bind_inputs(self.graph, taken)
-        taken = taken if self.graph.device is None else trees.to(taken, self.graph.device)
-        has_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(taken))
-        return as_floats(taken) if has_bytes else taken
 
     def simulate(
         self,
@@ -94,11 +137,30 @@ class SpikingNetwork(GraphModule):
         `counts` for the spike counts of every population; `watch(node, activity)` is shown the train of every
         population, and its potentials if asked for.
         """
-        asked = _delay(self.graph.timing.timesteps, schedule, delay)
-        request = Request(
-            self._as_taken(x), asked, by_step=by_step, counts=counts, potentials=potentials, watch=watch
+        return self._simulated(
+            self.graph,
+            x,
+            delay=delay,
+            schedule=schedule,
+            by_step=by_step,
+            counts=counts,
+            watch=watch,
+            potentials=potentials,
+            engine=engine,
         )
-        return engines.run(self.graph, request, engine)
+
+    def _simulated(
+        self,
+        graph: Graph,
+        x: Any,
+        *,
+        delay: int | None = None,
+        schedule: Schedule | str | None = None,
+        engine: str = engines.AUTO,
+        **asked: Any,
+    ) -> Simulation:
+        chosen = _delay(graph.timing.timesteps, schedule, delay)
+        return engines.run(graph, Request(_as_taken(graph, x), chosen, **asked), engine)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the `.pth` that `load` reads."""
@@ -108,6 +170,19 @@ class SpikingNetwork(GraphModule):
 
     def __repr__(self) -> str:
         return show.table(self.graph).replace("Graph(SPIKING, ", "SpikingNetwork(", 1)
+
+
+def _as_taken(graph: Graph, x: Any) -> Inputs:
+    """Samples of every kind as `convert` takes them, where the network is: bytes are fractions of 255."""
+    taken = read_samples(x)
+    bind_inputs(graph, taken)
+    taken = taken if graph.device is None else trees.to(taken, graph.device)
+    has_bytes = any(leaf.dtype == torch.uint8 for leaf in trees.leaves(taken))
+    return as_floats(taken) if has_bytes else taken
+
+
+def _one_or_all(outputs: Outputs) -> Tensor | tuple[Tensor, ...]:
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 def load(path: Path | str) -> SpikingNetwork:

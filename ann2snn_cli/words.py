@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def count_of(number: int, noun: str) -> str:
+def count_of(number: int, noun: str, plural: str = "") -> str:
     """So many of a thing, in words: `1 sample`, `1,797 samples`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

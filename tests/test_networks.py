@@ -5,16 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from few_digits import load as load_few_digits
 
+import ann2snn_cli
 from ann2snn_cli import catalog
 
+ROOT = Path(__file__).parents[1]
 NAMES = [entry.name for entry in catalog.list_networks() if entry.origin == "bundled"]
 DEBUG = [name for name in NAMES if name.startswith("debug")]
-MAPS = ["unet_segment"]  # a map of scores
+MAPS = ["unet_segment", "detect_small"]  # a map of scores
 CLASSIFIERS = [name for name in NAMES if name not in DEBUG + MAPS]
 KINDS_OF_LAYERS = {
     "example_net": {"Conv2d", "ReLU", "AvgPool2d", "Flatten", "Linear"},
     "mnist_cnn": {"Conv2d", "BatchNorm2d", "ReLU", "AvgPool2d", "Flatten", "Linear"},
+    "tutorial_cnn": {"Sequential", "Conv2d", "BatchNorm2d", "ReLU", "AvgPool2d", "Flatten", "Linear"},
 }
 
 
@@ -28,8 +32,10 @@ def test_all_are_there():
     named = {"example_net", "mnist_cnn", "lenet", "vgg11", "vgg16", "resnet18", "resnet20"}
     named |= {
         "mobilenet_small",
+        "tutorial_cnn",
         "unet_small",
         "unet_segment",
+        "detect_small",
         "vit_small",
         "debug_net0",
         "debug_net1",
@@ -155,6 +161,40 @@ def test_resnet20_has_the_public_names():
     assert not [key for key in shapes if "shortcut" in key or "downsample" in key]
 
 
+def test_tutorial_cnn_is_that_of_the_tutorial():
+    """(B5) Sides of 28, 26, 13, 11, 5, 3, 1, weights by the names of the tutorial, a ReLU at the end."""
+    network = build("tutorial_cnn", (1, 28, 28))
+    sides, x = [28], torch.rand(2, 1, 28, 28)
+    for layer in network.network:
+        x = layer(x)
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.AvgPool2d):
+            sides.append(x.shape[-1])
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+    assert sides == [28, 26, 13, 11, 5, 3, 1]
+    assert shapes["network.0.weight"] == (32, 1, 3, 3)
+    assert shapes["network.4.weight"] == shapes["network.8.weight"] == (32, 32, 3, 3)
+    assert shapes["network.13.weight"] == (10, 32)
+    assert [network.network[index].eps for index in (1, 5, 9)] == [1e-3] * 3
+    assert isinstance(network.network[-1], torch.nn.ReLU)
+
+
+def test_the_answer_of_tutorial_cnn_is_how_often_its_last_neurons_fire():
+    """(B5) A network that ends in a ReLU is read by the counts of its last population, spike by spike."""
+    network, digits = build("tutorial_cnn", (1, 28, 28)), load_few_digits().test
+    network.load_state_dict(torch.load(ROOT / "checkpoints" / "tutorial_cnn-digits.pth")["state_dict"])
+    snn = ann2snn_cli.convert(network, digits.x, timesteps=16, weight_bitwidth=8)
+    portions = []
+    found = snn.simulate(digits.x, watch=lambda node, activity: portions.append((node, activity.train)))
+    last = torch.cat([train.double() for node, train in portions if node.name == portions[-1][0].name], dim=1)
+    counts, answers = last.sum(0), found.outputs[0]
+
+    assert last.shape == (16, 45, 10)
+    assert set(last.unique().tolist()) == {0, 1}
+    assert torch.allclose(answers, counts * (answers.max() / counts.max()))
+    assert (counts.argmax(1) == digits.labels).double().mean() > 0.9
+
+
 def test_unet_concatenates_two_ways():
     """In unet_small the fine map comes by the skip: it is there when nothing comes from below."""
     network = build("unet_small", (1, 28, 28))
@@ -168,7 +208,13 @@ def test_unet_concatenates_two_ways():
 
 @pytest.mark.parametrize(
     ("name", "side", "least"),
-    [("mnist_cnn", 21, "22x22"), ("vit_small", 6, "7x7"), ("lenet", 11, "12x12"), ("unet_small", 3, "4x4")],
+    [
+        ("mnist_cnn", 21, "22x22"),
+        ("tutorial_cnn", 21, "22x22"),
+        ("vit_small", 6, "7x7"),
+        ("lenet", 11, "12x12"),
+        ("unet_small", 3, "4x4"),
+    ],
 )
 def test_too_small_an_image_is_refused(name, side, least):
     """A network that runs out of pixels says how many it needs."""

@@ -47,8 +47,9 @@ def test_the_public_names_are_these():
     """Nobody adds or removes a public name without changing this list."""
     assert ann2snn_cli.__all__ == [
         "Ann2SnnError", "BadData", "BadFile", "BadWeights", "DamageWarning", "Hardware", "HardwareViolations",
-        "InvalidGraph", "Provenance", "Settings", "SpikingNetwork", "UnsupportedNetwork", "UsageError",
-        "VerificationMismatch", "__version__", "convert", "fuse_batch_norms", "load", "quantize_and_finetune",
+        "InvalidGraph", "Provenance", "SNNTransformer", "Settings", "SpikingNetwork", "UnsupportedNetwork",
+        "UsageError", "VerificationMismatch", "__version__", "convert", "fuse_batch_norms", "load",
+        "quantize_and_finetune",
         "replace_activations", "set_weights_and_thresholds", "validate",
     ]  # fmt: skip
     assert dir(ann2snn_cli) == sorted(ann2snn_cli.__all__)

@@ -20,8 +20,11 @@ from ann2snn_cli.commands import EXIT_CODES
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ann2snn ")]
-# Its pieces of Python: a network, one with two inputs, a rule for an activation, a conversion, its stages.
-MY_NET, PAIR_NET, STRAIGHT, FROM_PYTHON, BY_STAGE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+# Its pieces of Python: a network, one with two inputs, a rule for an activation, a conversion, its
+# stages, a part of a network, steps.
+MY_NET, PAIR_NET, STRAIGHT, FROM_PYTHON, BY_STAGE, PART, IN_TIME = re.findall(
+    r"```python\n(.*?)```", README, re.DOTALL
+)
 
 
 # What the commands after the first need, in a shorter form than the README gives it.
@@ -128,6 +131,39 @@ def test_the_stages_of_the_readme_run():
 
     assert names["spiking"].loss > 0
     assert isinstance(names["in_floats"], ann2snn_cli.SpikingNetwork)
+
+
+def test_the_steps_of_the_readme_run(tmp_path, monkeypatch):
+    """What was stepped is what the whole sequence gives; the state is put back (C3)."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    frames = torch.rand(16, 5, 6)
+    snn = ann2snn_cli.convert(network, frames[0], timesteps=16, weight_bitwidth=8)
+    names = {"snn": snn, "frames": frames}
+
+    exec(compile(IN_TIME, "README.md", "exec"), names)
+
+    assert torch.equal(names["outputs"], names["whole"].outputs[0])
+    assert names["whole"].by_step[0].shape == (16, 5, 3)
+    assert snn.state["step"] == 16
+
+
+def test_the_part_of_a_network_of_the_readme_runs(tmp_path, monkeypatch):
+    """The recipe trains, mixes and writes."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential()
+    network.backbone = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())
+    network.head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    x = torch.rand(16, 1, 8, 8)
+    loader = [(x, torch.arange(16) % 3)]
+    names = {"network": network, "x": x, "loader": loader, "criterion": torch.nn.CrossEntropyLoss()}
+
+    exec(compile(PART, "README.md", "exec"), names)
+
+    assert names["outputs"].shape == (16, 3)
+    assert {path.name for path in (tmp_path / "part").iterdir()} == {"part_snn.pth", "part_snn_pack"}
 
 
 def test_the_scripts_of_the_readme_are_there_and_run_the_main_command():

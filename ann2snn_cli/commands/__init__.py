@@ -28,6 +28,7 @@ COMMANDS = {
     "diff": "Find the first difference between two vector packs, or a pack and a simulator's log.",
     "inspect": "Show the graph of a network or of a converted network.",
     "analyse-error": "Show where a conversion loses accuracy, as pictures and tables.",
+    "compare-modes": "Draw accuracy against time for each way of setting thresholds.",
     "ls": "List networks, datasets, configs, hardware and checkpoints.",
     "cp": "Copy a bundled file here, to edit it.",
     "env": "Print versions and devices, ready to paste into a report.",

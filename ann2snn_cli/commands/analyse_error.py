@@ -50,6 +50,7 @@ def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json:
 
 
 def _text(report: AnalyseReport) -> str:
+    from ann2snn_cli.ir.show import real_line
     from ann2snn_cli.workflows.weights import described
 
     headline = report.headline
@@ -59,8 +60,9 @@ def _text(report: AnalyseReport) -> str:
         f"mean error by layer, of the mean float activation ({count_of(report.layer_samples, 'test sample')})"
     )
     files = "\n".join(str(path) for path in report.files)
-    over_time = f"{_over_time(report)}\n{whose_biases(report.settings)}"
-    return "\n\n".join([title, over_time, about, _layers(report), files])
+    over_time = f"{_over_time(report)}\n{whose_biases(report.settings, some=bool(report.layers))}"
+    parts = [title, over_time, about, _layers(report), real_line(report.real_operators), files]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _over_time(report: AnalyseReport) -> str:

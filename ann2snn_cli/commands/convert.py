@@ -48,6 +48,7 @@ def command(settings: Settings, strict: bool, resume: bool, overwrite: bool, as_
 
 
 def _text(report: ConvertReport) -> str:
+    from ann2snn_cli.ir.show import real_line, real_operators
     from ann2snn_cli.workflows.weights import described
 
     bits = report.settings.quantize.weight_bitwidth
@@ -64,6 +65,7 @@ def _text(report: ConvertReport) -> str:
         _damage(report),
         _hardware(report),
         firing_table(report.evaluation),
+        real_line(real_operators(report.graph)),
         "\n".join(notes),
         "\n".join(f"warning: {line}" for line in report.warnings),
         files_table(report.files),

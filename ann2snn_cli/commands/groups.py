@@ -12,7 +12,7 @@ GROUPS = {
         "network", "ann_weight", "allow_other_dataset", "rules", "data", "corners", "names", "samples",
     ),
     "Training": ("epochs", "lr", "wd"),
-    "Quantization": ("fold", "calibrate", "quantize"),
+    "Quantization": ("fold", "calibrate", "modes", "quantize"),
     "Finetuning": ("finetune", "resume"),
     "Spikes": ("timing", "neurons", "schedule", "delay"),
     "Chip": ("check",),

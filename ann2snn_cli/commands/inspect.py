@@ -41,7 +41,7 @@ def _text(report: InspectReport) -> str:
     words = ", ".join(f"{name} {value}" for name, value in contract.items())
     title = report.name + (f" ({words})" if words else "")
     counts = f"{report.parameters} weights, {report.neurons} neurons"
+    real = f"{report.real_line}\n\n" if report.real_line else ""
     notes = "".join(f"note: {line}\n\n" for line in report.notes)
-    return (
-        f"{title}: level {report.graph.level.name}, {counts}\n\n{notes}{table(report.headers, report.rows)}"
-    )
+    title = f"{title}: level {report.graph.level.name}, {counts}"
+    return f"{title}\n\n{real}{notes}{table(report.headers, report.rows)}"

@@ -12,8 +12,8 @@ from ann2snn_cli.lookup import unknown
 
 KINDS = ("networks", "datasets", "configs", "hardware", "checkpoints")
 YOUR_DATASETS = (
-    "folder:PATH (images in class folders), segmentation:PATH (images and masks), npz:PATH (samples and "
-    "labels), path.py:loader"
+    "folder:PATH (images in class folders), segmentation:PATH (images and masks), coco:PATH (images and "
+    "boxes), npz:PATH (samples and labels), path.py:loader"
 )
 
 

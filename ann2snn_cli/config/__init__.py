@@ -17,6 +17,7 @@ from ann2snn_cli.config.schedule import Schedule, chosen_delay, delay_name
 from ann2snn_cli.config.settings import (
     AUTO_WEIGHT,
     KEYS,
+    MODES_TO_COMPARE,
     NO_WEIGHT,
     SECTIONS,
     Calibrate,
@@ -41,6 +42,7 @@ from ann2snn_cli.config.sources import resolve, resolved, unused
 __all__ = [
     "AUTO_WEIGHT",
     "KEYS",
+    "MODES_TO_COMPARE",
     "NO_WEIGHT",
     "OPS",
     "SECTIONS",

@@ -34,6 +34,7 @@ AUTO_WEIGHT = "auto"  # as ann_weight: the checkpoint of this network and datase
 NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever they are
 
 
+MODES_TO_COMPARE = ("max", "99.9%", "1/2", "1/3", "mse", "spikes")
 ON_SPIKES = "spikes"  # the mode of clips that are set layer by layer, on the spikes of the layers before
 NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 
@@ -114,7 +115,7 @@ class Data(Section):
     data_dir: str = setting("", "folder that holds datasets (default: ANN2SNN_DATA, else ./data)")
     task: str = setting(
         "auto",
-        "what labels mean: classification, regression or segmentation (auto: what the data are for)",
+        "what labels mean: classification, regression, segmentation, detection (auto: what the data are for)",
         TASK,
     )
     num_workers: int = setting(0, "processes that load data", at_least(0))

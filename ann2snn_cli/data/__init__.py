@@ -6,6 +6,7 @@ public.py     MNIST, Fashion-MNIST, CIFAR through torchvision
 located.py    where public data lie: unpacked, packed, cached, or still to be downloaded
 folder.py     images in class folders
 masks.py      images with masks
+coco.py       images with boxes, in COCO's format
 arrays.py     .npz files, and what a user's loader returns
 given.py      one batch in any form as tensors: of the data, and of what an SNN is called with
 collect.py    whatever users hold as data: tensors, arrays, batches, a torch Dataset, a DataLoader
@@ -77,10 +78,10 @@ register(
     Dataset("debug2", "one sample of ones, 1x1x1", (1, 1, 1), 1, _packaged),
 )  # fmt: skip
 
-SOURCES = ("folder", "segmentation", "npz")  # of data that go by a path
+SOURCES = ("folder", "segmentation", "coco", "npz")  # of data that go by a path
 OTHERWISE = (
-    "; or give folder:PATH (images in class folders), segmentation:PATH (images and masks), npz:PATH "
-    "(samples and labels), or path.py:loader"
+    "; or give folder:PATH (images in class folders), segmentation:PATH (images and masks), coco:PATH "
+    "(images and boxes), npz:PATH (samples and labels), or path.py:loader"
 )
 
 
@@ -154,7 +155,7 @@ def _located(name: str) -> tuple[str, str]:
 
 
 def _from_path(kind: str, name: str, path: str, task: str) -> Data:
-    from ann2snn_cli.data import arrays, folder, masks
+    from ann2snn_cli.data import arrays, coco, folder, masks
 
     if not path:
         raise UsageError(
@@ -163,7 +164,7 @@ def _from_path(kind: str, name: str, path: str, task: str) -> Data:
     place = Path(path).expanduser()
     if kind == "npz":
         return arrays.load_npz(place, name, task)
-    return {"folder": folder.load, "segmentation": masks.load}[kind](place, name)
+    return {"folder": folder.load, "segmentation": masks.load, "coco": coco.load}[kind](place, name)
 
 
 def _from_code(name: str, source: str, function: str, task: str) -> Data:

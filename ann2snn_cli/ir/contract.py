@@ -49,6 +49,14 @@ class Method(Choice):
     TD = "td"
 
 
+class Encoding(Choice):
+    """How a sample is shown over the steps: the same at each, as spikes by chance, or as a frame for each."""
+
+    DIRECT = "direct"
+    POISSON = "poisson"
+    FRAMES = "frames"
+
+
 @dataclass(frozen=True)
 class Contract:
     """T, the reset, the firing delay D and the rounding of a network (SPEC 1 and 5).

@@ -14,7 +14,7 @@ import torch
 from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.contract import Contract
-from ann2snn_cli.ir.ops import FLOAT_BITS, Input, Op, Place, Synapse, map_tensors
+from ann2snn_cli.ir.ops import FLOAT_BITS, Input, Op, Opaque, Place, Synapse, map_tensors
 
 
 class Level(IntEnum):
@@ -123,6 +123,13 @@ class Graph:
             if node.op.gives_reals or (reads_reals and not node.op.fires):
                 found.add(node.name)
         return frozenset(found)
+
+    @cached_property
+    def real_operators(self) -> tuple[Node, ...]:
+        """What runs on real numbers, and never spikes; pieces of a layer that has a name are left out."""
+        opaque = [(node, node.op) for node in self.nodes if isinstance(node.op, Opaque)]
+        named = {node.source for node, op in opaque if op.is_named}
+        return tuple(node for node, op in opaque if op.is_named or node.source not in named)
 
     @cached_property
     def widest(self) -> int:

@@ -49,12 +49,12 @@ class GraphModule(nn.Module):
         module: nn.Module = self
         path = []
         for part in node.split("."):
-            part += "_" * (part not in module._modules and hasattr(module, part))
+            part += "_" * (part not in module._modules and _is_taken(module, part))
             if part not in module._modules:
                 module.add_module(part, Layer())
             module = module.get_submodule(part)
             path.append(part)
-        name += "_" * hasattr(module, name)
+        name += "_" * (name in module._modules or _is_taken(module, name))
         module.register_buffer(name, tensor.detach().clone())
         return ".".join((*path, name))
 
@@ -113,6 +113,11 @@ class GraphModule(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Of a copy or a pickle: the buffers, and not the graph that was made of them."""
         return {**self.__dict__, "_known": None}
+
+
+def _is_taken(module: nn.Module, name: str) -> bool:
+    """Does every such module have an attribute of that name?"""
+    return hasattr(type(module), name) or name in vars(module)
 
 
 def _tensors(graph: Graph) -> Iterator[tuple[str, str, Tensor]]:

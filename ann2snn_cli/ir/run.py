@@ -10,7 +10,7 @@ from math import prod
 
 from torch import Tensor
 
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.errors import BadData, Setting
 from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.ops import Input
 from ann2snn_cli.types import Inputs, Shape
@@ -30,11 +30,28 @@ def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:
         )
     for node in graph.inputs:
         shape = tuple(given[node.name].shape)
-        if len(shape) == 0 or shape[1:] != node.shape:
+        if isinstance(node.op, Input) and node.op.has_frames:
+            _refuse_other_frames(graph, node, shape)
+        elif len(shape) == 0 or shape[1:] != node.shape:
             wanted = ", ".join(map(str, ("samples", *node.shape)))
             what = f"the samples of input {node.name!r} have the shape {shape}, and not [{wanted}]"
             raise BadData(what, remedy=_shape_remedy(shape, node.shape))
     return given
+
+
+def _refuse_other_frames(graph: Graph, node: Node, shape: Shape) -> None:
+    """A sample of frames has one for each step."""
+    steps = graph.contract.timesteps if graph.contract is not None else None
+    if shape[2:] == node.shape and len(shape) > 1 and shape[1] > 0 and steps in (None, shape[1]):
+        return
+    wanted = ", ".join(map(str, ("samples", "frames" if steps is None else steps, *node.shape)))
+    fits = shape[2:] == node.shape and len(shape) > 1 and shape[1] > 0
+    raise BadData(
+        f"the samples of input {node.name!r} have the shape {shape}, and not [{wanted}], a frame a step",
+        remedy=f"convert with {Setting('timesteps', shape[1])}, or give {steps} frames a sample"
+        if fits
+        else "the first axis counts samples, the second the frames of each",
+    )
 
 
 def _shape_remedy(shape: Shape, wanted: Shape) -> str:
@@ -54,7 +71,10 @@ def run(graph: Graph, x: Inputs, watch: Callable[[Node, Tensor], None] | None = 
     given = bind_inputs(graph, x)
 
     def compute(node: Node, xs: list[Tensor]) -> Tensor:
-        value = given[node.name] if isinstance(node.op, Input) else node.op.real(xs, node.shape)
+        if isinstance(node.op, Input):
+            value = node.op.without_time(given[node.name])
+        else:
+            value = node.op.real(xs, node.shape)
         if watch is not None:
             watch(node, value)
         return value
@@ -76,7 +96,7 @@ def run_counts(
 
     def compute(node: Node, xs: list[Tensor]) -> Tensor:
         if isinstance(node.op, Input):
-            value = node.op.encode(given[node.name]) * graph.timing.timesteps
+            value = node.op.total(given[node.name], graph.timing.timesteps)
         else:
             value = node.op.sums(xs, graph.place(node))
         if watch is not None:

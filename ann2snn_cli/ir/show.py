@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ann2snn_cli.ir.ops import Synapse
@@ -54,6 +54,20 @@ def _register(register: Register) -> str:
     if register.bits is None:
         return "real numbers"
     return f"{register.lowest}..{register.highest} ({register.bits} bits)"
+
+
+def real_operators(graph: Graph) -> dict[str, list[str]]:
+    """What runs on real numbers, and never spikes: the layers, by kind."""
+    found: dict[str, list[str]] = {}
+    for node in graph.real_operators:
+        found.setdefault(node.op.kind, []).append(node.source or node.name)
+    return found
+
+
+def real_line(operators: Mapping[str, Collection[str]]) -> str:
+    """The same in words; "" where there are none."""
+    counts = ", ".join(f"{len(layers)} {kind}" for kind, layers in operators.items())
+    return f"temporal differences in real numbers, which are no spikes: {counts}" if operators else ""
 
 
 def parameters(graph: Graph) -> int:

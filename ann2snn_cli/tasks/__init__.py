@@ -4,6 +4,7 @@ protocol.py         what a task is
 classification.py   one class a sample; cross entropy, accuracy
 regression.py       numbers a sample; mean squared error and its root
 segmentation.py     a class a pixel; cross entropy, mean IoU
+detection.py        boxes with classes; focal loss and L1, mean average precision
 
 Which task data are for, a dataset says, or else its labels show (`task_of`).
 A new task is a file here that fits `Task`, and its line `register(...)` below. A task of a user's own needs
@@ -12,12 +13,15 @@ no file here: a dataset may hold the object (`Data(..., task=MyTask())`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from ann2snn_cli import lookup
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.tasks.classification import Classification
+from ann2snn_cli.tasks.detection import Detection
 from ann2snn_cli.tasks.protocol import Task
 from ann2snn_cli.tasks.regression import Regression
 from ann2snn_cli.tasks.segmentation import Segmentation
@@ -66,7 +70,7 @@ def task_of(labels: Labels, asked: str = AUTO) -> str:
     if asked != AUTO:
         return task_named(asked).name
     if not isinstance(labels, Tensor):
-        return "classification"
+        return "detection" if isinstance(labels, Mapping) and "boxes" in labels else "classification"
     if labels.is_floating_point():
         return "regression" if bool((labels != labels.round()).any()) else "classification"
     return "segmentation" if labels.dim() == 3 and labels.dtype != torch.bool else "classification"
@@ -79,7 +83,7 @@ def task_note(task: str, asked: str) -> tuple[str, ...]:
     return (f"the task is {task}, as the labels are {_SHOWN[task]}",)
 
 
-_SHOWN = {"regression": "real numbers", "segmentation": "maps of whole numbers"}
+_SHOWN = {"regression": "real numbers", "segmentation": "maps of whole numbers", "detection": "boxes"}
 
 
 def refuse_other_task(task: str | Task, asked: str, data: str) -> None:
@@ -96,3 +100,4 @@ def refuse_other_task(task: str | Task, asked: str, data: str) -> None:
 register(Classification())
 register(Regression())
 register(Segmentation())
+register(Detection())

@@ -11,5 +11,5 @@ pack.py        an SNN and samples -> a vector pack
 export.py      an SNN -> the formats of others
 verify.py      a vector pack -> what independent twins say of it; diff.py compares two
 
-report.py, latency.py, hardware.py, damage.py and saved.py hold what several of them share.
+report.py, folders.py, latency.py, hardware.py, damage.py and saved.py hold what several of them share.
 """

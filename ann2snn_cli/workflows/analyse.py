@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,16 @@ from torch import Tensor
 from ann2snn_cli import trees
 from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
-from ann2snn_cli.config.settings import refuse_two_places
-from ann2snn_cli.errors import Setting, as_argument
+from ann2snn_cli.errors import as_argument
+from ann2snn_cli.ir import show
 from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
-from ann2snn_cli.stages.export import files, replacement
 from ann2snn_cli.stages.simulate import simulate
-from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import Headline, Inputs
 from ann2snn_cli.workflows import convert, prepare
-from ann2snn_cli.workflows.evaluate import ANN, Evaluation, evaluate, refuse_mismatch
-from ann2snn_cli.workflows.files import by_default
+from ann2snn_cli.workflows.evaluate import ANN, Evaluation
+from ann2snn_cli.workflows.folders import ResultFolder, as_csv
 from ann2snn_cli.workflows.prepare import Named
 from ann2snn_cli.workflows.report import SILENT, Progress, Report, Spell
 
@@ -59,6 +55,7 @@ class AnalyseReport(Report):
     by_timesteps: tuple[Mapping[str, Any], ...]  # timesteps, and the headline of every variant
     layers: tuple[LayerError, ...]
     layer_samples: int
+    real_operators: Mapping[str, Sequence[str]]  # by kind, the layers that pass on real numbers, no spikes
     settings: Settings
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()  # files that lay in the folder and were removed, or kept
@@ -83,6 +80,7 @@ class AnalyseReport(Report):
             self.headline.name: [dict(row) for row in self.by_timesteps],
             "layers": [asdict(error) for error in self.layers],
             "layer_samples": self.layer_samples,
+            "real_operators": dict(self.real_operators),
             "files": list(self.files),
             "notes": list(self.notes),
             "settings": as_dict(self.settings),
@@ -96,32 +94,20 @@ def ladder(timesteps: int) -> list[int]:
 
 def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseReport:
     """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
-    place = request.settings.save.output_dir
-    refuse_two_places(Setting("save_dir", request.save_dir), Setting("output_dir", place))
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
-    folder = request.save_dir or Path(f"{by_default(prepared.settings, prepared.name)}_analysis")
-    replacement.clear(folder.parent, folder.name, progress.line)
-    replacement.refuse_loss_in(folder, overwrite=request.overwrite, setting="save_dir")
-    files.refuse_unwritable(folder if folder.is_dir() else folder.parent, "save_dir")
+    folder = ResultFolder.of(prepared, "analysis", request.save_dir, request.overwrite)
+    folder.refuse_loss(progress)
     for line in (prepared.weights_line, *prepared.notes):
         progress.line(line)
     report = _measured(prepared, progress)
     score = report.headline.name
-    names = [f"{score}.png", f"{score}.csv", "layers.png", "layers.csv"]
+    contents = _contents(report)
     if not report.has_scores:
-        names.remove(f"{score}.png")
         progress.line(f"no {score} picture: the outputs are none of which there is one")
-    report, notes = replace(report, files=tuple(folder / name for name in names)), list[str]()
-    replacement.write_folder(
-        folder,
-        lambda place: _fill(place, report, request.spell),
-        overwrite=request.overwrite,
-        tell=notes.append,
-    )
-    for line in notes:
-        progress.line(line)
-    return replace(report, notes=tuple(notes))
+    report = replace(report, files=tuple(folder.path / name for name in contents))
+    notes = folder.write(contents, report.to_json(request.spell), progress)
+    return replace(report, notes=notes)
 
 
 def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
@@ -146,6 +132,7 @@ def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
         tuple(_filled(rows)),
         tuple(layers),
         count,
+        show.real_operators(conversion.graph),
         prepared.settings,
     )
 
@@ -164,20 +151,9 @@ def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Convers
 
     listener = Listener(begin, tick=progress.advance)
     conversion = convert.pipelined(replace(prepared, settings=asked), listener, delays=(0, steps))
-    progress.begin(f"T = {steps}: evaluate", prepared.data.test_size, "samples")
-    evaluation = evaluate(
-        conversion.graph,
-        prepared.data.test_batches(asked.data.test_batch_size, asked.data.num_workers),
-        task_named(prepared.data.task),
-        network=prepared.network,
-        quantized=conversion.quantized,
-        by_delay=conversion.by_delay,
-        device=prepared.device,
-        engine=asked.run.engine,
-        by_step=False,
-        tick=progress.advance,
+    evaluation = convert.evaluated(
+        replace(prepared, settings=asked), conversion, progress, f"T = {steps}: evaluate"
     )
-    refuse_mismatch(conversion.graph, evaluation)
     return conversion, evaluation
 
 
@@ -211,31 +187,22 @@ def _layers(prepared: Named, conversion: Conversion, progress: Progress) -> tupl
 # Files ---------------------------------------------------------------------------------------------
 
 
-def _fill(place: Path, report: AnalyseReport, spell: Spell) -> None:
+def _contents(report: AnalyseReport) -> dict[str, bytes]:
+    """The files by name; without scores there is no picture of them."""
     name = f"{report.network} on {report.dataset}, {report.settings.quantize.weight_bitwidth}-bit weights"
+    score, found = report.headline.name, dict[str, bytes]()
     if report.ann is not None:
-        picture = pictures.score_against_time(
-            name,
-            report.headline,
-            _curves(report),
-            {"ANN": report.ann},
-            [row["timesteps"] for row in report.by_timesteps],
+        steps = [row["timesteps"] for row in report.by_timesteps]
+        found[f"{score}.png"] = pictures.score_against_timesteps(
+            name, report.headline, _curves(report), {"ANN": report.ann}, steps
         )
-        (place / f"{report.headline.name}.png").write_bytes(picture)
+    found[f"{score}.csv"] = as_csv(report.by_timesteps)
     title = f"{name}, T = {report.timesteps}, D = {report.delay}"
-    (place / "layers.png").write_bytes(pictures.error_by_layer(title, report.layers))
-    (place / f"{report.headline.name}.csv").write_bytes(_csv(report.by_timesteps))
-    (place / "layers.csv").write_bytes(_csv([asdict(error) for error in report.layers]))
-    (place / files.MANIFEST).write_bytes(replacement.as_manifest(place, report.to_json(spell)))
+    found["layers.png"] = pictures.error_by_layer(title, report.layers)
+    columns, errors = [each.name for each in fields(LayerError)], [asdict(error) for error in report.layers]
+    found["layers.csv"] = as_csv(errors, columns)
+    return found
 
 
 def _curves(report: AnalyseReport) -> dict[str, list[float]]:
     return {f"SNN {name}": [row[name.value] for row in report.by_timesteps] for name in Schedule}
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue().encode()

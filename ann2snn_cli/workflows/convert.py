@@ -11,6 +11,7 @@ from ann2snn_cli import pipeline
 from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yaml
 from ann2snn_cli.errors import Setting, UsageError, as_argument
+from ann2snn_cli.ir import show
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.pipeline import Conversion, Listener
@@ -105,6 +106,7 @@ class ConvertReport(Report):
             "latency_steps": self.latency.steps(self.delay),
             "latency": self.latency.facts(delays_of(self.graph)),
             "damage": measuring.facts(self.damage),
+            "real_operators": show.real_operators(self.graph),
             "hardware": self.hardware.facts(),
             "notes": list(self.notes),
             "warnings": list(self.warnings),
@@ -139,7 +141,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     listener = _listener(prepared, state, request.resume, progress)
     with state.resumable():
         conversion, damage = converted(prepared, listener, delays=(0, prepared.settings.timing.timesteps))
-        evaluation = _evaluated(prepared, conversion, progress)
+        evaluation = evaluated(prepared, conversion, progress)
     report = _report(prepared, conversion, damage, evaluation)
     provenance = replace(
         provenance_of(prepared, conversion, damage, request.spell),
@@ -225,9 +227,17 @@ def _stepped(prepared: Named) -> int:
     return corrections + min(measuring.SAMPLES, drawn) + prepared.data.test_size
 
 
-def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> Evaluation:
+def evaluated(
+    prepared: Named,
+    conversion: Conversion,
+    progress: Progress,
+    label: str = "evaluate",
+    *,
+    by_step: bool = False,
+) -> Evaluation:
+    """What a conversion scores on the test set; by step, too, where asked for. The theorem must hold."""
     size, workers = prepared.settings.data.test_batch_size, prepared.settings.data.num_workers
-    progress.begin("evaluate", prepared.data.test_size, "samples")
+    progress.begin(label, prepared.data.test_size, "samples")
     evaluation = evaluate(
         conversion.graph,
         prepared.data.test_batches(size, workers),
@@ -237,7 +247,7 @@ def _evaluated(prepared: Named, conversion: Conversion, progress: Progress) -> E
         by_delay=conversion.by_delay,
         device=prepared.device,
         engine=prepared.settings.run.engine,
-        by_step=False,
+        by_step=by_step,
         tick=progress.advance,
     )
     refuse_mismatch(conversion.graph, evaluation)

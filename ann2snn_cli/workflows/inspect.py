@@ -60,12 +60,18 @@ class InspectReport(Report):
         """How many neurons there are."""
         return show.neurons(self.graph)
 
+    @property
+    def real_line(self) -> str:
+        """What runs on real numbers, in words."""
+        return show.real_line(show.real_operators(self.graph))
+
     def facts(self) -> dict[str, Any]:
         """The document."""
         document: dict[str, Any] = {
             "level": self.graph.level.name,
             "parameters": self.parameters,
             "neurons": self.neurons,
+            "real_operators": show.real_operators(self.graph),
         }
         if self.registers is not None:
             document |= {"contract": self.contract, "provenance": self.provenance}

@@ -8,7 +8,7 @@ NODE = {"node", "op", "reads", "shape", "details", "module"}
 def test_a_network_is_shown_folded(here, ann2snn):
     """No weights, no data: nodes by the user's own names, with shapes."""
     document = ann2snn("inspect", "example_net", "--json").document
-    assert set(document) == {"schema", "level", "parameters", "neurons", "nodes"}
+    assert set(document) == {"schema", "level", "parameters", "neurons", "real_operators", "nodes"}
     assert (document["schema"], document["level"]) == ("ann2snn/inspect/1", "FOLDED")
     assert all(set(node) == NODE for node in document["nodes"])
     rows = {node["node"]: node for node in document["nodes"]}

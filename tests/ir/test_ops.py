@@ -83,6 +83,7 @@ def asked(graph, node):
         "integers": (lambda: op.integers(units, place)[1], torch.Tensor),
         "branches": (lambda: op.branches(labels, place), torch.Tensor | None),
         "train": (lambda: op.train(trains, place), Activity),
+        "advance": (lambda: op.advance(batch, {}, 1, place), tuple),
         "sums": (lambda: op.sums(batch, place), torch.Tensor),
         "span": (lambda: op.span(ends, place), torch.Tensor),
         "potential": (lambda: op.potential(ends, place), torch.Tensor | None),
@@ -92,9 +93,9 @@ def asked(graph, node):
 
 
 REFUSED = {  # what an op has no answer to, by its nature: all else is answered
-    "Input": {"real", "train", "sums"},  # whoever runs a graph shows the sample
-    "BatchNorm": {"integers", "train", "sums", "span"},  # FLOAT only
-    "Relu": {"train", "sums", "span"},  # below SPIKING
+    "Input": {"real", "train", "advance", "sums"},  # whoever runs a graph shows the sample
+    "BatchNorm": {"integers", "train", "advance", "sums", "span"},  # FLOAT only
+    "Relu": {"train", "advance", "sums", "span"},  # below SPIKING
     "IntegrateFire": {"real", "integers"},  # SPIKING
 }
 
@@ -118,6 +119,8 @@ def test_every_op_answers_every_question_or_refuses_in_words(name):
             assert tuple(answer.shape) == (2, *node.shape), question
         if question == "train":
             assert tuple(answer.train.shape) == (3, 2, *node.shape)
+        if question == "advance":
+            assert tuple(answer[0].shape) == (2, *node.shape)
 
 
 @pytest.mark.parametrize("name", OPS)

@@ -1,5 +1,7 @@
 """Images with rectangles (class 1) and discs (class 2) on a dark ground, drawn by numpy, saved by PIL."""
 
+import json
+
 import numpy as np
 from PIL import Image
 
@@ -35,3 +37,29 @@ def save_masks(folder, images=60, shapes=2):
         mask[0] = 255
         Image.fromarray(image).save(folder / "images" / f"{number:03}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{number:03}.png")
+
+
+def save_boxes(folder, images=60, edit=lambda content: None):
+    """PATH/images and PATH/annotations.json, as COCO has it: ids with gaps, every other image without a box.
+
+    `edit` may change what is written.
+    """
+    random = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    content = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 90, "name": "disc"}, {"id": 7, "name": "box"}],
+    }
+    for number in range(images):
+        image, _, boxes = drawn(random, shapes=number % 2)
+        name = f"{number:03}.png"
+        Image.fromarray(image).save(folder / "images" / name)
+        content["images"].append({"id": 1000 + 3 * number, "file_name": name, "height": SIDE, "width": SIDE})
+        for kind, *bbox in boxes:
+            about = {"image_id": 1000 + 3 * number, "category_id": {1: 7, 2: 90}[kind], "bbox": bbox}
+            about |= {"id": len(content["annotations"]) + 1, "area": bbox[2] * bbox[3], "iscrowd": 0}
+            content["annotations"].append(about)
+    edit(content)
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return content

@@ -32,6 +32,8 @@ def play_node(graph, node, found, samples, delay, factor=1.0):
     contract, name = graph.contract, type(node.op).__name__
     if name == "Input":
         shown = np.clip(np.rint(samples[node.name] / node.op.unit), node.op.low, node.op.high)
+        if node.op.encoding == "frames":  # [batch, T, ...]
+            return Played(shown.astype(np.int64).swapaxes(0, 1))
         return Played(np.stack([shown.astype(np.int64)] * contract.timesteps))
     trains = [found[each].train for each in node.inputs]
     if name == "IntegrateFire":

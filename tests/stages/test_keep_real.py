@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import ann2snn_cli
 from ann2snn_cli.ir.ops import IntegrateFire, Linear, Opaque, Synapse
+from ann2snn_cli.ir.show import real_line, real_operators
 from ann2snn_cli.stages.trace import trace
 
 
@@ -194,6 +195,19 @@ def test_finetuning_where_nothing_can_learn_is_said():
 
     assert snn.provenance.notes[0].startswith("nothing was finetuned")
     assert relative(snn(x), network(x).detach()) < 1e-6
+
+
+def test_attention_is_counted_as_real_numbers_by_its_name_and_layer():
+    """What moves values inside of it is a part of it; spikes are not among them."""
+    torch.manual_seed(0)
+    graph = converted(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), torch.rand(40, 5, 8)).graph
+
+    assert real_operators(graph) == {
+        "Linear": ["self_attn", "self_attn", "linear1", "linear2"],
+        "Attention": ["self_attn"],
+        "LayerNorm": ["norm1", "norm2"],
+    }
+    assert real_line(real_operators(graph)).endswith("no spikes: 4 Linear, 1 Attention, 2 LayerNorm")
 
 
 def test_samples_on_the_second_axis_are_refused():

@@ -11,7 +11,17 @@
 others refuse in words) and its name in a call of `register`.
 """
 
-from ann2snn_cli.ir.ops.base import FLOAT_BITS, OPS, Activity, Op, Place, map_tensors, named_tensors, register
+from ann2snn_cli.ir.ops.base import (
+    FLOAT_BITS,
+    OPS,
+    Activity,
+    Held,
+    Op,
+    Place,
+    map_tensors,
+    named_tensors,
+    register,
+)
 from ann2snn_cli.ir.ops.input import Input
 from ann2snn_cli.ir.ops.moves import Concat, Gather, Move, Permute, Reshape
 from ann2snn_cli.ir.ops.neurons import Integrate, IntegrateFire, Relu
@@ -33,6 +43,7 @@ __all__ = [
     "Concat",
     "Conv",
     "Gather",
+    "Held",
     "Input",
     "Integrate",
     "IntegrateFire",

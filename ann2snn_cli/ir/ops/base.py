@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 from operator import or_
@@ -20,6 +20,7 @@ from ann2snn_cli.types import Shape
 if TYPE_CHECKING:
     from ann2snn_cli.ir.graph import Node
 
+Held = Mapping[str, Tensor]  # what a node holds between two steps, [samples, ...] each
 Integers = tuple["Op", Tensor]  # the op of SPIKING, and the unit of what it passes on
 
 FLOAT_BITS = 32  # weight_bitwidth 32: no quantization, the same network in floats
@@ -114,6 +115,13 @@ class Op:
         """What it makes of spike trains, step by step (SPEC 1, 4, 5 and 6)."""
         raise self._refusal("over trains")
 
+    def advance(self, xs: list[Tensor], held: Held, step: int, place: Place) -> tuple[Tensor, Held]:
+        """What it passes on in one step of D = 0, 1 or later, and what it holds then, for the next.
+
+        Before the first step it holds nothing. Over T steps it passes on what `train` says.
+        """
+        raise self._refusal("step by step")
+
     def sums(self, xs: list[Tensor], place: Place) -> Tensor:
         """What it passes on over all T steps where D = T, given the sums of what it reads, in closed form."""
         raise self._refusal("in closed form")
@@ -158,6 +166,10 @@ class LinearOp(Op):
         if flat.dtype == torch.float32:  # integers, proved to fit it
             flat = flat.round()  # on some devices a float32 convolution is a sum of products only almost
         return Activity(flat.reshape(*trains[0].shape[:2], *flat.shape[1:]))
+
+    def advance(self, xs: list[Tensor], held: Held, step: int, place: Place) -> tuple[Tensor, Held]:
+        """The same at every step, and nothing is held."""
+        return self.train([x[None] for x in xs], place).train[0], held
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:
         """Sums and moves: the ends go where the values go."""

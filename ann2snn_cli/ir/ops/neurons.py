@@ -13,7 +13,7 @@ from ann2snn_cli.ir import neuron
 from ann2snn_cli.ir.contract import Rounding
 from ann2snn_cli.ir.neuron import floor_, round_
 from ann2snn_cli.ir.ops.accumulator import Accumulator
-from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, cast, constant_span, unbounded, union
+from ann2snn_cli.ir.ops.base import Activity, Held, Integers, Op, Place, cast, constant_span, unbounded, union
 from ann2snn_cli.ir.ops.pools import AvgPool
 from ann2snn_cli.ir.span import Span
 from ann2snn_cli.ir.units import EXACT, fraction_bits
@@ -139,6 +139,14 @@ class IntegrateFire(Op):
                 potentials[step - delay] = potential
         return Activity(spikes, potentials)
 
+    def advance(self, xs: list[Tensor], held: Held, step: int, place: Place) -> tuple[Tensor, Held]:
+        """Integrate, compare, reset; it holds its potential."""
+        initial, bias, threshold = (cast(value, xs[0]) for value in (self.initial, self.bias, self.threshold))
+        charge = xs[0] * 2**self.fraction_bits + bias
+        before = held["potential"] if held else torch.zeros_like(charge) + initial
+        spikes, potential = neuron.fire(before + charge, threshold, place.contract.reset_mode)
+        return spikes, {"potential": potential}
+
     def sums(self, xs: list[Tensor], place: Place) -> Tensor:
         """N = clip(⌊(V0 + 2^fraction_bits·U + T·B)/θ⌋, 0, T)."""
         drive = xs[0] * 2**self.fraction_bits if self.fraction_bits else xs[0]
@@ -209,6 +217,11 @@ class Integrate(Op):
         if self.initial is not None:
             train = torch.cat([train[:1] + cast(self.initial, train), train[1:]])
         return Activity(train, train.cumsum(0) if place.keeps_potentials else None)
+
+    def advance(self, xs: list[Tensor], held: Held, step: int, place: Place) -> tuple[Tensor, Held]:
+        """Input plus bias, and the initial charge in the first step; it holds nothing."""
+        y = xs[0] if self.bias is None else xs[0] + cast(self.bias, xs[0])
+        return (y if self.initial is None or step > 1 else y + cast(self.initial, y)), held
 
     def sums(self, xs: list[Tensor], place: Place) -> Tensor:
         """U + T·B + V0."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ann2snn_cli.errors import InvalidGraph
 from ann2snn_cli.ir import allowed
-from ann2snn_cli.ir.ops.base import Activity, Integers, Op, Place, unbounded
+from ann2snn_cli.ir.ops.base import Activity, Held, Integers, Op, Place, unbounded
 from ann2snn_cli.types import Shape
 
 NAMES = {  # what a reader calls these operators
@@ -70,6 +70,11 @@ class Opaque(Op):
         return self.target.split(".")[1]
 
     @property
+    def is_named(self) -> bool:
+        """Is it a layer as people name them, and not a piece of one?"""
+        return self.operator in NAMES
+
+    @property
     def kind(self) -> str:
         """The name a reader sees: that of the layer, else the operator's own."""
         return NAMES.get(self.operator, self.operator)
@@ -119,6 +124,15 @@ class Opaque(Op):
             emitted.append(now - before)
             before = now
         return Activity(torch.stack(emitted))
+
+    def advance(self, xs: list[Tensor], held: Held, step: int, place: Place) -> tuple[Tensor, Held]:
+        """The same difference; it holds the sums of what came in, and t·f of their means."""
+        so_far = [held[f"sum_{i}"] + x for i, x in enumerate(xs)] if held else xs
+        now = self._number(_means(place, so_far, step), place) * step
+        return now - held["given"] if held else now, {
+            **{f"sum_{i}": x for i, x in enumerate(so_far)},
+            "given": now,
+        }
 
     def sums(self, xs: list[Tensor], place: Place) -> Tensor:
         """f of the mean, T times."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ann2snn_cli.ir.ops.base import Activity, Integers, LinearOp, Op, Place, cast, each
+from ann2snn_cli.ir.ops.base import Activity, Held, Integers, LinearOp, Op, Place, cast, each
 from ann2snn_cli.ir.units import UnitsDiffer, along, apart
 from ann2snn_cli.types import Shape
 
@@ -120,6 +120,13 @@ class MaxPool(Op):
         highest = self.highest(so_far)
         highest = highest.reshape(*trains[0].shape[:2], *highest.shape[1:])
         return Activity(torch.cat([highest[:1], highest[1:] - highest[:-1]]))
+
+    def advance(self, xs: list[Tensor], held: Held, step: int, place: Place) -> tuple[Tensor, Held]:
+        """By how much the largest sum has grown; it holds the sums and the largest of each window."""
+        so_far = held["sum"] + xs[0] if held else xs[0]
+        highest = self.highest(so_far)
+        grown = highest - held["largest"] if held else highest
+        return grown, {"sum": so_far, "largest": highest}
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:
         """The maximum of the sums so far grows by no more, and no less, than one of its inputs does."""

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from textwrap import wrap
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from ann2snn_cli.stages.analyse.errors import LayerError
 from ann2snn_cli.types import Headline
 
 INK, QUIET = "#222222", "#8a8a8a"
 SNN, LAYERWISE, QUANTIZED = "#0b6bcb", "#c2571a", "#3f8f5b"
+# Told apart by the colour-blind (Okabe and Ito), and without colours by their marks.
+MANY = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c00", "#000000")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def score_against_time(
+def score_against_timesteps(
     title: str,
     headline: Headline,
     curves: Mapping[str, Sequence[float]],
@@ -41,6 +47,41 @@ def score_against_time(
     axes.set_xticks(list(timesteps), [str(step) for step in timesteps])
     axes.legend(frameon=False, loc="lower right" if headline.higher_is_better else "upper right")
     return _png(figure)
+
+
+def score_against_steps(
+    title: str,
+    headline: Headline,
+    curves: Mapping[str, Sequence[float]],
+    quantized: Mapping[str, float],
+    ann: float,
+) -> bytes:
+    """A score after every step: a curve a mode, its quantized network as a dotted line, the ANN dashed."""
+    figure, axes = _figure(title, width=8.4)
+    scale = 100 if headline.is_share else 1
+    count = max(map(len, curves.values()))
+    for number, (name, values) in enumerate(curves.items()):
+        color, mark = MANY[number % len(MANY)], MARKS[number % len(MARKS)]
+        axes.axhline(scale * quantized[name], color=color, linestyle=":", linewidth=1)
+        axes.plot(
+            range(1, count + 1), [scale * value for value in values], color=color, marker=mark, markersize=5,
+            markevery=max(1, count // 16), linewidth=1.5, label=f"{name}  {headline.shown(values[-1])}",
+        )  # fmt: skip
+    axes.axhline(scale * ann, color=INK, linestyle="--", linewidth=1, label=f"ANN  {headline.shown(ann)}")
+    axes.set_xlabel("time step")
+    axes.set_ylabel(f"{headline.heading} on the test set{' (%)' if headline.is_share else ''}")
+    axes.set_xlim(0, count + 0.5)
+    axes.set_ylim(0, 102 if headline.is_share else None)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    dotted = Line2D([], [], color=QUIET, linestyle=":", label="quantized ANN of a mode")
+    _legend_beside(axes, f"mode, {headline.name} after {count}", [dotted])
+    return _png(figure)
+
+
+def _legend_beside(axes: Axes, title: str, more: Sequence[Line2D] = ()) -> None:
+    """To the right of the axes, where it covers nothing."""
+    handles = [*axes.get_legend_handles_labels()[0], *more]
+    axes.legend(handles=handles, title=title, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def error_by_layer(title: str, errors: Sequence[LayerError]) -> bytes:
@@ -76,7 +117,8 @@ def _figure(title: str, width: float = 7.0) -> tuple[Figure, Axes]:
     mpl.rcParams["font.size"] = 10
     figure = Figure(figsize=(width, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", color=INK)
+    lines = [part for line in title.splitlines() for part in wrap(line, int(10 * width))]
+    axes.set_title("\n".join(lines), loc="left", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=QUIET, alpha=0.25)
     return figure, axes

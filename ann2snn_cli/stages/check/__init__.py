@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from ann2snn_cli.config import Hardware
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Conv, Linear
 from ann2snn_cli.stages.check import registers, shapes
 from ann2snn_cli.stages.check.shapes import Grid, channel_limit
 from ann2snn_cli.stages.check.verdict import Verdict, violations
@@ -84,11 +83,14 @@ def check_registers(graph: Graph, hardware: Hardware) -> list[Verdict]:
     ]
 
 
+_SYNAPSES = ("Conv", "ConvTranspose", "Linear")  # as ops of ours, and as operators of real numbers
+
+
 def _on_chip(graph: Graph, hardware: Hardware, node: Node) -> bool:
     """All but the read-out: the last synapses and what follows them, with no population at or behind them."""
     if hardware.final_linear_on_chip or node.op.fires:
         return True
-    return any(after.op.fires or isinstance(after.op, Conv | Linear) for after in _behind(graph, node))
+    return any(after.op.fires or after.op.kind in _SYNAPSES for after in _behind(graph, node))
 
 
 def _behind(graph: Graph, node: Node) -> list[Node]:

@@ -79,6 +79,8 @@ def _op_name(op: Op) -> str | None:
 def op_is_known(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:
     """The chip computes this op; one that it was never asked about it does not."""
     name = _op_name(node.op)
+    if isinstance(node.op, Opaque) and node not in graph.real_operators:
+        return  # a piece of a layer whose name stands there
     if name is not None and name not in hardware.ops:
         shown = f"{name} {node.op.kind}" if isinstance(node.op, Opaque) else name
         yield Verdict("op", layer_of(node), shown, ", ".join(hardware.ops), False, _OP_REMEDIES.get(name, ""))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ann2snn_cli import trees
 from ann2snn_cli.errors import BadFile, BadWeights, Setting
@@ -63,7 +63,7 @@ def finetune(
     epoch. `save` is handed the whole state after every epoch; given back as `resume`, training goes on from
     there as if it had not stopped.
     """
-    training = _Training(graph, recipe)
+    training = Training(graph, recipe)
     start = training.restore(resume) if resume else 0
     for epoch in range(start, recipe.epochs):
         outcome = training.epoch(epoch, batches(epoch), loss, metric(), tick)
@@ -79,19 +79,19 @@ def learns(graph: Graph) -> bool:
     return any(_learned(node.op, 1, 1) for node in graph.nodes)
 
 
-class _Training:
+class Training:
     """The leaves that are learned, by node and field, and their optimizer."""
 
     def __init__(self, graph: Graph, recipe: Finetuning) -> None:
         self.start = graph
         self.recipe = recipe
-        self.leaves: dict[str, Tensor] = {}
+        self.leaves: dict[str, nn.Parameter] = {}
         self.rates: dict[str, float] = {}  # of a logarithm: √(LSQ's gradient scale)
         for node in graph.nodes:
             for name, value, rate in _learned(node.op, math.prod(node.shape), graph.timing.timesteps):
                 key = f"{node.name}.{name}"
                 leaf = torch.zeros_like(value) if rate is not None else value.detach().clone()
-                self.leaves[key] = leaf.requires_grad_()
+                self.leaves[key] = nn.Parameter(leaf)
                 if rate is not None:
                     self.rates[key] = rate
         decayed = [leaf for key, leaf in self.leaves.items() if key.endswith(".weight")]
@@ -107,7 +107,7 @@ class _Training:
         for node in self.start.nodes:
             changes: dict[str, Tensor] = {}
             for name, value, rate in _learned(node.op, 1, 1):
-                leaf = self.leaves[f"{node.name}.{name}"]
+                leaf: Tensor = self.leaves[f"{node.name}.{name}"]
                 if rate is not None:
                     leaf = value * torch.exp(self.rates[f"{node.name}.{name}"] * leaf)
                 changes[name] = leaf.detach().clone() if detach else leaf

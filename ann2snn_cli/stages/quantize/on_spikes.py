@@ -42,8 +42,8 @@ def clips_on_spikes(graph: Graph, x: Inputs, *, percent: float, channel_wise: bo
             )
         spiking, units[node.name] = op.integers(known, place)
         if isinstance(spiking, Input):
-            shown = spiking.encode(given[node.name])
-            return shown.expand(place.steps, *shown.shape)
+            shown = spiking.shown(given[node.name], place.steps)
+            return shown.expand(place.steps, *shown.shape[1:])
         return spiking.train(trains, replace(place, node=replace(node, op=spiking))).train
 
     with torch.no_grad(), plain_arithmetic():

@@ -57,7 +57,8 @@ def constant(graph: Graph) -> frozenset[str]:
     """Nodes that pass on the same at every step: samples, and what is linear in these alone."""
     found: set[str] = set()
     for node in graph.nodes:
-        if isinstance(node.op, Input) or (isinstance(node.op, LinearOp) and found.issuperset(node.inputs)):
+        passes = isinstance(node.op, LinearOp) and found.issuperset(node.inputs)
+        if passes or (isinstance(node.op, Input) and node.op.is_constant):
             found.add(node.name)
     return frozenset(found)
 
@@ -191,8 +192,10 @@ class Portion:
         plan = self.plan
         dtype = plan.dtypes[node.name]
         if isinstance(node.op, Input):
-            shown = node.op.encode(self.given[node.name]).to(dtype)[None]
-            return Activity(shown * plan.contract.timesteps if node.name in plan.summed else shown)
+            given, steps = self.given[node.name], plan.contract.timesteps
+            is_summed = node.name in plan.summed
+            shown = node.op.total(given, steps)[None] if is_summed else node.op.shown(given, steps)
+            return Activity(shown.to(dtype))
         if node.name in plan.summed:
             return Activity(self._of_sums(node)[None])
         trains = [self.values[name].train for name in node.inputs]

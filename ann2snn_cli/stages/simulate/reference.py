@@ -70,8 +70,9 @@ class _Portion:
     def train(self, node: Node, trains: list[Tensor]) -> Tensor:
         """What a node passes on; of neurons, what was asked for is kept and shown."""
         if isinstance(node.op, Input):
-            shown = node.op.encode(self.given[node.name]).to(self.dtypes[node.name])
-            return shown.expand(self.contract.timesteps, *shown.shape)
+            steps = self.contract.timesteps
+            shown = node.op.shown(self.given[node.name], steps).to(self.dtypes[node.name])
+            return shown.expand(steps, *shown.shape[1:])
         activity = self.compute(node, trains)
         if not isinstance(node.op, IntegrateFire | Integrate):
             return activity.train

@@ -86,6 +86,7 @@ def _refuse_real(graph: Graph) -> None:
     names = [node.source or node.name for node in graph.nodes if node.name in graph.real]
     if graph.has_float_weights:
         names = [node.source or node.name for node in graph.of(Synapse)]
+    names = list(dict.fromkeys(names))
     if names:
         raise UnsupportedNetwork(
             f"real numbers are left in {count_of(len(names), 'layer')}, and these files hold integers",
