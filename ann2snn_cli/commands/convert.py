@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.flags import as_flag
-from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, files_table, show
 from ann2snn_cli.commands.scores import firing_table, score_table, theorem, whose_biases
 from ann2snn_cli.commands.verdicts import verdict_line, verdict_table
@@ -23,12 +24,12 @@ SECTIONS = (
 )  # fmt: skip
 
 
-@click.command()
+@grouped()
 @settings_options(*SECTIONS)
 @click.option("--strict", is_flag=True, help="Exit with 3 if the SNN is too far from the network.")
 @click.option("--resume", is_flag=True, help="Go on with a finetuning that was interrupted.")
 @overwrite_option
-@json_option
+@report_options
 def command(settings: Settings, strict: bool, resume: bool, overwrite: bool, as_json: bool) -> int:
     """Turn a trained network into a checked, integer SNN and its test vectors.
 
