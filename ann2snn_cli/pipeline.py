@@ -18,19 +18,20 @@ import torch
 from torch import nn
 
 from ann2snn_cli import trees
-from ann2snn_cli.config import Hardware, Settings, parse_mode
-from ann2snn_cli.errors import HardwareViolations, Setting
+from ann2snn_cli.config import KEYS, Hardware, Settings, parse_mode
+from ann2snn_cli.errors import HardwareViolations, Setting, UsageError
 from ann2snn_cli.ir.contract import Contract, Method, Pooling
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.memory import refuse_too_long
 from ann2snn_cli.ir.ops import Integrate, Relu
-from ann2snn_cli.ir.rules import Rule
+from ann2snn_cli.ir.user_rules import user_rules
 from ann2snn_cli.ir.validate import validate_exact
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.keep_real import keep_real
+from ann2snn_cli.stages.own_populations import own_populations
 from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
 from ann2snn_cli.stages.quantize.correct import affordable
@@ -43,7 +44,7 @@ from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.types import Batch, EpochReport, Inputs, InputShapes, Loss, Outputs
 from ann2snn_cli.words import count_of
 
-Rules = Mapping[str, Rule]  # what a call becomes, by torch operator
+Rules = Mapping[str, Callable[[Any], Any]]  # a user's own, by what they decide (`ir/user_rules.py`)
 
 CORRECTION_SAMPLES = 256
 
@@ -97,18 +98,27 @@ def prepare(
 ) -> Graph:
     """The network as a FOLDED graph: traced, in normal form, with the pooling of the hardware.
 
-    A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own, by torch operator;
+    A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own (`ir/user_rules.py`);
     `note` is told which were used.
     """
-    return folded(trace(network, input_shapes, rules=rules, note=note), settings, pooling)
+    own = user_rules(rules or {})
+    return folded(trace(network, input_shapes, rules=own, note=note), settings, pooling, rules=own, note=note)
 
 
-def folded(graph: Graph, settings: Settings, pooling: Pooling = Pooling.SUM) -> Graph:
-    """FLOAT -> FOLDED, with the pooling of the hardware."""
+def folded(
+    graph: Graph,
+    settings: Settings,
+    pooling: Pooling = Pooling.SUM,
+    *,
+    rules: Rules | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Graph:
+    """FLOAT -> FOLDED, with the pooling of the hardware and what the rules say of populations."""
     if settings.quantize.method is Method.TD:
         graph = keep_real(graph)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)
-    return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
+    graph = spiking_pools(graph) if pooling is Pooling.SPIKING else graph
+    return own_populations(graph, user_rules(rules or {}), note)
 
 
 def notes_of(network: nn.Module) -> tuple[str, ...]:
@@ -303,9 +313,20 @@ def set_weights_and_thresholds(graph: Graph) -> Graph:
 def _refuse_unable(folded: Graph, settings: Settings, device: torch.device | str, tell: Listener) -> None:
     """Raise for what the settings ask and nothing here can do, before any of it is done."""
     refuse_too_long(folded, device, settings.timing.timesteps)
+    _refuse_two_clips(folded, settings)
     timed = replace(folded, contract=contract_of(settings))
     tell.folded(timed)
     engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
+
+
+def _refuse_two_clips(folded: Graph, settings: Settings) -> None:
+    key, mode = KEYS["calibrate.mode"], settings.calibrate.mode
+    if mode != key.default and any(isinstance(node.op, Relu) and node.op.clip_rule for node in folded):
+        raise UsageError(
+            f"{Setting('mode', mode)} does nothing: a rule of yours sets the clips",
+            where=str(Setting("mode")),
+            remedy='leave it out, or the rule for "clip"; a rule may ask for layer.by_mode("max")',
+        )
 
 
 def _finetuned(

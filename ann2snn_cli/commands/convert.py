@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.flags import as_flag
-from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, files_table, show, table
 from ann2snn_cli.commands.scores import firing_table, score_table, theorem, whose_biases
 from ann2snn_cli.commands.verdicts import verdict_line, verdict_table
@@ -25,7 +26,7 @@ SECTIONS = (
 )  # fmt: skip
 
 
-@click.command()
+@grouped()
 @settings_options(*SECTIONS)
 @click.option("--strict", is_flag=True, help="Exit with 3 if the SNN is too far from the network.")
 @click.option("--resume", is_flag=True, help="Go on with a finetuning that was interrupted.")
@@ -36,7 +37,7 @@ SECTIONS = (
     help="Only these layers become spiking, by name or glob ('backbone.*'); repeatable. The rest stays.",
 )
 @overwrite_option
-@json_option
+@report_options
 def command(
     settings: Settings, strict: bool, resume: bool, layers: tuple[str, ...], overwrite: bool, as_json: bool
 ) -> int:

@@ -17,7 +17,7 @@ from ann2snn_cli.stages.quantize.finetune import Finetuning
 from ann2snn_cli.tasks import task_named
 from ann2snn_cli.types import EpochReport
 from ann2snn_cli.workflows import pack, prepare
-from ann2snn_cli.workflows.files import named_pth
+from ann2snn_cli.workflows.files import by_default, named_pth
 from ann2snn_cli.workflows.firing import Firing
 from ann2snn_cli.workflows.partial import PartialNetwork
 from ann2snn_cli.workflows.prepare import Named
@@ -74,7 +74,8 @@ def convert_part(request: ConvertPartRequest, progress: Progress = SILENT) -> Co
     """Split the network that the settings name, train it if asked for, score it, and write the part's SNN."""
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
-    path = named_pth(Path(request.settings.save.save_file or f"{prepared.name}_part_snn.pth").expanduser())
+    named = by_default(prepared.settings, prepared.name)
+    path = named_pth(Path(request.settings.save.save_file or f"{named}_part_snn.pth").expanduser())
     progress.begin("quantize the part")
     partial = PartialNetwork(prepared, request.layers)
     _train(partial, prepared, progress)

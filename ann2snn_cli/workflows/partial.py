@@ -214,7 +214,10 @@ class PartialNetwork(Around):
     def _folded(self) -> Graph:
         hardware, settings = self.prepared.hardware, self.settings
         folded = pipeline.folded(
-            self.pieces.part.map_tensors(Tensor.detach), settings, pipeline.pooling_of(settings, hardware)
+            self.pieces.part.map_tensors(Tensor.detach),
+            settings,
+            pipeline.pooling_of(settings, hardware),
+            rules=self.prepared.rules,
         )
         if hardware is not None:
             verdicts = pipeline.checked(folded, hardware, settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class Relu(Op):
     bias: Tensor | None = None  # FOLDED: broadcasts to the node's shape
     clip: Tensor | None = None  # CALIBRATED: the largest activation it will represent, []
     inherits_clip: bool = False  # behind a pooling of spikes: its clip is that of what is pooled
+    clip_rule: Callable[[Any], Tensor] | None = None  # a user's own, from its activations; None: the mode
 
     fires = True
 

@@ -43,7 +43,7 @@ def one_threshold(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verd
     if not isinstance(node.op, IntegrateFire) or hardware.channel_wise_threshold:
         return
     different = len(set(node.op.threshold.flatten().tolist()))
-    remedy = f"convert with {Setting('channel_wise', False)}"
+    remedy = f"convert with {Setting('channel_wise', False)}; a rule of yours may set one clip a layer"
     yield Verdict("channel_wise_threshold", layer_of(node), different, 1, different == 1, remedy)
 
 
