@@ -102,8 +102,7 @@ def prepare(
     `note` is told which were used.
     """
     own = user_rules(rules or {})
-    graph = trace(network, input_shapes, rules=own, note=note)
-    return folded(graph, settings, pooling, rules=own, note=note)
+    return folded(trace(network, input_shapes, rules=own, note=note), settings, pooling, rules=own, note=note)
 
 
 def folded(
@@ -114,7 +113,7 @@ def folded(
     rules: Rules | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> Graph:
-    """FLOAT -> FOLDED, with the pooling of the hardware and the populations of the user's own rules."""
+    """FLOAT -> FOLDED, with the pooling of the hardware and what the rules say of populations."""
     if settings.quantize.method is Method.TD:
         graph = keep_real(graph)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)

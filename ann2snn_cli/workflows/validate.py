@@ -227,7 +227,7 @@ def _scored(network: nn.Module | Graph, samples: Any, settings: Settings, progre
 def _refuse_idle(settings: Settings, names: Iterable[str], what: str) -> None:
     for dotted in names:
         key = KEYS[dotted]
-        if getattr(getattr(settings, key.section) if key.section else settings, key.name) != key.default:
+        if key.of(settings) != key.default:
             raise _idle(key.flag, what)
 
 
