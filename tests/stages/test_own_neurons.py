@@ -149,6 +149,18 @@ def test_it_is_finetuned():
     assert loss[1] < loss[0]
 
 
+def test_its_gradient_is_that_of_the_clip():
+    """Of the spikes in T steps after the drive: 1/θ between none and most·T of them, 0 outside."""
+    graph = one_population(Burst(**own(initial=0, bias=0), most=2))
+    drive = torch.tensor([[-5.0], [33.0], [79.0], [100.0]], dtype=torch.float64, requires_grad=True)
+
+    counts = graph["n"].op.sums([drive], graph.place(graph["n"]))
+    counts.sum().backward()
+
+    assert counts.flatten().tolist() == [0, 3, 7, 8]
+    torch.testing.assert_close(drive.grad.flatten(), torch.tensor([0, 0.1, 0.1, 0]).double())
+
+
 # Who does not know it ------------------------------------------------------------------------------
 
 
