@@ -104,8 +104,8 @@ def prepare(
     """
     own = user_rules(rules or {})
     traced = trace(network, shown_in_a_step(input_shapes, settings), rules=own, note=note)
-    graph = folded(encoded(traced, settings.timing.shown, settings.run.seed), settings, pooling)
-    return own_populations(graph, own, note)
+    shown = encoded(traced, settings.timing.shown, settings.run.seed)
+    return folded(shown, settings, pooling, rules=own, note=note)
 
 
 def shown_in_a_step(shapes: InputShapes, settings: Settings) -> InputShapes:
@@ -135,13 +135,21 @@ def _each(shapes: InputShapes) -> Iterable[Shape]:
     return shapes.values() if isinstance(shapes, dict) else shapes
 
 
-def folded(graph: Graph, settings: Settings, pooling: Pooling = Pooling.SUM) -> Graph:
-    """FLOAT -> FOLDED, with the pooling of the hardware."""
+def folded(
+    graph: Graph,
+    settings: Settings,
+    pooling: Pooling = Pooling.SUM,
+    *,
+    rules: Rules | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Graph:
+    """FLOAT -> FOLDED, with the pooling of the hardware and what the rules say of populations."""
     if settings.quantize.method is Method.TD:
         graph = keep_real(graph)
         refuse_real_spikes(graph)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)
-    return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
+    graph = spiking_pools(graph) if pooling is Pooling.SPIKING else graph
+    return own_populations(graph, user_rules(rules or {}), note)
 
 
 def notes_of(network: nn.Module) -> tuple[str, ...]:
@@ -266,6 +274,7 @@ def _quantized(
     """FOLDED, with pairs where integers would grow too large, its graph at QUANTIZED, and notes of that."""
     weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
     notes: list[str] = []
+    _refuse_two_clips(folded, settings)
     while True:
         graph = _calibrated(folded.to(device), data, settings, device, tell)
         tell.stage("quantize", None)
@@ -337,7 +346,6 @@ def set_weights_and_thresholds(graph: Graph) -> Graph:
 def _refuse_unable(folded: Graph, settings: Settings, device: torch.device | str, tell: Listener) -> None:
     """Raise for what the settings ask and nothing here can do, before any of it is done."""
     refuse_too_long(folded, device, settings.timing.timesteps)
-    _refuse_two_clips(folded, settings)
     timed = replace(folded, contract=contract_of(settings))
     tell.folded(timed)
     engines.refuse_unable(timed, engines.Request(()), settings.run.engine)

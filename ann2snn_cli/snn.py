@@ -227,8 +227,8 @@ def convert(
     (x1, x2) by itself is samples and labels. Only as many samples are kept as `calibration_samples` says,
     unless they are in memory already. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
     mode="99.9%", channel_wise=True, delay=4, schedule="layerwise", ... or `settings` holds them all. `rules`
-    say what an activation becomes, by its torch operator, and by the key "clip" what its largest value is
-    (docs/rules.md), or name a file of such rules.
+    say what an activation becomes, by its torch operator, and by the keys "clip" and "neuron" what its
+    largest value is and which neurons take its place (docs/rules.md), or name a file of such rules.
 
         snn = ann2snn_cli.convert(network, x, mode="max", weight_bitwidth=8, timesteps=32)
     """

@@ -97,7 +97,7 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
-    folder = ResultFolder(request.save_dir or Path(f"{prepared.name}_analysis"), request.overwrite)
+    folder = ResultFolder.of(prepared, "analysis", request.save_dir, request.overwrite)
     folder.refuse_loss(progress)
     for line in (prepared.weights_line, *prepared.notes):
         progress.line(line)

@@ -215,6 +215,7 @@ def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progr
         progress.line(epoch_line(report, task_named(prepared.data.task).headline))
 
     def folded(graph: Graph) -> None:
+        pth.refuse_unknown_ops(graph)
         progress.line(cost.line(graph, _stepped(prepared), delays_of(graph), prepared.settings.run.engine))
 
     return Listener(

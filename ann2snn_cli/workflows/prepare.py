@@ -209,6 +209,7 @@ OF_THE_COMMAND_LINE = {
     "data.test_batch_size": "nothing is tested here",
     "data.test_samples": "nothing is tested here",
     "save.save_file": "the SNN is returned: snn.save(path) writes it",
+    "save.output_dir": "the SNN is returned: snn.save(path) writes it",
     "save.vectors": "the SNN is returned: save it, and `ann2snn export` writes a vector pack",
 }
 
@@ -269,8 +270,7 @@ def _refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
     given = set(given)
     for dotted, reason in OF_THE_COMMAND_LINE.items():
         key = KEYS[dotted]
-        holder = getattr(settings, key.section) if key.section else settings
-        if dotted in given or getattr(holder, key.name) != key.default:
+        if dotted in given or key.of(settings) != key.default:
             raise UsageError(
                 f"{key.flag} means nothing here: {reason}",
                 where=str(Setting(key.flag)),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ann2snn_cli import data
+from ann2snn_cli import catalog, data
 from ann2snn_cli.config import Provenance, Schedule, Settings, chosen_delay, delay_name
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import BadData, Setting, UsageError
@@ -93,15 +94,32 @@ def load(
     schedule: Schedule | None = None,
     delay: int | None = None,
     encoding: Encoding | None = None,
+    rules: str = "",
     progress: Progress = SILENT,
 ) -> Saved:
-    """The SNN in a `.pth`, at its own delay and with its own encoding unless others are given."""
+    """The SNN in a `.pth`, at its own delay and with its own encoding unless others are given.
+
+    `rules` names the user's own file that registers the ops of theirs in it.
+    """
     replacement.finish(path, progress.line)
-    graph, provenance = pth.load(path)
+    graph, provenance = read(path, rules)
     own = graph.timing.delay
     asked = chosen_delay(graph.timing.timesteps, schedule, delay)
     graph = reencoded(replace(graph, contract=graph.timing.with_delay(asked)), encoding)
     return Saved(path, graph, Provenance.from_plain(provenance), own, file_notes(path))
+
+
+def read(path: Path, rules: str = "") -> tuple[Graph, dict[str, Any]]:
+    """The graph in a `.pth` and its provenance; `rules` as for `load`."""
+    catalog.load_rules(rules)
+    graph, provenance = pth.load(path)
+    if rules and all(type(node.op).__module__.startswith("ann2snn_cli.") for node in graph.nodes):
+        raise UsageError(
+            f"{Setting('rules', rules)} does nothing: the SNN holds nothing of yours",
+            where=str(path),
+            remedy="leave it out: what rules say is in the SNN",
+        )
+    return graph, provenance
 
 
 def file_notes(path: Path) -> tuple[str, ...]:

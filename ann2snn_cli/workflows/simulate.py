@@ -69,9 +69,13 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     settings = request.settings
     refuse_unknown_names(settings)
     progress.begin("load the SNN and the data")
-    encoding = settings.timing.encoding
     snn = saved.load(
-        request.snn, schedule=request.schedule, delay=request.delay, encoding=encoding, progress=progress
+        request.snn,
+        schedule=request.schedule,
+        delay=request.delay,
+        encoding=settings.timing.encoding,
+        rules=settings.rules,
+        progress=progress,
     )
     refuse_unable(snn.graph, Request(()), settings.run.engine)
     samples = snn.samples(settings)

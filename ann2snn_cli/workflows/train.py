@@ -9,7 +9,7 @@ from typing import Any
 
 from ann2snn_cli import catalog, pipeline
 from ann2snn_cli.config import Settings
-from ann2snn_cli.config.settings import LARGEST_RATE
+from ann2snn_cli.config.settings import LARGEST_RATE, refuse_two_places
 from ann2snn_cli.data import same_dataset
 from ann2snn_cli.errors import BadFile, Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.stages import train as stage
@@ -34,8 +34,9 @@ class TrainRequest:
     epochs: int = 60
     lr: float = 0.003
     wd: float = 0.01
-    save_file: Path | None = None  # None: checkpoints/NETWORK-DATASET.pth, where `convert` finds it
+    save_file: Path | None = None  # None: NETWORK-DATASET.pth in output_dir
     overwrite: bool = False
+    output_dir: Path | None = None  # None: checkpoints, where `convert` finds it
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,12 @@ class TrainReport(Report):
 
 def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     """Train the network that the settings name, test it, and write its checkpoint."""
+    refuse_two_places(Setting("save_file", request.save_file), Setting("output_dir", request.output_dir))
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings, trained=False)
     _refuse_narrow(prepared)
     file = catalog.checkpoint_name(prepared.name, prepared.dataset)
-    path = named_pth(request.save_file or Path("checkpoints") / f"{file}.pth")
+    path = named_pth(request.save_file or (request.output_dir or Path("checkpoints")) / f"{file}.pth")
     files.refuse_loss(path, is_ours=_is_ours, overwrite=request.overwrite)
     _refuse_other_weights(path, prepared, request.overwrite)
     files.refuse_unwritable(path.parent)

@@ -34,7 +34,7 @@ from ann2snn_cli.workflows.in_time import on_samples
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
 OF_THE_ANN = ("ann_weight", "allow_other_dataset", "run.seed")  # settings that an SNN has no use for
-OF_THE_SNN = ("run.engine",)  # and those that an ANN has none for
+OF_THE_SNN = ("rules", "run.engine")  # and those that an ANN has none for
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,13 @@ def _snn(request: ValidateRequest, progress: Progress) -> ValidateReport:
     prepare.refuse_unknown_names(settings)
     progress.begin("load the SNN and the data")
     path = Path(settings.network)
-    encoding = settings.timing.encoding
     snn = saved.load(
-        path, schedule=request.schedule, delay=request.delay, encoding=encoding, progress=progress
+        path,
+        schedule=request.schedule,
+        delay=request.delay,
+        encoding=settings.timing.encoding,
+        rules=settings.rules,
+        progress=progress,
     )
     samples = snn.samples(settings)
     graph = snn.graph.to(devices.pick(settings.run.device))
@@ -236,7 +240,7 @@ def _scored(network: nn.Module | Graph, samples: Any, settings: Settings, progre
 def _refuse_idle(settings: Settings, names: Iterable[str], what: str) -> None:
     for dotted in names:
         key = KEYS[dotted]
-        if getattr(getattr(settings, key.section) if key.section else settings, key.name) != key.default:
+        if key.of(settings) != key.default:
             raise _idle(key.flag, what)
 
 
