@@ -20,8 +20,8 @@ FIELDS = {
     "schema", "network", "dataset", "test_samples", "metric", "higher_is_better", "accuracy", "scores",
     "layerwise_differs_from_quantized", "layerwise_largest_difference", "theorem_exception",
     "largest_output_error", "timesteps", "delay", "schedule", "written", "bias_correction",
-    "latency_steps", "latency", "damage", "firing_rate", "spikes_per_sample", "engine", "engine_reason", "encoding", "real_operators",
-    "hardware", "notes", "warnings", "weights", "settings", "files",
+    "latency_steps", "latency", "damage", "firing_rate", "spikes_per_sample", "engine", "engine_reason",
+    "hardware", "notes", "warnings", "weights", "settings", "files", "encoding", "real_operators",
 }  # fmt: skip
 TINY = ("convert", "./tiny.py", "--batch_size", "16", "--vectors", "2")
 
