@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     "data.num_workers",
     "data.test_batch_size",
     "data.test_samples",
+    "timing.encoding",
     "run.device",
     "run.engine",
     "run.threads",
