@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @grouped()
 @settings_options(
     "network", "rules", "data.dataset", "data.data_dir", "data.task", "fold", "quantize.weight_bitwidth",
-    "quantize.method", "quantize.channel_wise", "neurons.pooling", "check", "run.seed",
+    "quantize.method", "quantize.channel_wise", "timing.encoding", "neurons.pooling", "check", "run.seed",
 )  # fmt: skip
 @report_options
 def command(settings: Settings, as_json: bool) -> int:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 @grouped()
 @click.argument("snn", type=click.Path(path_type=Path))
 @settings_options(
+    "rules",
     "data.dataset",
     "data.data_dir",
     "data.task",
     "data.num_workers",
     "data.test_batch_size",
     "data.test_samples",
+    "timing.encoding",
     "run.device",
     "run.engine",
     "run.threads",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @grouped()
 @settings_options(
     "network", "data.dataset", "data.data_dir", "data.task", "data.num_workers", "data.batch_size",
-    "data.test_batch_size", "run.seed", "run.device", "run.threads",
+    "data.test_batch_size", "timing.encoding", "run.seed", "run.device", "run.threads",
 )  # fmt: skip
 @click.option(
     "--epochs", type=click.IntRange(1, MOST), default=60, show_default=True, help="Epochs of training."

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @grouped()
 @settings_options(
-    "network", "ann_weight", "allow_other_dataset", "data.dataset", "data.data_dir", "data.task",
-    "data.num_workers", "data.test_batch_size", "data.test_samples", "run",
+    "network", "rules", "ann_weight", "allow_other_dataset", "data.dataset", "data.data_dir", "data.task",
+    "data.num_workers", "data.test_batch_size", "data.test_samples", "timing.encoding", "run",
 )  # fmt: skip
 @delay_options
 @report_options

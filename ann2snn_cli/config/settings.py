@@ -13,7 +13,7 @@ from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between,
 from ann2snn_cli.config.kinds import KINDS, read_text_or_number
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
 from ann2snn_cli.errors import Setting, UsageError
-from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Method, Pooling, Reset, Rounding
+from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Encoding, Method, Pooling, Reset, Rounding
 
 LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
 WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
@@ -190,9 +190,20 @@ class Timing(Section):
         None, "steps a layer integrates before it may fire, 0 to T (default: what the schedule says)", DELAY
     )
 
+    encoding: Encoding | None = setting(
+        None,
+        "how a sample is shown: direct, the same at every step; poisson, as spikes by chance; frames, one "
+        "for each step, [T, ...] a sample (auto: direct, of an SNN its own)",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         chosen_delay(self.timesteps, self.schedule, self.delay, is_converted=False)
+
+    @property
+    def shown(self) -> Encoding:
+        """The encoding that was asked for; direct where none was."""
+        return self.encoding or Encoding.DIRECT
 
     @property
     def firing_delay(self) -> int:
@@ -279,7 +290,7 @@ class Settings(Checked):
         WEIGHT,
     )
     allow_other_dataset: bool = setting(False, "take a checkpoint that was trained on other data, too")
-    rules: str = setting("", "file of rules for activations: path.py or module")
+    rules: str = setting("", "file of rules for activations, clips and neurons: path.py or module")
     data: Data = field(default_factory=Data)
     fold: Fold = field(default_factory=Fold)
     calibrate: Calibrate = field(default_factory=Calibrate)

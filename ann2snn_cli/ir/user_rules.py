@@ -19,7 +19,7 @@ from ann2snn_cli import lookup
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.ops import Op
 from ann2snn_cli.ir.own_rule import OwnRule
-from ann2snn_cli.ir.population_rules import ClipRule
+from ann2snn_cli.ir.population_rules import ClipRule, NeuronRule
 from ann2snn_cli.ir.rules import Call, Value, name_of, shape_after
 
 
@@ -58,7 +58,10 @@ class UserRule(OwnRule):
         )
 
 
-POPULATION_RULES: dict[str, tuple[type[OwnRule], str]] = {"clip": (ClipRule, "the layer: def clip(layer)")}
+POPULATION_RULES: dict[str, tuple[type[OwnRule], str]] = {
+    "clip": (ClipRule, "the layer: def clip(layer)"),
+    "neuron": (NeuronRule, "the layer: def neuron(layer)"),
+}
 
 
 def user_rules(rules: Mapping[str, Any], reference: lookup.Reference | None = None) -> dict[str, OwnRule]:

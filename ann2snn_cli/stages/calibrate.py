@@ -20,11 +20,12 @@ from torch import Tensor
 from ann2snn_cli import trees
 from ann2snn_cli.config import Mode, parse_mode
 from ann2snn_cli.errors import BadData, BadWeights, Setting
+from ann2snn_cli.ir.contract import Encoding
 from ann2snn_cli.ir.graph import Graph, Level, Node, channel_axis
 from ann2snn_cli.ir.histogram import Histogram
 from ann2snn_cli.ir.ops import Input, Op, Opaque, Relu
 from ann2snn_cli.ir.populations import Activations, Extremes
-from ann2snn_cli.ir.run import run
+from ann2snn_cli.ir.run import bind_inputs, run
 from ann2snn_cli.ir.validate import stage
 from ann2snn_cli.types import Inputs
 
@@ -89,12 +90,17 @@ class InputRange:
         self.whole = self.whole and bool((x == x.round()).all())
 
     def encoding(self, op: Input) -> Input:
-        """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay so."""
+        """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay so.
+
+        Of poisson they are spikes: 0 and 1, or −1 to 1, and the largest sample has one at every step.
+        """
         if op.is_real:
             return replace(op, unit=1.0)
         extent = max(self.highest, -self.lowest)
         if extent == 0:
             raise BadData("every calibration sample is zero", remedy="check the dataset")
+        if op.encoding == Encoding.POISSON:
+            return replace(op, unit=extent, low=0 if self.lowest >= 0 else -1, high=1)
         low, high = (0, 255) if self.lowest >= 0 else (-127, 127)
         unit = 1.0 if self.whole and extent <= high else extent / high
         return replace(op, unit=unit, low=low, high=high)
@@ -119,7 +125,7 @@ def _refuse_other_tokens(graph: Graph, node: Node, op: Op) -> None:
     """Numbers that the network makes whole, such as tokens, must reach it as they are."""
     if any(isinstance(reader.op, Opaque) and reader.op.makes_whole for reader in graph.users[node.name]):
         assert isinstance(op, Input)
-        if op.unit != 1:
+        if op.unit != 1 or op.encoding == Encoding.POISSON:
             raise BadData(
                 f"the network reads whole numbers, and an input carries only {op.low} to {op.high}",
                 where=node.source or node.name,
@@ -193,9 +199,7 @@ def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
     )
 
     def watch(node: Node, value: Tensor) -> None:
-        if isinstance(node.op, Input):
-            statistics.inputs[node.name].add(value)
-        elif isinstance(node.op, Relu):
+        if isinstance(node.op, Relu):
             if value.numel() and not bool(value.amax().isfinite()):  # of values that are not negative, or NaN
                 raise _not_finite("an activation", node)
             statistics.activations[node.name].add(value)
@@ -207,7 +211,10 @@ def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
     seen = 0
     with torch.no_grad():
         for x in trees.portions(batches, max(1, PORTION_ELEMENTS // graph.widest)):
-            run(graph, trees.map_leaves(Tensor.float, x), watch)
+            floats = trees.map_leaves(Tensor.float, x)
+            for name, shown in bind_inputs(graph, floats).items():
+                statistics.inputs[name].add(shown)
+            run(graph, floats, watch)
             seen += trees.sample_count(x)
     if seen == 0:
         raise BadData(

@@ -192,6 +192,7 @@ def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
 
 def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: int) -> nn.Module:
     torch.manual_seed(settings.run.seed)
+    shapes = pipeline.shown_in_a_step(shapes, settings)
     shape = shapes[0] if isinstance(shapes, tuple) and len(shapes) == 1 else shapes
     return materialised(unwrapped(spec.build(shape, classes)), shapes)
 

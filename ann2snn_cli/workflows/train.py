@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli import catalog
+from ann2snn_cli import catalog, pipeline
 from ann2snn_cli.config import Settings
 from ann2snn_cli.config.settings import LARGEST_RATE, refuse_two_places
 from ann2snn_cli.data import same_dataset
@@ -19,6 +19,7 @@ from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.types import EpochReport, Headline
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.files import named_pth
+from ann2snn_cli.workflows.in_time import on_samples
 from ann2snn_cli.workflows.prepare import Named
 from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report, epoch_line
 
@@ -85,12 +86,12 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     settings = prepared.settings
     progress.begin("test")
     batches = prepared.data.test_batches(settings.data.test_batch_size, settings.data.num_workers)
-    scores = stage.measure(prepared.network, batches, task.metric(), prepared.device)
+    scores = stage.measure(on_samples(prepared.network, settings), batches, task.metric(), prepared.device)
     name = task.headline.name
     provenance = {
         "network": prepared.name,
         "dataset": prepared.dataset,
-        "input_shape": prepare.shown_shape(prepared.data.input_shapes),
+        "input_shape": prepare.shown_shape(pipeline.shown_in_a_step(prepared.data.input_shapes, settings)),
         "task": task.name,
         "classes": prepared.data.classes,
         f"test_{name}": scores[name],
@@ -139,7 +140,7 @@ def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progr
             progress.advance()
 
     history = stage.train(
-        prepared.network,
+        on_samples(prepared.network, prepared.settings),
         lambda epoch: prepared.data.train_batches(data.batch_size, seed, epoch, data.num_workers),
         loss=task.loss,
         metric=task.metric,

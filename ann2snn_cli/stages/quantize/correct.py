@@ -16,7 +16,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.ir.engine import Request, Run
 from ann2snn_cli.ir.graph import Graph, Level, Node, channel_axis
 from ann2snn_cli.ir.integers import integers
-from ann2snn_cli.ir.ops import Integrate, IntegrateFire, Op, Relu
+from ann2snn_cli.ir.ops import Integrate, Op, Population, Relu
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.validate import stage
@@ -115,7 +115,7 @@ def _with_error_added(graph: Graph, spiking: Graph, node: Node, error: Tensor) -
     """The node of QUANTIZED whose bias is what its integers stand for, plus the error."""
     original = graph[node.name]
     assert isinstance(original.op, Relu | Integrate)
-    assert isinstance(node.op, IntegrateFire | Integrate)
+    assert isinstance(node.op, Population | Integrate)
     unit = spiking[node.inputs[0]].known_unit
     return replace(
         original, op=replace(original.op, bias=node.op.real_bias(unit, spiking.place(node)) + error)
