@@ -103,7 +103,7 @@ MODE = Rule(
 )
 TASK = Rule("auto, or the name of a task such as regression", bool)
 ENGINE = Rule("auto, or the name of an engine such as reference", bool)
-WEIGHT = Rule("auto, none, or the name or path of a checkpoint", bool)
+WEIGHT = Rule("auto, none, or the name, path or URL of a checkpoint", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
 
 
@@ -285,8 +285,8 @@ class Settings(Checked):
     network: str = setting("", "network by name or path (`ann2snn ls`)")
     ann_weight: str = setting(
         AUTO_WEIGHT,
-        "checkpoint of the trained network (auto: NETWORK-DATASET.pth in checkpoints/; none: the weights "
-        "that build() gives)",
+        "checkpoint of the trained network: a name, a path or URL#sha256=HASH (auto: NETWORK-DATASET.pth in "
+        "checkpoints/; none: the weights that build() gives)",
         WEIGHT,
     )
     allow_other_dataset: bool = setting(False, "take a checkpoint that was trained on other data, too")

@@ -166,11 +166,8 @@ class Interrupted:
         except KeyboardInterrupt as stopped:
             if not self._is_kept():
                 raise
-            again = Stopped() if not isinstance(stopped, Stopped) else stopped
-            again.remedy = (
-                f"the epochs that are done are kept: repeat the command with {Setting('resume', True)}"
-            )
-            raise again from None
+            remedy = f"the epochs that are done are kept: repeat the command with {Setting('resume', True)}"
+            raise Stopped.told(stopped, remedy) from None
 
     def refuse_loss(self, *, overwrite: bool) -> None:
         """Refuse to lose the epochs of a run that was interrupted, before any work is done."""
