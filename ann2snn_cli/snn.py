@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ann2snn_cli import lookup, trees
 from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
-from ann2snn_cli.data.collect import collect
 from ann2snn_cli.data.given import kind, read_samples
 from ann2snn_cli.data.samples import as_floats
 from ann2snn_cli.errors import Setting, UsageError, WrongKind, spelled
@@ -243,14 +242,7 @@ def convert(
         )
     given = _by_dotted_name(flags)
     chosen = settings or resolve(None, [], {"finetune.epochs": 0} | given)
-    samples = collect(
-        data,
-        samples=chosen.data.calibration_samples,
-        seed=chosen.run.seed,
-        epochs=chosen.finetune.epochs,
-        batch_size=chosen.data.batch_size,
-        task=chosen.data.task,
-    )
+    samples = prepare.collected(data, chosen)
     prepared = prepare.from_objects(
         network,
         samples,

@@ -13,6 +13,7 @@ from ann2snn_cli import catalog, data, devices, lookup, pipeline
 from ann2snn_cli.catalog import NetworkSpec, Weights
 from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware
 from ann2snn_cli.data import Data
+from ann2snn_cli.data.collect import collect
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.stages.check import rule_names
@@ -212,6 +213,18 @@ OF_THE_COMMAND_LINE = {
     "save.output_dir": "the SNN is returned: snn.save(path) writes it",
     "save.vectors": "the SNN is returned: save it, and `ann2snn export` writes a vector pack",
 }
+
+
+def collected(given: Any, settings: Settings) -> Any:
+    """Whatever a user holds as data, as the pipeline asks for them under these settings."""
+    return collect(
+        given,
+        samples=settings.data.calibration_samples,
+        seed=settings.run.seed,
+        epochs=settings.finetune.epochs,
+        batch_size=settings.data.batch_size,
+        task=settings.data.task,
+    )
 
 
 def from_objects(
