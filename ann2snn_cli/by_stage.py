@@ -122,14 +122,7 @@ def _quantized(
     _refuse_other_level(who, graph, Level.FOLDED)
     chosen = chosen_settings(who, flags, allowed)
     chosen = replace(chosen, quantize=replace(chosen.quantize, **quantize))
-    samples = collect(
-        data,
-        samples=chosen.data.calibration_samples,
-        seed=chosen.run.seed,
-        epochs=chosen.finetune.epochs,
-        batch_size=chosen.data.batch_size,
-        task=chosen.data.task,
-    )
+    samples = prepare.collected(data, chosen)
     prepare.refuse_unlabelled(samples, chosen)
     prepare.refuse_unknown_engine(chosen.run.engine)
     devices.use_threads(chosen.run.threads)

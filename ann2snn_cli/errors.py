@@ -4,6 +4,7 @@ Ann2SnnError                 exit code 1
 ├── UnsupportedNetwork         a network that cannot be traced or converted
 ├── BadWeights                 a checkpoint that does not fit, or holds NaN
 ├── BadFile                    a file that is damaged, or not ours
+│   ├── DownloadFailed         a file that cannot be fetched, or is another one than was asked for
 │   └── MissingFile            exit code 2: none of that name, or a folder in its place
 ├── BadData                    a dataset that is absent or malformed
 │   └── MissingData            exit code 2: no file or folder of that name
@@ -95,6 +96,10 @@ class BadFile(Ann2SnnError):
     """A file that is damaged, unreadable, or not one of ours."""
 
 
+class DownloadFailed(BadFile):
+    """A file that cannot be fetched, or is another one than was asked for."""
+
+
 class MissingFile(BadFile):
     """A wrong name: there is no such file, or a folder where a file should be."""
 
@@ -162,6 +167,13 @@ class Stopped(KeyboardInterrupt):
         self.what = what
         self.remedy = remedy
         self.exit_code = exit_code
+
+    @staticmethod
+    def told(stopped: KeyboardInterrupt, remedy: str) -> Stopped:
+        """The same end, with how to go on."""
+        again = stopped if isinstance(stopped, Stopped) else Stopped()
+        again.remedy = remedy
+        return again
 
 
 class VerificationMismatch(Ann2SnnError):

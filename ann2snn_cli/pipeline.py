@@ -18,19 +18,21 @@ import torch
 from torch import nn
 
 from ann2snn_cli import trees
-from ann2snn_cli.config import Hardware, Settings, parse_mode
-from ann2snn_cli.errors import HardwareViolations, Setting
-from ann2snn_cli.ir.contract import Contract, Method, Pooling
+from ann2snn_cli.config import KEYS, Hardware, Settings, parse_mode
+from ann2snn_cli.errors import BadData, HardwareViolations, Setting, UsageError
+from ann2snn_cli.ir.contract import Contract, Encoding, Method, Pooling
+from ann2snn_cli.ir.encoding import encoded, refuse_real_spikes
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.memory import refuse_too_long
 from ann2snn_cli.ir.ops import Integrate, Relu
-from ann2snn_cli.ir.rules import Rule
+from ann2snn_cli.ir.user_rules import user_rules
 from ann2snn_cli.ir.validate import validate_exact
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.check import Verdict, check, check_registers, violations
 from ann2snn_cli.stages.fold import fold, spiking_pools
 from ann2snn_cli.stages.keep_real import keep_real
+from ann2snn_cli.stages.own_populations import own_populations
 from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
 from ann2snn_cli.stages.quantize.correct import affordable
@@ -40,10 +42,10 @@ from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
 from ann2snn_cli.tasks import Task, task_named
-from ann2snn_cli.types import Batch, EpochReport, Inputs, InputShapes, Loss, Outputs
+from ann2snn_cli.types import Batch, EpochReport, Inputs, InputShapes, Loss, Outputs, Shape, without_time
 from ann2snn_cli.words import count_of
 
-Rules = Mapping[str, Rule]  # what a call becomes, by torch operator
+Rules = Mapping[str, Callable[[Any], Any]]  # a user's own, by what they decide (`ir/user_rules.py`)
 
 CORRECTION_SAMPLES = 256
 
@@ -97,18 +99,57 @@ def prepare(
 ) -> Graph:
     """The network as a FOLDED graph: traced, in normal form, with the pooling of the hardware.
 
-    A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own, by torch operator;
+    A network is an nn.Module; what `load_onnx` gives is one. `rules` are the user's own (`ir/user_rules.py`);
     `note` is told which were used.
     """
-    return folded(trace(network, input_shapes, rules=rules, note=note), settings, pooling)
+    own = user_rules(rules or {})
+    traced = trace(network, shown_in_a_step(input_shapes, settings), rules=own, note=note)
+    shown = encoded(traced, settings.timing.shown, settings.run.seed)
+    return folded(shown, settings, pooling, rules=own, note=note)
 
 
-def folded(graph: Graph, settings: Settings, pooling: Pooling = Pooling.SUM) -> Graph:
-    """FLOAT -> FOLDED, with the pooling of the hardware."""
+def shown_in_a_step(shapes: InputShapes, settings: Settings) -> InputShapes:
+    """The shapes that the network takes, of samples of these shapes: of frames that of one."""
+    if settings.timing.shown is not Encoding.FRAMES:
+        return shapes
+    if flat := [shape for shape in _each(shapes) if len(shape) < 2]:
+        raise BadData(
+            f"a sample has the shape {flat[0]}, and no axis of time before another one: it is no frames",
+            remedy=f"give samples [T, ...], or leave out {Setting('encoding', 'frames')}",
+        )
+    return without_time(shapes)
+
+
+def _refuse_other_frames(shapes: InputShapes, settings: Settings) -> None:
+    """There is a frame for each step."""
+    steps = settings.timing.timesteps
+    for shape in _each(shapes) if settings.timing.shown is Encoding.FRAMES else ():
+        if shape[0] != steps:
+            raise BadData(
+                f"a sample has {count_of(shape[0], 'frame')}, and there are {steps} timesteps",
+                remedy=f"give {Setting('timesteps', shape[0])}, or {steps} frames a sample",
+            )
+
+
+def _each(shapes: InputShapes) -> Iterable[Shape]:
+    return shapes.values() if isinstance(shapes, dict) else shapes
+
+
+def folded(
+    graph: Graph,
+    settings: Settings,
+    pooling: Pooling = Pooling.SUM,
+    *,
+    rules: Rules | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Graph:
+    """FLOAT -> FOLDED, with the pooling of the hardware and what the rules say of populations."""
     if settings.quantize.method is Method.TD:
         graph = keep_real(graph)
+        refuse_real_spikes(graph)
     graph = fold(graph, batch_norm=settings.fold.batch_norm)
-    return spiking_pools(graph) if pooling is Pooling.SPIKING else graph
+    graph = spiking_pools(graph) if pooling is Pooling.SPIKING else graph
+    return own_populations(graph, user_rules(rules or {}), note)
 
 
 def notes_of(network: nn.Module) -> tuple[str, ...]:
@@ -188,6 +229,7 @@ def convert(
     tell = listener or Listener()
     tell.stage("trace and fold", None)
     pooling, of_rules = pooling_of(settings, hardware), list[str]()
+    _refuse_other_frames(data.input_shapes, settings)
     folded = prepare(network, data.input_shapes, settings, pooling, rules=rules, note=of_rules.append)
     verdicts = checked(folded, hardware, settings) if hardware is not None else []
     if hardware is not None:
@@ -232,6 +274,7 @@ def _quantized(
     """FOLDED, with pairs where integers would grow too large, its graph at QUANTIZED, and notes of that."""
     weight_bitwidth, channel_wise = settings.quantize.weight_bitwidth, settings.quantize.channel_wise
     notes: list[str] = []
+    _refuse_two_clips(folded, settings)
     while True:
         graph = _calibrated(folded.to(device), data, settings, device, tell)
         tell.stage("quantize", None)
@@ -306,6 +349,16 @@ def _refuse_unable(folded: Graph, settings: Settings, device: torch.device | str
     timed = replace(folded, contract=contract_of(settings))
     tell.folded(timed)
     engines.refuse_unable(timed, engines.Request(()), settings.run.engine)
+
+
+def _refuse_two_clips(folded: Graph, settings: Settings) -> None:
+    key, mode = KEYS["calibrate.mode"], settings.calibrate.mode
+    if mode != key.default and any(isinstance(node.op, Relu) and node.op.clip_rule for node in folded):
+        raise UsageError(
+            f"{Setting('mode', mode)} does nothing: a rule of yours sets the clips",
+            where=str(Setting("mode")),
+            remedy='leave it out, or the rule for "clip"; a rule may ask for layer.by_mode("max")',
+        )
 
 
 def _finetuned(

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from ann2snn_cli import lookup, trees
 from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
-from ann2snn_cli.data.collect import collect
 from ann2snn_cli.data.given import kind, read_samples
 from ann2snn_cli.data.samples import as_floats
-from ann2snn_cli.errors import UsageError, WrongKind, spelled
+from ann2snn_cli.errors import Setting, UsageError, WrongKind, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.contract import Encoding
-from ann2snn_cli.ir.encoding import encoded, encoding_of, step_by_step
+from ann2snn_cli.ir.encoding import encoded, encoding_of, reencoded, step_by_step
 from ann2snn_cli.ir.engine import Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.module import GraphModule
@@ -130,15 +129,20 @@ class SpikingNetwork(GraphModule):
         watch: Watch | None = None,
         potentials: bool = False,
         engine: str = engines.AUTO,
+        encoding: Encoding | str | None = None,
+        seed: int | None = None,
     ) -> Simulation:
         """The outputs, and what else is asked for; at the network's own delay unless another is given.
+
+        `encoding` says how x is shown unless as the network was converted for: "direct", the same at every
+        step; "poisson", as spikes by chance, which `seed` changes; "frames", x is [samples, T, ...].
 
         Several inputs are a tuple in order or a dict by name. `by_step` asks for the outputs after each step,
         `counts` for the spike counts of every population; `watch(node, activity)` is shown the train of every
         population, and its potentials if asked for.
         """
         return self._simulated(
-            self.graph,
+            _encoded(self.graph, encoding, seed),
             x,
             delay=delay,
             schedule=schedule,
@@ -181,6 +185,17 @@ def _as_taken(graph: Graph, x: Any) -> Inputs:
     return as_floats(taken) if has_bytes else taken
 
 
+def _encoded(graph: Graph, encoding: Encoding | str | None, seed: int | None) -> Graph:
+    """As it is asked for, by the rules of these settings."""
+    settings = resolve(None, [], {"timing.encoding": encoding} | ({} if seed is None else {"run.seed": seed}))
+    encoding = settings.timing.encoding
+    graph = reencoded(graph, encoding, None if seed is None else settings.run.seed)
+    if seed is not None and encoding_of(graph) is not Encoding.POISSON:
+        what = f"{Setting('seed', seed)} does nothing where nothing is left to chance"
+        raise UsageError(what, remedy=f"give {Setting('encoding', 'poisson')} too, or leave it out")
+    return graph
+
+
 def _one_or_all(outputs: Outputs) -> Tensor | tuple[Tensor, ...]:
     return outputs[0] if len(outputs) == 1 else outputs
 
@@ -211,8 +226,8 @@ def convert(
     (x1, x2) by itself is samples and labels. Only as many samples are kept as `calibration_samples` says,
     unless they are in memory already. Flags are those of the command line: weight_bitwidth=4, timesteps=16,
     mode="99.9%", channel_wise=True, delay=4, schedule="layerwise", ... or `settings` holds them all. `rules`
-    say what an activation becomes, by its torch operator (see `ann2snn_cli/ir/rules.py`), or name a file of
-    such rules.
+    say what an activation becomes, by its torch operator, and by the keys "clip" and "neuron" what its
+    largest value is and which neurons take its place (docs/rules.md), or name a file of such rules.
 
         snn = ann2snn_cli.convert(network, x, mode="max", weight_bitwidth=8, timesteps=32)
     """
@@ -227,14 +242,7 @@ def convert(
         )
     given = _by_dotted_name(flags)
     chosen = settings or resolve(None, [], {"finetune.epochs": 0} | given)
-    samples = collect(
-        data,
-        samples=chosen.data.calibration_samples,
-        seed=chosen.run.seed,
-        epochs=chosen.finetune.epochs,
-        batch_size=chosen.data.batch_size,
-        task=chosen.data.task,
-    )
+    samples = prepare.collected(data, chosen)
     prepared = prepare.from_objects(
         network,
         samples,

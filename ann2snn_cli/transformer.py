@@ -18,7 +18,6 @@ from torch import nn
 
 from ann2snn_cli.by_stage import FUSING, QUANTIZING, chosen_settings
 from ann2snn_cli.config import Hardware
-from ann2snn_cli.data.collect import collect
 from ann2snn_cli.pipeline import Rules
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.partial import PartialNetwork
@@ -49,13 +48,7 @@ class SNNTransformer(PartialNetwork):
     ) -> None:
         self._check_layers(layers)
         chosen = chosen_settings("SNNTransformer", flags, OF_A_PART, epochs=1)
-        samples = collect(
-            data,
-            samples=chosen.data.calibration_samples,
-            seed=chosen.run.seed,
-            batch_size=chosen.data.batch_size,
-            task=chosen.data.task,
-        )
         untrained = replace(chosen, finetune=replace(chosen.finetune, epochs=0))
+        samples = prepare.collected(data, untrained)
         prepared = prepare.from_objects(network, samples, untrained, hardware=hardware, rules=rules)
         super().__init__(prepared, layers)

@@ -78,3 +78,10 @@ def input_shapes(shapes: Shape | InputShapes) -> InputShapes:
     if any(isinstance(shape, Sequence) for shape in shapes):
         return tuple(tuple(shape) for shape in cast(tuple[Shape, ...], shapes))
     return (tuple(cast(Shape, shapes)),)
+
+
+def without_time(shapes: InputShapes) -> InputShapes:
+    """Of samples that are [T, ...] the shape of one of their frames."""
+    if isinstance(shapes, Mapping):
+        return {name: shape[1:] for name, shape in shapes.items()}
+    return tuple(shape[1:] for shape in shapes)

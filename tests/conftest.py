@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from file_server import file_server
 from torch import nn
 
 from ann2snn_cli.config import Settings
@@ -73,3 +74,10 @@ def training_free():
         return settings
 
     return made
+
+
+@pytest.fixture
+def server():
+    """A web server on this machine: `server.files["/a"] = b"..."`, then `server.url + "/a"`."""
+    with file_server() as running:
+        yield running

@@ -29,6 +29,7 @@ LEVELS = [
     {"ir"},
     {"tasks"},  # what labels mean
     {"lookup"},  # running a user's own file: knows names and paths only
+    {"downloads"},  # files from an address
     {"trees"},
     {"types"},
     {"claims"},  # what files claim, held against their size

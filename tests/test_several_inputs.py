@@ -120,9 +120,9 @@ def test_an_snn_is_called_as_its_network_is():
 
 @pytest.mark.parametrize("form", [tuple, list, lambda x: (*x, x[1])])
 def test_inputs_alone_are_no_data_in_order(form):
-    """A pair is samples and labels: what cannot be labels is answered with how several inputs are given."""
+    """A pair is samples and labels: what cannot be both is answered with how several inputs are given."""
     (image, vector), _ = two_inputs.labelled(8)
-    with pytest.raises(BadData) as caught:
+    with pytest.raises((BadData, UnsupportedNetwork)) as caught:
         convert(two_inputs.network(), form((image, vector)))
     assert "((x1, x2), labels)" in caught.value.remedy
 

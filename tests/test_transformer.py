@@ -107,6 +107,19 @@ def test_the_optimizer_at_hand_trains_part_and_rest(network, x, small_data):
     assert torch.equal(mixed(x)["logits"], first)
 
 
+def test_the_gradient_reaches_what_lies_before_the_part(small_network, small_data):
+    """(A11) Through the rounding of what the part reads, near torch's own: 8 bits, 64 steps."""
+    t = SNNTransformer(
+        small_network, ["4", "5"], small_data.x, weight_bitwidth=8, timesteps=64, mode="max"
+    ).train()
+    F.cross_entropy(t(small_data.x), small_data.y).backward()
+    F.cross_entropy(small_network(small_data.x), small_data.y).backward()
+
+    found, wanted = t.rest["0/weight"].grad, small_network[0].weight.grad
+    assert float(F.cosine_similarity(found.flatten(), wanted.flatten(), dim=0)) > 0.95
+    assert 0.8 < float(found.norm() / wanted.norm()) < 1.25
+
+
 def test_the_rest_is_in_eval_mode_whatever_the_mode(network, x):
     """Dropout rests: two calls in training mode give the same."""
     t = SNNTransformer(network, ["backbone"], x, timesteps=4).train()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from ann2snn_cli import lookup
+from ann2snn_cli import downloads, lookup
 from ann2snn_cli.errors import BadFile, Setting, UsageError
 from ann2snn_cli.stages.export.files import write_file
 
@@ -62,7 +62,9 @@ def hardware_file(name: str) -> Path:
 
 
 def checkpoint_file(name: str) -> Path:
-    """The checkpoint of this name or path."""
+    """The checkpoint of this name or path, or from this address: URL#sha256=HASH."""
+    if downloads.is_url(name):
+        return downloads.file_of(name, "ann_weight")
     return find(CHECKPOINT, name).path
 
 

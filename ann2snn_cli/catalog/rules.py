@@ -10,12 +10,12 @@ from ann2snn_cli.errors import UsageError
 from ann2snn_cli.lookup import Reference
 
 if TYPE_CHECKING:
-    from ann2snn_cli.ir.user_rules import UserRule
+    from ann2snn_cli.ir.own_rule import OwnRule
 
 RULES = 'RULES = {"aten.leaky_relu.default": rule}, with def rule(call)'
 
 
-def load_rules(name: str) -> dict[str, UserRule]:
+def load_rules(name: str) -> dict[str, OwnRule]:
     """Load the rules in `path.py` or `package.module`, by the operator they are for; "" names none."""
     from ann2snn_cli.ir.user_rules import user_rules
 

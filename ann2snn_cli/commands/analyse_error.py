@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.flags import as_flag
-from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, percent, show, table
 from ann2snn_cli.commands.scores import whose_biases
 from ann2snn_cli.config import Settings
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
 DEFAULT_NETWORK = "example_net"
 
 
-@click.command()
+@grouped()
 @settings_options(
     "network", "ann_weight", "allow_other_dataset", "rules", "data", "fold", "calibrate", "quantize",
-    "finetune", "timing", "neurons", "check", "run", default_network=DEFAULT_NETWORK,
+    "finetune", "timing", "neurons", "check", "run", "save.output_dir", default_network=DEFAULT_NETWORK,
 )  # fmt: skip
-@click.option("--save_dir", type=click.Path(path_type=Path), help="Default: NETWORK_analysis.")
+@click.option(
+    "--save_dir", type=click.Path(path_type=Path), help="Folder for the files.  [default: NETWORK_analysis]"
+)
 @overwrite_option
-@json_option
+@report_options
 def command(settings: Settings, save_dir: Path | None, overwrite: bool, as_json: bool) -> None:
     """Show where a conversion loses accuracy, as pictures and tables.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from ann2snn_cli.commands.options import json_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.commands.verdicts import verdict_line, verdict_table, violation_list
 from ann2snn_cli.config import Settings
@@ -15,12 +14,12 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.check import CheckReport
 
 
-@click.command()
+@grouped()
 @settings_options(
     "network", "rules", "data.dataset", "data.data_dir", "data.task", "fold", "quantize.weight_bitwidth",
-    "quantize.method", "quantize.channel_wise", "neurons.pooling", "check", "run.seed",
+    "quantize.method", "quantize.channel_wise", "timing.encoding", "neurons.pooling", "check", "run.seed",
 )  # fmt: skip
-@json_option
+@report_options
 def command(settings: Settings, as_json: bool) -> int:
     """List every limit of a chip that a network breaks.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.flags import as_flag
-from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show, table
 from ann2snn_cli.config import MODES_TO_COMPARE, Settings
 from ann2snn_cli.words import count_of
@@ -18,18 +19,20 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.compare_modes import CompareModesReport
 
 
-@click.command()
+@grouped()
 @settings_options(
     "network", "ann_weight", "allow_other_dataset", "rules", "data", "fold", "quantize", "timing", "neurons",
-    "check", "run",
+    "check", "run", "save.output_dir",
 )  # fmt: skip
 @click.option(
     "--modes", default=",".join(MODES_TO_COMPARE), show_default=True, metavar="MODE,MODE,...",
     help="The modes to compare, each as --mode of `ann2snn convert` takes it.",
 )  # fmt: skip
-@click.option("--save_dir", type=click.Path(path_type=Path), help="Default: NETWORK_modes.")
+@click.option(
+    "--save_dir", type=click.Path(path_type=Path), help="Folder for the files.  [default: NETWORK_modes]"
+)
 @overwrite_option
-@json_option
+@report_options
 def command(settings: Settings, modes: str, save_dir: Path | None, overwrite: bool, as_json: bool) -> None:
     """Draw accuracy against time for each way of setting thresholds.
 

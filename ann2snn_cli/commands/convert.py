@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import click
 
 from ann2snn_cli.commands.flags import as_flag
-from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
-from ann2snn_cli.commands.render import ProgressBar, files_table, show
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
+from ann2snn_cli.commands.render import ProgressBar, files_table, show, table
 from ann2snn_cli.commands.scores import firing_table, score_table, theorem, whose_biases
 from ann2snn_cli.commands.verdicts import verdict_line, verdict_table
 from ann2snn_cli.config import Settings
+from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.words import count_of
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.convert import ConvertReport
+    from ann2snn_cli.workflows.convert_part import ConvertPartReport
 
 SECTIONS = (
     "network", "ann_weight", "allow_other_dataset", "rules", "data", "fold", "calibrate", "quantize",
@@ -23,13 +26,21 @@ SECTIONS = (
 )  # fmt: skip
 
 
-@click.command()
+@grouped()
 @settings_options(*SECTIONS)
 @click.option("--strict", is_flag=True, help="Exit with 3 if the SNN is too far from the network.")
 @click.option("--resume", is_flag=True, help="Go on with a finetuning that was interrupted.")
+@click.option(
+    "--layers",
+    multiple=True,
+    metavar="NAME",
+    help="Only these layers become spiking, by name or glob ('backbone.*'); repeatable. The rest stays.",
+)
 @overwrite_option
-@json_option
-def command(settings: Settings, strict: bool, resume: bool, overwrite: bool, as_json: bool) -> int:
+@report_options
+def command(
+    settings: Settings, strict: bool, resume: bool, layers: tuple[str, ...], overwrite: bool, as_json: bool
+) -> int:
     """Turn a trained network into a checked, integer SNN and its test vectors.
 
     NETWORK is a name from `ann2snn ls`, path.py, path.py:builder, package.module:builder or model.onnx.
@@ -38,12 +49,51 @@ def command(settings: Settings, strict: bool, resume: bool, overwrite: bool, as_
     ann2snn convert example_net --weight_bitwidth 4 --timesteps 16
     ann2snn convert ./my_net.py --dataset npz:my_data.npz --ann_weight my_net.pth --finetune_epochs 0
     """
+    if layers:
+        _refuse_for_a_part(strict, resume)
+        return _part(settings, layers, overwrite, as_json)
     from ann2snn_cli.workflows.convert import ConvertRequest, convert
 
     with ProgressBar() as progress:
         report = convert(ConvertRequest(settings, resume, overwrite, as_flag), progress)
     show(report, as_json, lambda: _text(report))
     return 3 if strict and report.damage.is_large else 0
+
+
+def _refuse_for_a_part(strict: bool, resume: bool) -> None:
+    for name, is_given in (("strict", strict), ("resume", resume)):
+        if is_given:
+            raise UsageError(
+                f"{Setting(name, True)} does nothing with {Setting('layers')}", remedy="leave one of them out"
+            )
+
+
+def _part(settings: Settings, layers: tuple[str, ...], overwrite: bool, as_json: bool) -> int:
+    """Only these layers: the mixed network is scored, and the part is written."""
+    from ann2snn_cli.workflows.convert_part import ConvertPartRequest, convert_part
+
+    with ProgressBar() as progress:
+        report = convert_part(ConvertPartRequest(settings, layers, overwrite), progress)
+    show(report, as_json, lambda: _text_of_part(report))
+    return 0
+
+
+def _text_of_part(report: ConvertPartReport) -> str:
+    headline = next(iter(report.validations.values())).headline
+    timing, names = report.graph.timing, {"ann": "ANN", "quantized": "part quantized", "mixed": "part SNN"}
+    rows = [
+        [names[name], headline.shown(each.scores[headline.name])] for name, each in report.validations.items()
+    ]
+    rates = [[name, f"{rate:.4f}"] for name, rate in report.firing_rate.items()]
+    parts = [
+        f"{', '.join(report.layers)} of {report.network} on {report.dataset}: {timing.timesteps} timesteps, "
+        f"delay {timing.delay}",
+        table(["", headline.heading], rows),
+        table(["population", "firing rate"], rates) if rates else "no population fires",
+        "\n".join(f"note: {line}" for line in report.notes),
+        files_table(report.files),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _text(report: ConvertReport) -> str:

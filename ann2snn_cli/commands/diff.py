@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ann2snn_cli.commands.options import json_option
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import report_options
 from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.words import count_of
 
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.diff import DiffReport
 
 
-@click.command()
+@grouped()
 @click.argument("one", metavar="PACK", type=click.Path(path_type=Path))
 @click.argument("other", metavar="PACK|LOG", type=click.Path(path_type=Path))
-@json_option
+@report_options
 def command(one: Path, other: Path, as_json: bool) -> int:
     """Find the first difference between two vector packs, or a pack and a simulator's log.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ann2snn_cli.commands.options import delay_options, json_option, overwrite_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import delay_options, overwrite_option, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, files_table, percent, show, table
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.workflows.export import EXPORTERS
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.export import Agreement, ExportReport
 
 
-@click.command(
-    epilog="\b\nFormats:\n" + "\n".join(f"  {each.name:8} {each.what}" for each in EXPORTERS.values())
-)
+@grouped(epilog="\b\nFormats:\n" + "\n".join(f"  {each.name:8} {each.what}" for each in EXPORTERS.values()))
 @click.argument("snn", metavar="SNN.pth", type=click.Path(path_type=Path))
 @click.option("--format", "formats", multiple=True, default=("pack",), metavar="NAME",
               help=f"{', '.join(EXPORTERS)}; repeatable.  [default: pack]")  # fmt: skip
@@ -37,12 +36,13 @@ if TYPE_CHECKING:
 @click.option(
     "--replay", is_flag=True, help="Replay the NIR file in an installed reader, and report agreement."
 )
-@click.option("--save_dir", type=click.Path(path_type=Path), default=Path(), help="Default: here.")
+@click.option("--output_dir", "--save_dir", "save_dir", type=click.Path(path_type=Path), default=Path(),
+              help="Folder for all of them.  [default: here]")  # fmt: skip
 @settings_options(
     "data.dataset", "data.data_dir", "data.task", "data.test_batch_size", "run.engine", "run.threads"
 )
 @overwrite_option
-@json_option
+@report_options
 def command(
     snn: Path,
     formats: tuple[str, ...],

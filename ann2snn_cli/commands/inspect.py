@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from ann2snn_cli.commands.options import json_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show, table
 from ann2snn_cli.config import Settings
 
@@ -14,12 +13,12 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.inspect import InspectReport
 
 
-@click.command()
+@grouped()
 @settings_options(
     "network", "rules", "data.dataset", "data.data_dir", "fold", "quantize.method", "neurons.pooling",
     "check.hardware", "run.seed",
 )  # fmt: skip
-@json_option
+@report_options
 def command(settings: Settings, as_json: bool) -> None:
     """Show the graph of a network or of a converted network.
 

@@ -11,10 +11,22 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ann2snn_cli.commands.render import note
-from ann2snn_cli.config import KEYS, Key, Schedule, Settings, resolve, unused
+from ann2snn_cli.commands.flags import in_flags
+from ann2snn_cli.commands.render import Loudness, emit, say, set_loudness
+from ann2snn_cli.config import (
+    KEYS,
+    Key,
+    Schedule,
+    Settings,
+    as_dict,
+    origins_of,
+    resolved,
+    unused,
+    with_origins,
+)
 from ann2snn_cli.config.kinds import KINDS
-from ann2snn_cli.errors import UsageError
+from ann2snn_cli.config.sources import Resolved
+from ann2snn_cli.errors import Setting, UsageError
 
 Callback = Callable[..., Any]
 Decorator = Callable[[Callback], Callback]
@@ -33,6 +45,24 @@ json_option: Decorator = click.option(
 overwrite_option: Decorator = click.option(
     "--overwrite", is_flag=True, help="Replace what lies there, even if this tool did not write it."
 )
+
+
+def report_options(command: Callback) -> Callback:
+    """Give a command that takes its time `--json`, `-q` and `-v`."""
+
+    def told(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            set_loudness(context, Loudness.QUIET if parameter.name == "quiet" else Loudness.VERBOSE)
+
+    quiet = click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=told,
+        help="Nothing on stderr but errors; the result is on stdout.",
+    )  # fmt: skip
+    verbose = click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, callback=told,
+        help="More on stderr: the settings that were given, and how long each part took.",
+    )  # fmt: skip
+    return json_option(quiet(verbose(command)))
 
 
 def delay_options(command: Callback) -> Callback:
@@ -64,14 +94,22 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
 
     def decorate(command: Callback) -> Callback:
         @functools.wraps(command)
-        def with_settings(*args: Any, config: str | None, overrides: tuple[str, ...], **values: Any) -> Any:
+        def with_settings(
+            *args: Any, config: str | None, overrides: tuple[str, ...], show_config: bool, **values: Any
+        ) -> Any:
             every = {key.dotted: values.pop(_parameter(key)) for key in chosen}
             flags = {key.dotted: every[key.dotted] for key in chosen if _was_given(key)}
             _refuse_empty(flags)
             path, used = _config_path(config), [key.dotted for key in chosen]
-            settings = resolve(path, overrides, flags, used)
+            found = resolved(path, overrides, flags, used)
+            if show_config:
+                return _show_config(found, used, as_json=values["as_json"])
             if path and (others := unused(path, used)):
-                note(f"note: {path} also sets {', '.join(others)}, which {_this_command()} does not use")
+                say(f"note: {path} also sets {', '.join(others)}, which {_this_command()} does not use")
+            for dotted, origin in found.origins.items():
+                value = KEYS[dotted].of(found.settings)
+                say(f"{dotted} is {value}, from {_origin(dotted, origin)}", Loudness.VERBOSE)
+            settings = found.settings
             if "run.threads" in used and settings.run.threads:
                 _use_threads(settings.run.threads)
             if "network" in names:
@@ -96,6 +134,19 @@ def _refuse_empty(flags: dict[str, Any]) -> None:
             raise UsageError(f"{flag} is empty{wanted}", where=flag, remedy="give a value, or leave it out")
 
 
+def _show_config(found: Resolved, used: Sequence[str], *, as_json: bool) -> int:
+    """Print the settings of this command and where each comes from: all that `--show_config` does."""
+    origins = origins_of(found.origins, used)
+    origins = {dotted: in_flags(_origin(dotted, where)) for dotted, where in origins.items()}
+    document = {"schema": "ann2snn/config/1", "settings": as_dict(found.settings), "from": origins}
+    emit(document, as_json, lambda: with_origins(found.settings, origins))
+    return 0
+
+
+def _origin(dotted: str, where: str) -> str:
+    return "NETWORK" if dotted == "network" and where == str(Setting("network")) else where
+
+
 def _use_threads(threads: int) -> None:
     from ann2snn_cli import devices
 
@@ -116,6 +167,11 @@ def _sources(chosen: Sequence[Key]) -> list[Decorator]:
             metavar="SECTION.NAME=VALUE",
             help=f"One setting by its name in config files, such as {example}; repeatable. "
             "It is stronger than --config, and a flag is stronger.",
+        ),
+        click.option(
+            "--show_config",
+            is_flag=True,
+            help="Print the settings as YAML and where each comes from, and do nothing else.",
         ),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import statistics
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +22,12 @@ import click
 from tqdm import tqdm
 
 from ann2snn_cli.commands.flags import as_flag, in_flags
+from ann2snn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ann2snn_cli.workflows.report import FileEntry, Report
 
+LOUDNESS = "ann2snn.loudness"  # of a context
 SECONDS_BETWEEN_LINES = 15.0  # at most, in a log
 PACES = 15  # of the last steps, whose median is the usual one
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # with our own remaining time: tqdm's jumps
@@ -82,8 +86,34 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.2f} %"
 
 
+class Loudness(Enum):
+    """How much of the work is told on stderr."""
+
+    QUIET = 0
+    USUAL = 1
+    VERBOSE = 2
+
+
+def set_loudness(context: click.Context, wanted: Loudness) -> None:
+    """Keep what -q or -v asks for; both at once are refused."""
+    if context.meta.setdefault(LOUDNESS, wanted) is not wanted:
+        raise UsageError("-q and -v contradict each other", where=context.command_path, remedy="give one")
+
+
+def loudness() -> Loudness:
+    """What the command that runs was asked for."""
+    context = click.get_current_context(silent=True)
+    return context.meta.get(LOUDNESS, Loudness.USUAL) if context else Loudness.USUAL
+
+
+def say(line: str, least: Loudness = Loudness.USUAL) -> None:
+    """One line of progress, where the command is to be so loud."""
+    if loudness().value >= least.value:
+        note(line)
+
+
 def note(line: str) -> None:
-    """One line of progress, on stderr. Where that is full, or nobody reads it, the work goes on."""
+    """One line on stderr, however loud. Where that is full, or nobody reads it, the work goes on."""
     with contextlib.suppress(OSError):
         click.echo(in_flags(line), err=True, color=_color())
 
@@ -133,6 +163,8 @@ def coarsely(seconds: float) -> str:
 class ProgressBar:
     """A bar on stderr; where stderr is no terminal, plain lines: no 15 seconds pass without one.
 
+    With -q there is neither; with -v each part says how long it took.
+
     with ProgressBar() as progress:
         progress.begin("finetune", steps=5 * batches)
         progress.advance()
@@ -144,17 +176,21 @@ class ProgressBar:
         self._bar: tqdm[Any] | None = None
         self._part: _Part | None = None
         self._last_line = time.monotonic()
+        self._loudness = loudness()  # a thread of its own has no context to ask
+        self._log = _LogLines(self.line)
         self._ended = threading.Event()
         self._clock = threading.Thread(target=self._watch_the_clock, daemon=True)
 
     def __enter__(self) -> ProgressBar:
         self._clock.start()
+        self._log.begin(logging.DEBUG if self._loudness is Loudness.VERBOSE else logging.INFO)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        self._log.end()
         self._close()
 
     def begin(self, label: str, steps: int | None = None, unit: str = "") -> None:
@@ -167,7 +203,7 @@ class ProgressBar:
             total=steps,
             desc=label,
             unit=f" {unit}" if unit else "",
-            disable=None,
+            disable=True if self._loudness is Loudness.QUIET else None,
             leave=False,
             dynamic_ncols=True,
             bar_format=BAR if steps else "{desc}: {elapsed}",
@@ -181,7 +217,9 @@ class ProgressBar:
             self._bar.update(count)
 
     def line(self, text: str) -> None:
-        """A plain line, above the bar if there is one."""
+        """A plain line, above the bar if there is one; none where the command is to be quiet."""
+        if self._loudness is Loudness.QUIET:
+            return
         self._last_line = time.monotonic()
         with tqdm.external_write_mode():
             note(text)
@@ -197,9 +235,34 @@ class ProgressBar:
                     self.line(str(part))
 
     def _close(self) -> None:
-        self._part = None
+        part, self._part = self._part, None
+        if part is not None and self._loudness is Loudness.VERBOSE:
+            self.line(f"{part.label}: took {time.monotonic() - part.began:.1f} s")
         if self._bar is not None:
             self._bar.close()
+
+
+class _LogLines(logging.Handler):
+    """What the package logs, such as a download, as lines of progress."""
+
+    def __init__(self, line: Callable[[str], None]) -> None:
+        super().__init__()
+        self._line, self._logger = line, logging.getLogger("ann2snn_cli")
+        self._before = self._logger.level
+
+    def begin(self, level: int) -> None:
+        """From now on, of this level and above."""
+        self._logger.setLevel(level)
+        self._logger.addHandler(self)
+
+    def end(self) -> None:
+        """Leave the logger as it was."""
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        self._line(record.getMessage())
 
 
 def _color() -> bool | None:

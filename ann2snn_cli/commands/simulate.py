@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ann2snn_cli.commands.options import delay_options, json_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import delay_options, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show, table
 from ann2snn_cli.commands.scores import firing_table, score_table
 from ann2snn_cli.config import Schedule, Settings
@@ -17,21 +18,23 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.simulate import SimulateReport
 
 
-@click.command()
+@grouped()
 @click.argument("snn", type=click.Path(path_type=Path))
 @settings_options(
+    "rules",
     "data.dataset",
     "data.data_dir",
     "data.task",
     "data.num_workers",
     "data.test_batch_size",
     "data.test_samples",
+    "timing.encoding",
     "run.device",
     "run.engine",
     "run.threads",
 )
 @delay_options
-@json_option
+@report_options
 def command(
     snn: Path, settings: Settings, schedule: Schedule | None, delay: int | None, as_json: bool
 ) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.config import Settings
 from ann2snn_cli.config.fields import MOST
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.train import TrainReport
 
 
-@click.command()
+@grouped()
 @settings_options(
     "network", "data.dataset", "data.data_dir", "data.task", "data.num_workers", "data.batch_size",
-    "data.test_batch_size", "run.seed", "run.device", "run.threads",
+    "data.test_batch_size", "timing.encoding", "run.seed", "run.device", "run.threads",
 )  # fmt: skip
 @click.option(
     "--epochs", type=click.IntRange(1, MOST), default=60, show_default=True, help="Epochs of training."
@@ -29,17 +30,18 @@ if TYPE_CHECKING:
     "--lr", type=click.FloatRange(0, min_open=True), default=0.003, show_default=True, help="Learning rate."
 )
 @click.option("--wd", type=click.FloatRange(0), default=0.01, show_default=True, help="Weight decay.")
-@click.option(
-    "--save_file", type=click.Path(path_type=Path), help="Default: checkpoints/NETWORK-DATASET.pth."
-)
+@click.option("--save_file", type=click.Path(path_type=Path), help="The .pth to write.")
+@click.option("--output_dir", type=click.Path(path_type=Path), metavar="PATH",
+              help="Folder for NETWORK-DATASET.pth.  [default: checkpoints]")  # fmt: skip
 @overwrite_option
-@json_option
+@report_options
 def command(
     settings: Settings,
     epochs: int,
     lr: float,
     wd: float,
     save_file: Path | None,
+    output_dir: Path | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -54,7 +56,7 @@ def command(
     from ann2snn_cli.workflows.train import TrainRequest, train
 
     with ProgressBar() as progress:
-        report = train(TrainRequest(settings, epochs, lr, wd, save_file, overwrite), progress)
+        report = train(TrainRequest(settings, epochs, lr, wd, save_file, overwrite, output_dir), progress)
     show(report, as_json, lambda: f"{_text(report)}\n  next: {_next(settings, report.file.path)}")
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from ann2snn_cli.commands.options import delay_options, json_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import delay_options, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, show, table
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.words import count_of
@@ -15,13 +14,13 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.validate import ValidateReport
 
 
-@click.command()
+@grouped()
 @settings_options(
-    "network", "ann_weight", "allow_other_dataset", "data.dataset", "data.data_dir", "data.task",
-    "data.num_workers", "data.test_batch_size", "data.test_samples", "run",
+    "network", "rules", "ann_weight", "allow_other_dataset", "data.dataset", "data.data_dir", "data.task",
+    "data.num_workers", "data.test_batch_size", "data.test_samples", "timing.encoding", "run",
 )  # fmt: skip
 @delay_options
-@json_option
+@report_options
 def command(settings: Settings, schedule: Schedule | None, delay: int | None, as_json: bool) -> None:
     """Score a network or a converted network by itself: top-1, loss, firing rates.
 

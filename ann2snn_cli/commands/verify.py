@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ann2snn_cli.commands.options import delay_options, json_option, settings_options
+from ann2snn_cli.commands.groups import grouped
+from ann2snn_cli.commands.options import delay_options, report_options, settings_options
 from ann2snn_cli.commands.render import ProgressBar, percent, show, table
 from ann2snn_cli.config import Schedule, Settings
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ann2snn_cli.workflows.verify import Run, VerifyReport
 
 
-@click.command()
+@grouped()
 @click.argument("source", metavar="PACK|SNN.pth", type=click.Path(path_type=Path))
 @click.option(
     "--backend", "backends", multiple=True, default=("all",), metavar="NAME",
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     "run.engine",
     "run.threads",
 )
-@json_option
+@report_options
 def command(
     source: Path,
     backends: tuple[str, ...],

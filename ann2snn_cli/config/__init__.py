@@ -2,6 +2,7 @@
 
 settings.py   one frozen dataclass a section, and the rules of their values
 sources.py    `resolve`: defaults < config file < words < flags, every mistake at once
+shown.py      the settings as text, and where each comes from
 hardware.py   a chip's limits and `load_hardware`
 fields.py     what a setting is: default, rule, help, flag; flags and help are made from it
 kinds.py      how a value of each declared type is read: the words for a mode become its enum here
@@ -35,7 +36,8 @@ from ann2snn_cli.config.settings import (
     parse_mode,
     to_yaml,
 )
-from ann2snn_cli.config.sources import resolve, unused
+from ann2snn_cli.config.shown import origins_of, with_origins
+from ann2snn_cli.config.sources import resolve, resolved, unused
 
 __all__ = [
     "AUTO_WEIGHT",
@@ -64,8 +66,11 @@ __all__ = [
     "chosen_delay",
     "delay_name",
     "load_hardware",
+    "origins_of",
     "parse_mode",
     "resolve",
+    "resolved",
     "to_yaml",
     "unused",
+    "with_origins",
 ]

@@ -76,6 +76,10 @@ class Key:
         """The words it may be, where there are only a few."""
         return KINDS[self.kind].choices
 
+    def of(self, settings: Any) -> Any:
+        """Its value in the settings."""
+        return getattr(getattr(settings, self.section) if self.section else settings, self.name)
+
     def parse(self, value: object) -> Any:
         """The value as its declared type, from text or from Python; ValueError with the whole sentence."""
         read = (self.rule and self.rule.read) or KINDS[self.kind].read

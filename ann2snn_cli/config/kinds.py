@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from ann2snn_cli.config.schedule import Schedule
-from ann2snn_cli.ir.contract import Choice, Method, Pooling, Reset, Rounding
+from ann2snn_cli.ir.contract import Choice, Encoding, Method, Pooling, Reset, Rounding
 
 AUTO = "auto"  # the word for None where a setting may be left to be decided by others
 
@@ -140,6 +140,7 @@ KINDS: dict[Any, ValueKind] = {
     Reset: _choice(Reset),
     Rounding: _choice(Rounding),
     Method: _choice(Method),
+    Encoding | None: _choice_or_auto(Encoding),
     Pooling: _choice(Pooling),
     Pooling | None: _choice_or_auto(Pooling),
     Schedule | None: _choice_or_auto(Schedule),

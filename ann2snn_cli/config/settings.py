@@ -12,8 +12,8 @@ import yaml
 from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, setting
 from ann2snn_cli.config.kinds import KINDS, read_text_or_number
 from ann2snn_cli.config.schedule import Schedule, chosen_delay
-from ann2snn_cli.errors import Setting
-from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Method, Pooling, Reset, Rounding
+from ann2snn_cli.errors import Setting, UsageError
+from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Encoding, Method, Pooling, Reset, Rounding
 
 LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
 WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
@@ -103,7 +103,7 @@ MODE = Rule(
 )
 TASK = Rule("auto, or the name of a task such as regression", bool)
 ENGINE = Rule("auto, or the name of an engine such as reference", bool)
-WEIGHT = Rule("auto, none, or the name or path of a checkpoint", bool)
+WEIGHT = Rule("auto, none, or the name, path or URL of a checkpoint", bool)
 HARDWARE = Rule("auto, none, or the name or path of a hardware file", bool)
 
 
@@ -190,9 +190,20 @@ class Timing(Section):
         None, "steps a layer integrates before it may fire, 0 to T (default: what the schedule says)", DELAY
     )
 
+    encoding: Encoding | None = setting(
+        None,
+        "how a sample is shown: direct, the same at every step; poisson, as spikes by chance; frames, one "
+        "for each step, [T, ...] a sample (auto: direct, of an SNN its own)",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         chosen_delay(self.timesteps, self.schedule, self.delay, is_converted=False)
+
+    @property
+    def shown(self) -> Encoding:
+        """The encoding that was asked for; direct where none was."""
+        return self.encoding or Encoding.DIRECT
 
     @property
     def firing_delay(self) -> int:
@@ -243,9 +254,28 @@ class Save(Section):
     """What is written."""
 
     save_file: str = setting("", "the .pth to write (default: NETWORK_snn.pth in the working directory)")
+    output_dir: str = setting(
+        "",
+        "folder for files whose names tell runs apart: NETWORK_b4_T16_snn.pth for 4 bits and 16 steps, "
+        "NETWORK_b4_T16_D4_snn.pth with a delay of 4",
+    )
     vectors: int = setting(
         10, "test samples whose inputs and expected spikes are saved; 0 for none", at_least(0)
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_two_places(Setting("save_file", self.save_file), Setting("output_dir", self.output_dir))
+
+
+def refuse_two_places(path: Setting, folder: Setting) -> None:
+    """Refuse both the path of a result and a folder for it."""
+    if path.value and folder.value:
+        raise UsageError(
+            "the place of what is written is given twice",
+            where=" and ".join(str(Setting(each.name, str(each.value))) for each in (path, folder)),
+            remedy=f"give {Setting(path.name)} or {Setting(folder.name)}, the folder it is put in",
+        )
 
 
 @dataclass(frozen=True)
@@ -255,12 +285,12 @@ class Settings(Checked):
     network: str = setting("", "network by name or path (`ann2snn ls`)")
     ann_weight: str = setting(
         AUTO_WEIGHT,
-        "checkpoint of the trained network (auto: NETWORK-DATASET.pth in checkpoints/; none: the weights "
-        "that build() gives)",
+        "checkpoint of the trained network: a name, a path or URL#sha256=HASH (auto: NETWORK-DATASET.pth in "
+        "checkpoints/; none: the weights that build() gives)",
         WEIGHT,
     )
     allow_other_dataset: bool = setting(False, "take a checkpoint that was trained on other data, too")
-    rules: str = setting("", "file of rules for activations: path.py or module")
+    rules: str = setting("", "file of rules for activations, clips and neurons: path.py or module")
     data: Data = field(default_factory=Data)
     fold: Fold = field(default_factory=Fold)
     calibrate: Calibrate = field(default_factory=Calibrate)
@@ -301,8 +331,7 @@ def as_dict(settings: Settings) -> dict[str, Any]:
     """Plain Python, fit for JSON and YAML; `resolve` gives the same Settings from it."""
     tree: dict[str, Any] = {}
     for key in KEYS.values():
-        holder = getattr(settings, key.section) if key.section else settings
-        value = getattr(holder, key.name)
+        value = key.of(settings)
         place = tree.setdefault(key.section, {}) if key.section else tree
         place[key.name] = KINDS[key.kind].write(value)
     return tree

@@ -20,7 +20,10 @@ from ann2snn_cli.errors import BadFile, Setting, UsageError
 
 MOST_BYTES = 2**16  # of a file of settings: a hundred times what all of them take
 MOST_VALUES = 10_000  # in one setting, those that an alias repeats counted each time
-SAME_THING = {"timing.schedule", "timing.delay"}  # a delay by its name and by its number
+SAME_THING = (
+    {"timing.schedule", "timing.delay"},  # a delay by its name and by its number
+    {"save.save_file", "save.output_dir"},  # the place of what is written, as a file and as a folder
+)
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,30 @@ class Given:
     file: str = ""  # that it stands in
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """The settings of a run, and where those of them that were given stand; the others are defaults."""
+
+    settings: Settings
+    origins: Mapping[str, str]  # by dotted name
+
+
 def resolve(
     config_file: Path | None = None,
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
     used: Collection[str] = KEYS,
 ) -> Settings:
+    """The settings of a run: `resolved`, without where they come from."""
+    return resolved(config_file, overrides, flags, used).settings
+
+
+def resolved(
+    config_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    used: Collection[str] = KEYS,
+) -> Resolved:
     """The settings of a run: defaults < config file < words < flags. Every mistake comes in one UsageError.
 
     `overrides` are words, "section.name=value"; `flags` go by dotted name and hold only what was given.
@@ -53,7 +74,7 @@ def resolve(
     mistakes += [_not_used(each, used) for each in words if each.dotted in KEYS and each.dotted not in used]
     settings = build(settle(given, KEYS, mistakes))
     _refuse_idle([*words, *by_flag], settings)
-    return settings
+    return Resolved(settings, {each.dotted: each.where for each in given})
 
 
 def _refuse_idle(given: Sequence[Given], settings: Settings) -> None:
@@ -85,10 +106,10 @@ def _not_used(given: Given, used: Collection[str]) -> Mistake:
 
 
 def _without_replaced(given: list[Given], stronger: Sequence[Given]) -> list[Given]:
-    """What is given, without the delay or its name where a stronger source gives either of the two."""
-    if not SAME_THING & {each.dotted for each in stronger}:
-        return given
-    return [each for each in given if each.dotted not in SAME_THING]
+    """What is given, without the one name of a thing where a stronger source gives it by the other."""
+    named = {each.dotted for each in stronger}
+    replaced = {dotted for names in SAME_THING if names & named for dotted in names}
+    return [each for each in given if each.dotted not in replaced]
 
 
 def settle(

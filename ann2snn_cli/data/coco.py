@@ -7,21 +7,18 @@ PATH/annotations/instances_train2017.json with PATH/train2017/ and instances_val
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ann2snn_cli import trees
-from ann2snn_cli.data.folder import Form, form_notes, form_of, pixels, stacked
+from ann2snn_cli.data.folder import Form, ImageSplit, form_notes, form_of
 from ann2snn_cli.data.samples import Data, split_indices, split_note
 from ann2snn_cli.errors import BadData, MissingData
 from ann2snn_cli.tasks.average_precision import refuse_without_library
 from ann2snn_cli.tasks.detection import NO_BOX
-from ann2snn_cli.types import Batch
 from ann2snn_cli.words import count_of
 
 LAYOUT = (
@@ -31,27 +28,6 @@ LAYOUT = (
 Box = tuple[
     list[float], int, float, bool
 ]  # left, top, right, bottom as fractions; class, area, is it a crowd
-
-
-@dataclass(frozen=True, eq=False)
-class BoxSplit:
-    """Images in files, with their boxes in memory."""
-
-    paths: tuple[Path, ...]
-    labels: dict[str, Tensor]
-    form: Form
-
-    @property
-    def size(self) -> int:
-        """How many images there are."""
-        return len(self.paths)
-
-    def batches(self, order: Sequence[Tensor], num_workers: int, seed: int) -> Iterator[Batch]:
-        """Those images, read by `num_workers` threads."""
-        for indices in order:
-            wanted = [self.paths[index] for index in indices.tolist()]
-            x = stacked(lambda path: pixels(path, self.form), wanted, num_workers)
-            yield x, trees.index(self.labels, indices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +79,7 @@ def _part(root: Path, word: str) -> tuple[Path, Path] | None:
     return files[0], root / files[0].stem.removeprefix("instances_")
 
 
-def _split(whole: Annotated, chosen: Sequence[int], form: Form, most: int) -> BoxSplit:
+def _split(whole: Annotated, chosen: Sequence[int], form: Form, most: int) -> ImageSplit:
     boxes, area = torch.zeros(len(chosen), most, 4), torch.zeros(len(chosen), most)
     classes, crowd = torch.full(area.shape, NO_BOX), torch.zeros(area.shape, dtype=torch.bool)
     for row, place in enumerate(chosen):
@@ -112,7 +88,7 @@ def _split(whole: Annotated, chosen: Sequence[int], form: Form, most: int) -> Bo
             classes[row, column], area[row, column], crowd[row, column] = kind, pixels_in_it, is_crowd
     sizes = torch.tensor([whole.sizes[place] for place in chosen])
     labels = {"boxes": boxes, "classes": classes, "area": area, "crowd": crowd, "size": sizes}
-    return BoxSplit(tuple(whole.paths[place] for place in chosen), labels, form)
+    return ImageSplit(tuple(whole.paths[place] for place in chosen), labels, form)
 
 
 # The file of annotations ---------------------------------------------------------------------------

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ann2snn_cli import trees
 from ann2snn_cli.data.samples import Data, split_indices, split_note
 from ann2snn_cli.errors import BadData, MissingData
-from ann2snn_cli.types import Batch
+from ann2snn_cli.types import Batch, Labels
 from ann2snn_cli.words import count_of
 
 # of files that are cut short, by PIL
@@ -45,7 +46,7 @@ class ImageSplit:
     """Images in files, with their labels in memory."""
 
     paths: tuple[Path, ...]
-    labels: Tensor
+    labels: Labels
     form: Form
 
     @property
@@ -57,7 +58,10 @@ class ImageSplit:
         """Those images, read by `num_workers` threads (decoding releases Python's lock)."""
         for indices in order:
             wanted = [self.paths[index] for index in indices.tolist()]
-            yield stacked(lambda path: pixels(path, self.form), wanted, num_workers), self.labels[indices]
+            yield (
+                stacked(lambda path: pixels(path, self.form), wanted, num_workers),
+                trees.index(self.labels, indices),
+            )
 
 
 def stacked(read: Callable[[Path], Tensor], paths: Sequence[Path], num_workers: int) -> Tensor:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ann2snn_cli.downloads import user_cache
 from ann2snn_cli.errors import BadData
 
 OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".xz": lzma.open}
@@ -34,7 +35,7 @@ def locate(root: Path, files: Sequence[str], download: Callable[[Path], None]) -
     sources = {file: source for file in files if (source := _source(root / file))}
     if len(sources) == len(files):
         for file, source in sources.items():
-            _bring(source, home / file)
+            bring(source, home / file)
     elif not all((home / file).is_file() for file in files):
         _fetch(home, files, download)
     return home
@@ -42,8 +43,7 @@ def locate(root: Path, files: Sequence[str], download: Callable[[Path], None]) -
 
 def cache_of(root: Path) -> Path:
     """The user's cache for a data folder that cannot be written to."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return cache / "ann2snn" / "data" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+    return user_cache() / "data" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
 
 
 def _source(path: Path) -> Path | None:
@@ -61,7 +61,7 @@ def _is_writable(folder: Path) -> bool:
     return existing.is_dir() and marked_writable and os.access(existing, os.W_OK)
 
 
-def _bring(source: Path, target: Path) -> None:
+def bring(source: Path, target: Path) -> None:
     """Copy or unpack; a file that is there already stays, unless its source has changed since."""
     modified = source.stat().st_mtime_ns
     if target == source or (target.is_file() and target.stat().st_mtime_ns == modified):

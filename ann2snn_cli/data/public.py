@@ -1,10 +1,12 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, read by torchvision (which verifies CIFAR's checksums)."""
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, read by torchvision (which verifies CIFAR's checksums).
+
+torchvision says where they can be had; they are fetched by `downloads`, and their archives stay in the cache.
+"""
 
 from __future__ import annotations
 
-import sys
+import tarfile
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ann2snn_cli.data.located import locate
+from ann2snn_cli import downloads
+from ann2snn_cli.data.located import bring, locate
 from ann2snn_cli.data.samples import Data, from_tensors
-from ann2snn_cli.errors import BadData, Setting
+from ann2snn_cli.errors import BadData, DownloadFailed, Setting
 
 MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -71,12 +74,12 @@ def load(name: str, root: Path) -> Data:
 
     def download(folder: Path) -> None:
         try:
-            with redirect_stdout(sys.stderr):  # torchvision prints where stdout is for results
-                reader(folder, download=True)
-        except Exception as error:  # urllib's, torchvision's RuntimeError, the socket's
-            reason = _reason(error)
-            what = f"{name} is not there and cannot be downloaded: {reason}"
-            raise BadData(what, where=str(root), remedy=remedy) from None
+            archives = [_fetched(*each) for each in _archives(reader)]
+        except DownloadFailed as error:
+            what = f"{name} is not there and cannot be downloaded from {error.where}: {error.what}"
+            again = f"{downloads.AGAIN}; or " if error.remedy == downloads.AGAIN else ""
+            raise BadData(what, where=str(root), remedy=again + remedy) from None
+        _unpack(archives, public, folder)
 
     home = locate(root, [f"{public.folder}/{file}" for file in public.files], download)
     try:
@@ -91,13 +94,41 @@ def load(name: str, root: Path) -> Data:
     return replace(data, mean=public.mean, std=public.std, augmented=public.augmented)
 
 
-def _reason(error: Exception) -> str:
-    """The first line of an error; where it ends at a colon, with the cause that stands last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    if not lines[0].endswith(":"):
-        return lines[0]
-    causes = lines[:0:-1] or [repr(each) for each in (error.__cause__ or error.__context__,) if each]
-    return f"{lines[0]} {causes[0]}" if causes else lines[0].removesuffix(":")
+def _archives(reader: Any) -> list[tuple[list[str], str]]:
+    """Of each file to fetch: where it can be had, and its MD5. torchvision knows both."""
+    if hasattr(reader, "resources"):
+        return [([mirror + file for mirror in reader.mirrors], md5) for file, md5 in reader.resources]
+    return [([reader.url], reader.tgz_md5)]
+
+
+def _fetched(urls: list[str], md5: str) -> Path:
+    """The file from the first address that gives it; DownloadFailed of the first if none does."""
+    failures = []
+    for url in urls:
+        try:
+            return downloads.fetch(url, downloads.in_cache(url), downloads.Checksum("md5", md5))
+        except DownloadFailed as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _unpack(archives: list[Path], public: Public, folder: Path) -> None:
+    """The files of the dataset below the folder: each was packed alone, or all in one archive."""
+    for archive in archives:
+        if archive.suffixes[-2:] == [".tar", ".gz"]:
+            with tarfile.open(archive) as packed:
+                for file in public.files:
+                    _extract(packed, f"{public.folder}/{file}", folder)
+        else:
+            bring(archive, folder / public.folder / archive.stem)
+
+
+def _extract(packed: tarfile.TarFile, name: str, folder: Path) -> None:
+    """One file, by its name: whatever else an archive holds, and wherever it would go, stays in it."""
+    content = packed.extractfile(name)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    if content is not None:
+        (folder / name).write_bytes(content.read())
 
 
 def _reader(torchvision_name: str) -> Callable[..., Any]:

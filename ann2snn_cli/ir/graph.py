@@ -205,6 +205,12 @@ class Graph:
         return tuple(self.by_name[name] for name in node.inputs)
 
 
+def channel_axis(graph: Graph, node: Node) -> int:
+    """Which axis of a sample is that of the channels: behind a linear layer the last, else the first."""
+    features_last = any(feeder.op.kind == "Linear" for feeder in graph.fed_by(node))  # torch's own too
+    return len(node.shape) - 1 if features_last else 0
+
+
 Value = TypeVar("Value")
 
 

@@ -20,8 +20,8 @@ from ann2snn_cli.ir.ops import (
     BatchSize,
     Gather,
     Input,
-    IntegrateFire,
     Opaque,
+    Population,
     Ref,
     Reshape,
     Synapse,
@@ -74,7 +74,7 @@ def _complaints(node: Node) -> Iterator[str]:
             yield f"its weights have {op.bits} bits"
         if op.multiplier is not None and not _spreads(op.multiplier, tuple(op.weight.shape)):
             yield "its multipliers do not fit its weights"
-    if isinstance(op, IntegrateFire) and not 0 <= op.fraction_bits <= MOST_FRACTION_BITS:
+    if isinstance(op, Population) and not 0 <= op.fraction_bits <= MOST_FRACTION_BITS:
         yield f"it has {op.fraction_bits} fraction bits"
     if isinstance(op, Gather) and (op.index.dtype != torch.int64 or tuple(op.index.shape) != node.shape):
         yield f"its index is not one whole number for each of {node.shape}"

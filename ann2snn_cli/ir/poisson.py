@@ -19,12 +19,18 @@ _SECOND = -7723592293110705685  # 0x94D049BB133111EB
 def spikes(rates: Tensor, step: int, seed: int) -> Tensor:
     """−1, 0 or 1 with the sign of each rate, [samples, ...], as often as |rate|, which is cut at 1."""
     chances = (rates.abs().clamp(max=1) * 2**RATE_BITS).round().long()
-    flat = (chances * rates.sign().long()).flatten(1)
-    places = torch.arange(1, flat.shape[1] + 1, device=rates.device) * _GOLDEN
-    of_sample = _mixed(_mixed(flat * _SECOND + places).sum(1, keepdim=True) + seed * _FIRST)
-    drawn = _shifted(_mixed(_mixed(of_sample + step * _GOLDEN) + places), 64 - RATE_BITS)
+    signed = (chances * rates.sign().long()).flatten(1)
+    places = torch.arange(1, signed.shape[1] + 1, device=rates.device) * _GOLDEN
+    of_sample = _mixed(signed * _SECOND + places).sum(1, keepdim=True)
+    of_step = _mixed(_mixed(of_sample + _product(seed, _FIRST)) + _product(step, _GOLDEN))
+    drawn = _shifted(_mixed(of_step + places), 64 - RATE_BITS)
     fires = drawn.reshape(chances.shape) < chances
     return torch.where(fires, rates.sign(), torch.zeros_like(rates))
+
+
+def _product(number: int, constant: int) -> int:
+    """Modulo 2^64, as tensors of integers multiply."""
+    return (number * constant + 2**63) % 2**64 - 2**63
 
 
 def _mixed(z: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Integrate, IntegrateFire
+from ann2snn_cli.ir.ops import Integrate, Population
 from ann2snn_cli.ir.span import Span
 
 
@@ -37,7 +37,7 @@ def registers(graph: Graph, delay: int | None = None) -> list[Register]:
 def has_register(graph: Graph, node: Node) -> bool:
     """Does this node keep a potential? A population does, and a read-out; elsewhere currents only pass."""
     reads_out = isinstance(node.op, Integrate) and node.name in graph.outputs
-    return reads_out or isinstance(node.op, IntegrateFire)
+    return reads_out or isinstance(node.op, Population)
 
 
 def potential(graph: Graph, node: Node, delay: int | None = None) -> Span | None:
@@ -48,7 +48,7 @@ def potential(graph: Graph, node: Node, delay: int | None = None) -> Span | None
 
 def _register(graph: Graph, node: Node, delay: int | None) -> Register:
     op = node.op
-    assert isinstance(op, IntegrateFire | Integrate)
+    assert isinstance(op, Population | Integrate)
     held = potential(graph, node, delay)
     return Register(
         node.name,
@@ -57,7 +57,7 @@ def _register(graph: Graph, node: Node, delay: int | None) -> Register:
         None if held is None else int(held.high),
         None if held is None else held.bits,
         None if held is None else _weights(graph, node).bits,
-        _bits(op.threshold) if isinstance(op, IntegrateFire) else None,
+        _bits(op.threshold) if isinstance(op, Population) else None,
         _bits(op.bias),
     )
 
@@ -70,7 +70,7 @@ def _weights(graph: Graph, node: Node) -> Span:
     """What one spike, or one unit of a current, adds to the values of this node; a spike comes in as 1."""
     return node.op.adds_per_spike(
         [
-            Span(1, 1) if isinstance(feeder.op, IntegrateFire) else _weights(graph, feeder)
+            Span(1, 1) if isinstance(feeder.op, Population) else _weights(graph, feeder)
             for feeder in graph.fed_by(node)
         ]
     )

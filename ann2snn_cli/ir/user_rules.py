@@ -1,11 +1,15 @@
-"""A user's own rules: checked when they are given, and again whenever one of them is used."""
+"""A user's own rules: checked when they are given, and again whenever one of them is used.
+
+A table of them has two kinds of keys: the name of a torch operator, whose rule says what a call becomes
+(`ir/rules.py`), and a word for a decision about every population (`ir/population_rules.py`).
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +18,18 @@ import torch
 from ann2snn_cli import lookup
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.ops import Op
-from ann2snn_cli.ir.rules import Call, Rule, Value, name_of, shape_after
+from ann2snn_cli.ir.own_rule import OwnRule
+from ann2snn_cli.ir.population_rules import ClipRule, NeuronRule
+from ann2snn_cli.ir.rules import Call, Value, name_of, shape_after
 
 
 @dataclass(frozen=True)
-class UserRule:
-    """A rule that a user gave. Whatever it raises is an error at the user's own line."""
-
-    apply: Rule
-    target: str
-    origin: str  # "my_rules.py", to be named in notes
-    reference: lookup.Reference
+class UserRule(OwnRule):
+    """A rule for the calls of a torch operator."""
 
     def __call__(self, call: Call) -> Op | Value | None:
         """Run the user's function, and refuse what is no op of the call's own shape."""
-        remedy = f"the rule for {self.target} failed at {call.source or 'a call'}: correct it"
-        with lookup.users_code(self.reference, UsageError, remedy):
-            outcome = self.apply(call)
+        outcome: Op | Value | None = self.run(call, call.source or "a call")
         self._refuse_nonsense(call, outcome)
         return outcome
 
@@ -59,8 +58,14 @@ class UserRule:
         )
 
 
-def user_rules(rules: Mapping[str, Any], reference: lookup.Reference | None = None) -> dict[str, UserRule]:
-    """Check a user's table of rules by target; UsageError if a key is no operator or a rule no function.
+POPULATION_RULES: dict[str, tuple[type[OwnRule], str]] = {
+    "clip": (ClipRule, "the layer: def clip(layer)"),
+    "neuron": (NeuronRule, "the layer: def neuron(layer)"),
+}
+
+
+def user_rules(rules: Mapping[str, Any], reference: lookup.Reference | None = None) -> dict[str, OwnRule]:
+    """Check a user's table of rules by target; UsageError if a key means nothing or a rule is no function.
 
     `reference` is the file they came from; else each function's own.
     """
@@ -73,19 +78,33 @@ def user_rules(rules: Mapping[str, Any], reference: lookup.Reference | None = No
     return {target: _user_rule(target, rule, reference) for target, rule in rules.items()}
 
 
-def _user_rule(target: Any, rule: Any, reference: lookup.Reference | None) -> UserRule:
-    if isinstance(rule, UserRule):
+def of_operators(rules: Mapping[str, OwnRule]) -> dict[str, UserRule]:
+    """Of such a table the rules that say what a call becomes."""
+    return {target: rule for target, rule in rules.items() if isinstance(rule, UserRule)}
+
+
+def _user_rule(target: Any, rule: Any, reference: lookup.Reference | None) -> OwnRule:
+    if isinstance(rule, OwnRule):
         return rule
+    kind, argument = POPULATION_RULES.get(target, (UserRule, "the call: def rule(call)"))
     where = reference.shown if reference else "rules"
     if not callable(rule) or isinstance(rule, Op | type):
         raise UsageError(
             f"the rule for {target} is a {type(rule).__name__}, not a function",
             where=where,
-            remedy="give a function of one argument, the call: def rule(call)",
+            remedy=f"give a function of one argument, {argument}",
         )
-    _refuse_unknown(target, where)
-    own = reference or lookup.Reference(_file_of(rule), name_of(rule))
-    return UserRule(rule, target, Path(own.source).name, own)
+    if kind is UserRule:
+        _refuse_unknown(target, where)
+    named = lookup.Reference(_file_of(rule), name_of(rule))
+    own = (
+        named
+        if reference is None
+        else reference
+        if kind is UserRule
+        else replace(reference, attribute=named.attribute)
+    )
+    return kind(rule, target, Path(own.source).name, own)
 
 
 def _refuse_unknown(target: Any, where: str) -> None:
@@ -96,7 +115,8 @@ def _refuse_unknown(target: Any, where: str) -> None:
     if overload and (namespace != "aten" or overload in overloads):
         return
     near = [f"aten.{name}.{each}" for each in overloads]
-    remedy = f"did you mean {' or '.join(near)}?" if near else 'write it as "aten.NAME.OVERLOAD"'
+    words = " or ".join(f'"{word}"' for word in POPULATION_RULES)
+    remedy = f"did you mean {' or '.join(near)}?" if near else f'write it as "aten.NAME.OVERLOAD", or {words}'
     raise UsageError(f"there is no operator {target!r}", where=where, remedy=remedy)
 
 

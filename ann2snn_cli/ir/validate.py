@@ -17,8 +17,8 @@ from ann2snn_cli.ir.ops import (
     BatchNorm,
     Input,
     Integrate,
-    IntegrateFire,
     Opaque,
+    Population,
     Relu,
     Synapse,
 )
@@ -82,7 +82,7 @@ def _every(kind: type[_Kind], holds: Callable[[_Kind], bool]) -> Callable[[Graph
 
 
 def _ends_well(graph: Graph, node: Node) -> bool:
-    return node.name not in graph.outputs or isinstance(node.op, Relu | IntegrateFire | Integrate | Opaque)
+    return node.name not in graph.outputs or isinstance(node.op, Relu | Population | Integrate | Opaque)
 
 
 def _knows_its_grid(op: Synapse) -> bool:
@@ -107,14 +107,14 @@ def _counts_in_integers(graph: Graph, node: Node) -> bool:
     if graph.has_float_weights:
         return True
     op = node.op
-    if isinstance(op, IntegrateFire):
+    if isinstance(op, Population):
         return not any(value.is_floating_point() for value in (op.threshold, op.bias, op.initial))
     if isinstance(op, Add) and op.weights is not None and node.name not in graph.real:
         return not any(weight.is_floating_point() for weight in op.weights)
     return True
 
 
-def _threshold_at_least_one(op: IntegrateFire) -> bool:
+def _threshold_at_least_one(op: Population) -> bool:
     return op.threshold.is_floating_point() or bool((op.threshold >= 1).all())
 
 
@@ -134,7 +134,7 @@ _RULES: dict[Level, tuple[Rule, ...]] = {
         ("every node has its unit", lambda graph, node: node.unit is not None),
         ("weights are integers on their grid", _every(Synapse, _on_grid)),
         ("neurons count in integers", _counts_in_integers),
-        ("thresholds are 1 or more", _every(IntegrateFire, _threshold_at_least_one)),
+        ("thresholds are 1 or more", _every(Population, _threshold_at_least_one)),
         ("an addition has its integer weights", _every(Add, lambda op: op.weights is not None)),
     ),
 }

@@ -20,75 +20,16 @@ from torch import Tensor
 from ann2snn_cli import trees
 from ann2snn_cli.config import Mode, parse_mode
 from ann2snn_cli.errors import BadData, BadWeights, Setting
-from ann2snn_cli.ir.graph import Graph, Level, Node
+from ann2snn_cli.ir.contract import Encoding
+from ann2snn_cli.ir.graph import Graph, Level, Node, channel_axis
+from ann2snn_cli.ir.histogram import Histogram
 from ann2snn_cli.ir.ops import Input, Op, Opaque, Relu
-from ann2snn_cli.ir.run import run
+from ann2snn_cli.ir.populations import Activations, Extremes
+from ann2snn_cli.ir.run import bind_inputs, run
 from ann2snn_cli.ir.validate import stage
 from ann2snn_cli.types import Inputs
 
 PORTION_ELEMENTS = 1 << 20  # of the widest layer at once
-BINS = 1 << 14  # at least half of them are in use, so a clip is right to 1/8192 of the largest activation
-
-
-class Histogram:
-    """How often values occur: equal bins over [0, 2^k), where k grows with the largest value.
-
-    When a value does not fit, neighbouring bins merge in pairs. Edges nest, so the result is the same as if
-    the final range had been known from the start.
-    """
-
-    def __init__(self) -> None:
-        self.counts = torch.zeros(BINS, dtype=torch.int64)
-        self.exponent: int | None = None  # none until a positive value is seen
-        self.zeros = 0
-        self.largest = 0.0
-
-    def add(self, values: Tensor) -> None:
-        """Count values that are not negative."""
-        values = values.detach().flatten().float()
-        largest = float(values.amax()) if values.numel() else 0.0
-        # Signs are quicker to add up than zeros to compare; so many of them float32 adds up exactly.
-        zeros = values.numel() - sum(int(part.sign().sum()) for part in torch.split(values, 1 << 24))
-        self.zeros += zeros
-        if largest <= 0:
-            return
-        self.largest = max(self.largest, largest)
-        self._widen(_exponent(largest))
-        assert self.exponent is not None
-        # By a power of two: exact, also in float32.
-        bins = (values * (BINS / 2.0**self.exponent)).clamp_(max=BINS - 1).to(torch.int16)
-        counts = torch.bincount(bins, minlength=BINS).cpu()
-        counts[0] -= zeros
-        self.counts += counts
-
-    def _widen(self, exponent: int) -> None:
-        if self.exponent is None:
-            self.exponent = exponent
-        while self.exponent < exponent:
-            pairs = self.counts.reshape(-1, 2).sum(dim=1)
-            self.counts = torch.cat([pairs, torch.zeros(BINS // 2, dtype=torch.int64)])
-            self.exponent += 1
-
-    @property
-    def edges(self) -> Tensor:
-        """The upper edge of each bin."""
-        exponent = self.exponent if self.exponent is not None else 0
-        return torch.arange(1, BINS + 1, dtype=torch.float64) * 2.0**exponent / BINS
-
-    def percentile(self, percent: float) -> float:
-        """The value that `percent` of all values, zeros included, do not exceed (to one bin)."""
-        total = self.zeros + int(self.counts.sum())
-        rank = percent / 100 * total
-        if self.zeros >= rank:
-            return 0.0
-        reached = self.zeros + self.counts.cumsum(0)
-        first = int((reached >= rank).to(torch.int8).argmax())
-        return min(float(self.edges[first]), self.largest)
-
-
-def _exponent(largest: float) -> int:
-    """The smallest k with largest < 2^k."""
-    return int(torch.frexp(torch.tensor(largest, dtype=torch.float64)).exponent)
 
 
 # Choices of the clip -------------------------------------------------------------------------------
@@ -131,6 +72,7 @@ class Statistics:
 
     activations: dict[str, Histogram]
     inputs: dict[str, InputRange]
+    channels: dict[str, Extremes]  # of populations whose clips a user's own rule sets
 
 
 @dataclass
@@ -148,12 +90,17 @@ class InputRange:
         self.whole = self.whole and bool((x == x.round()).all())
 
     def encoding(self, op: Input) -> Input:
-        """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay so."""
+        """8-bit integers: 0..255 where no sample is negative, else −127..127; whole numbers stay so.
+
+        Of poisson they are spikes: 0 and 1, or −1 to 1, and the largest sample has one at every step.
+        """
         if op.is_real:
             return replace(op, unit=1.0)
         extent = max(self.highest, -self.lowest)
         if extent == 0:
             raise BadData("every calibration sample is zero", remedy="check the dataset")
+        if op.encoding == Encoding.POISSON:
+            return replace(op, unit=extent, low=0 if self.lowest >= 0 else -1, high=1)
         low, high = (0, 255) if self.lowest >= 0 else (-127, 127)
         unit = 1.0 if self.whole and extent <= high else extent / high
         return replace(op, unit=unit, low=low, high=high)
@@ -170,8 +117,7 @@ def calibrate(graph: Graph, batches: Iterable[Inputs], *, mode: str = "99.9%", t
             ops[node.name] = statistics.inputs[node.name].encoding(node.op)
             _refuse_other_tokens(graph, node, ops[node.name])
         elif isinstance(node.op, Relu) and not node.op.inherits_clip:
-            clip = _clip(node.op, statistics.activations[node.name], chosen, timesteps)
-            ops[node.name] = replace(node.op, clip=torch.tensor(clip, dtype=torch.float64))
+            ops[node.name] = replace(node.op, clip=_clip(node, node.op, statistics, chosen, timesteps))
     return graph.with_ops(ops, level=Level.CALIBRATED)
 
 
@@ -179,7 +125,7 @@ def _refuse_other_tokens(graph: Graph, node: Node, op: Op) -> None:
     """Numbers that the network makes whole, such as tokens, must reach it as they are."""
     if any(isinstance(reader.op, Opaque) and reader.op.makes_whole for reader in graph.users[node.name]):
         assert isinstance(op, Input)
-        if op.unit != 1:
+        if op.unit != 1 or op.encoding == Encoding.POISSON:
             raise BadData(
                 f"the network reads whole numbers, and an input carries only {op.low} to {op.high}",
                 where=node.source or node.name,
@@ -188,11 +134,43 @@ def _refuse_other_tokens(graph: Graph, node: Node, op: Op) -> None:
             )
 
 
-def _clip(op: Relu, histogram: Histogram, mode: Mode, timesteps: int) -> float:
-    clip = clip_of(mode, histogram, timesteps) if histogram.largest > 0 else 0.0
-    clip = clip if clip > 0 else histogram.largest  # so few values are positive that the percentile is zero
-    clip = clip if clip > 0 else 1.0  # the population was silent: any clip represents its zeros
-    return clip if op.limit is None else min(clip, op.limit)
+def _clip(node: Node, op: Relu, statistics: Statistics, mode: Mode, timesteps: int) -> Tensor:
+    histogram = statistics.activations[node.name]
+    if histogram.largest <= 0:  # the population was silent: any clip represents its zeros
+        clip = torch.tensor(1.0, dtype=torch.float64)
+    elif op.clip_rule is None:
+        clip = torch.tensor(_clip_by(mode, histogram, timesteps), dtype=torch.float64)
+    else:
+        clip = op.clip_rule(_activations(node, op, statistics, timesteps))
+    return clip if op.limit is None else clip.clamp(max=op.limit)
+
+
+def _clip_by(mode: Mode, histogram: Histogram, timesteps: int) -> float:
+    """The largest value where so few are positive that the percentile is zero."""
+    return clip_of(mode, histogram, timesteps) or histogram.largest
+
+
+def _activations(node: Node, op: Relu, statistics: Statistics, timesteps: int) -> Activations:
+    histogram = statistics.activations[node.name]
+
+    def by_mode(text: str) -> float:
+        return _clip_by(_mode_of_values(text), histogram, timesteps)
+
+    by_channel = statistics.channels[node.name].by_channel(histogram.largest)
+    return Activations(
+        node.name, node.source, node.shape, op.limit, timesteps, histogram, by_mode, by_channel
+    )
+
+
+def _mode_of_values(text: str) -> Mode:
+    """A mode that needs the values of a population alone."""
+    try:
+        mode = parse_mode(text)
+    except ValueError:
+        raise ValueError(f"there is no mode {text!r}") from None
+    if mode.kind == "spikes":
+        raise ValueError(f"{text} goes layer by layer, on spikes: no rule for one layer can ask for it")
+    return mode
 
 
 def _are_numbers(node: Node, value: Tensor) -> bool:
@@ -213,22 +191,30 @@ def observe(graph: Graph, batches: Iterable[Inputs]) -> Statistics:
     statistics = Statistics(
         {node.name: Histogram() for node in graph.of(Relu)},
         {node.name: InputRange() for node in graph.inputs},
+        {
+            node.name: Extremes(channel_axis(graph, node))
+            for node in graph.nodes
+            if isinstance(node.op, Relu) and node.op.clip_rule is not None
+        },
     )
 
     def watch(node: Node, value: Tensor) -> None:
-        if isinstance(node.op, Input):
-            statistics.inputs[node.name].add(value)
-        elif isinstance(node.op, Relu):
+        if isinstance(node.op, Relu):
             if value.numel() and not bool(value.amax().isfinite()):  # of values that are not negative, or NaN
                 raise _not_finite("an activation", node)
             statistics.activations[node.name].add(value)
+            if node.name in statistics.channels:
+                statistics.channels[node.name].add(value)
         elif node.name in graph.outputs and not _are_numbers(node, value):
             raise _not_finite("an output", node)
 
     seen = 0
     with torch.no_grad():
         for x in trees.portions(batches, max(1, PORTION_ELEMENTS // graph.widest)):
-            run(graph, trees.map_leaves(Tensor.float, x), watch)
+            floats = trees.map_leaves(Tensor.float, x)
+            for name, shown in bind_inputs(graph, floats).items():
+                statistics.inputs[name].add(shown)
+            run(graph, floats, watch)
             seen += trees.sample_count(x)
     if seen == 0:
         raise BadData(

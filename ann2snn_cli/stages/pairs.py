@@ -17,7 +17,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.integers import integers
-from ann2snn_cli.ir.ops import Add, Integrate, IntegrateFire, Op, Relu, Scale, Synapse
+from ann2snn_cli.ir.ops import Add, Integrate, Op, Population, Relu, Scale, Synapse
 from ann2snn_cli.ir.precision import EXACT_FLOAT64
 from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.validate import require, spilling, validate
@@ -62,7 +62,7 @@ def _edges_into(graph: Graph, name: str) -> list[tuple[str, str]]:
     currents = (
         feeder.name
         for feeder in graph.fed_by(graph[name])
-        if feeder.inputs and not isinstance(feeder.op, IntegrateFire)
+        if feeder.inputs and not isinstance(feeder.op, Population)
     )
     return [(name, each) for each in reversed(list(currents))]
 
@@ -71,7 +71,7 @@ def _behind_synapses(graph: Graph) -> set[str]:
     """The nodes whose currents have been through a layer since the last neurons."""
     found: set[str] = set()
     for node in graph.nodes:
-        passes = not isinstance(node.op, IntegrateFire) and not found.isdisjoint(node.inputs)
+        passes = not isinstance(node.op, Population) and not found.isdisjoint(node.inputs)
         if passes or isinstance(node.op, Synapse):
             found.add(node.name)
     return found

@@ -7,6 +7,8 @@ train.py       a network and data -> a checkpoint
 check.py       a network -> every limit of a chip that it breaks
 inspect.py     a network or an SNN -> its graph, node by node
 analyse.py     a network -> where its conversion loses accuracy
+compare_modes.py  a network -> its accuracy after every step for each way of setting thresholds
+neuron.py      one neuron -> its rate, spikes and potential
 pack.py        an SNN and samples -> a vector pack
 export.py      an SNN -> the formats of others
 verify.py      a vector pack -> what independent twins say of it; diff.py compares two

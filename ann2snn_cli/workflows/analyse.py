@@ -14,6 +14,7 @@ from ann2snn_cli.catalog import Weights
 from ann2snn_cli.config import Schedule, Settings, as_dict, delay_name
 from ann2snn_cli.errors import as_argument
 from ann2snn_cli.ir import show
+from ann2snn_cli.ir.contract import Encoding
 from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.stages.analyse.errors import LayerError, layer_errors
@@ -96,7 +97,7 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
     """Convert anew for every step of the ladder, compare the last layer by layer, and write the figures."""
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
-    folder = ResultFolder(request.save_dir or Path(f"{prepared.name}_analysis"), request.overwrite)
+    folder = ResultFolder.of(prepared, "analysis", request.save_dir, request.overwrite)
     folder.refuse_loss(progress)
     for line in (prepared.weights_line, *prepared.notes):
         progress.line(line)
@@ -113,7 +114,8 @@ def analyse(request: AnalyseRequest, progress: Progress = SILENT) -> AnalyseRepo
 def _measured(prepared: Named, progress: Progress) -> AnalyseReport:
     timesteps = prepared.settings.timing.timesteps
     rows: list[Mapping[str, Any]] = []
-    for steps in ladder(timesteps):
+    has_frames = prepared.settings.timing.shown is Encoding.FRAMES  # samples are of T steps, and no fewer
+    for steps in [timesteps] if has_frames else ladder(timesteps):
         conversion, score = _converted(prepared, steps, progress)
         rows.append({"timesteps": steps} | {k: v for k, v in score.headlines.items() if k != ANN})
         own = delay_name(conversion.graph.timing.delay, steps)

@@ -101,7 +101,7 @@ def compare_modes(request: CompareModesRequest, progress: Progress = SILENT) -> 
     modes = _read(request.modes)
     progress.begin("load the network and the data")
     prepared = prepare.by_name(replace(request.settings, finetune=Finetune(epochs=0)))
-    folder = ResultFolder(request.save_dir or Path(f"{prepared.name}_modes"), request.overwrite)
+    folder = ResultFolder.of(prepared, "modes", request.save_dir, request.overwrite)
     folder.refuse_loss(progress)
     for line in (prepared.weights_line, *prepared.notes):
         progress.line(line)

@@ -13,6 +13,7 @@ from ann2snn_cli.config import Provenance, Settings, as_dict, delay_name, to_yam
 from ann2snn_cli.errors import Setting, UsageError, as_argument
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.contract import Reset
+from ann2snn_cli.ir.encoding import encoding_notes, encoding_of
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.pipeline import Conversion, Listener
 from ann2snn_cli.stages import simulate as engines
@@ -29,6 +30,7 @@ from ann2snn_cli.workflows import damage as measuring
 from ann2snn_cli.workflows.evaluate import QUANTIZED, Evaluation, delays_of, evaluate, refuse_mismatch
 from ann2snn_cli.workflows.files import Interrupted, Outputs, named_pth
 from ann2snn_cli.workflows.hardware import HardwareReport, judged
+from ann2snn_cli.workflows.in_time import on_samples
 from ann2snn_cli.workflows.latency import Latency, latency
 from ann2snn_cli.workflows.pack import PackRequest
 from ann2snn_cli.workflows.prepare import Named, Prepared
@@ -96,6 +98,7 @@ class ConvertReport(Report):
             **self.evaluation.facts(),
             "largest_output_error": self.evaluation.largest_error,
             "timesteps": self.latency.timesteps,
+            "encoding": str(encoding_of(self.graph)),
             "delay": self.delay,
             "schedule": self.written,
             "written": self.written,
@@ -212,6 +215,7 @@ def _listener(prepared: Named, state: Interrupted, resume: bool, progress: Progr
         progress.line(epoch_line(report, task_named(prepared.data.task).headline))
 
     def folded(graph: Graph) -> None:
+        pth.refuse_unknown_ops(graph)
         progress.line(cost.line(graph, _stepped(prepared), delays_of(graph), prepared.settings.run.engine))
 
     return Listener(
@@ -242,7 +246,7 @@ def evaluated(
         conversion.graph,
         prepared.data.test_batches(size, workers),
         task_named(prepared.data.task),
-        network=prepared.network,
+        network=on_samples(prepared.network, prepared.settings),
         quantized=conversion.quantized,
         by_delay=conversion.by_delay,
         device=prepared.device,
@@ -260,6 +264,7 @@ def _report(
     hardware = judged(prepared.hardware, conversion.verdicts, prepared.settings.check.allow)
     records = prepared.settings.save.vectors
     other_engine = _other_engine(conversion.graph, prepared.settings.run.engine) if records else []
+    shown = encoding_notes(conversion.graph)
     return ConvertReport(
         prepared.name,
         prepared.dataset,
@@ -270,7 +275,13 @@ def _report(
         latency(conversion.graph),
         damage,
         hardware,
-        (*prepared.notes, *conversion.notes, *hardware.notes, *other_engine),
+        (
+            *prepared.notes,
+            *conversion.notes,
+            *shown,
+            *hardware.notes,
+            *other_engine,
+        ),
         tuple(cautions(prepared.settings, damage, evaluation)),
         conversion.corrections,
     )

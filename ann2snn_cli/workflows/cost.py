@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
+from ann2snn_cli.ir.encoding import step_by_step
 from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.ir.memory import step_bytes
 from ann2snn_cli.ir.run import run, run_counts
@@ -42,6 +43,7 @@ def forwards(graph: Graph, delay: int, engine: str = engines.AUTO) -> float:
 
 def forward_seconds(graph: Graph) -> float:
     """How long a sample takes through the network once, in float32; of a small network one of several."""
+    graph = step_by_step(graph)
     one = _seconds(graph, 1)
     return one if one > QUICK else _seconds(graph, FEW) / FEW
 

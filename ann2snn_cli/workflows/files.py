@@ -35,6 +35,15 @@ def named_pth(path: Path) -> Path:
     return path
 
 
+def by_default(settings: Settings, name: str) -> str:
+    """How paths begin that nobody chose: NAME here; in a folder of many runs DIR/NAME_b4_T16, or _D4 too."""
+    if not settings.save.output_dir:
+        return name
+    timing, bits = settings.timing, settings.quantize.weight_bitwidth
+    delay = f"_D{timing.firing_delay}" if timing.firing_delay else ""
+    return str(Path(settings.save.output_dir).expanduser() / f"{name}_b{bits}_T{timing.timesteps}{delay}")
+
+
 @dataclass(frozen=True)
 class Outputs:
     """Where the results of one conversion lie."""
@@ -44,8 +53,8 @@ class Outputs:
     @staticmethod
     def of(settings: Settings, name: str) -> Outputs:
         """The files that the settings ask for; by default NAME_snn.pth in the working directory."""
-        path = Path(settings.save.save_file or f"{name}_snn.pth").expanduser()
-        return Outputs(named_pth(path))
+        path = settings.save.save_file or f"{by_default(settings, name)}_snn.pth"
+        return Outputs(named_pth(Path(path).expanduser()))
 
     @property
     def summary(self) -> Path:
@@ -69,7 +78,7 @@ class Outputs:
 
     def named_in(self, settings: Settings) -> Settings:
         """The settings with the file's name filled in."""
-        return replace(settings, save=replace(settings.save, save_file=str(self.pth)))
+        return replace(settings, save=replace(settings.save, save_file=str(self.pth), output_dir=""))
 
     def clear(self, progress: Progress) -> None:
         """End what a run that was killed while it saved these had begun."""
@@ -157,11 +166,8 @@ class Interrupted:
         except KeyboardInterrupt as stopped:
             if not self._is_kept():
                 raise
-            again = Stopped() if not isinstance(stopped, Stopped) else stopped
-            again.remedy = (
-                f"the epochs that are done are kept: repeat the command with {Setting('resume', True)}"
-            )
-            raise again from None
+            remedy = f"the epochs that are done are kept: repeat the command with {Setting('resume', True)}"
+            raise Stopped.told(stopped, remedy) from None
 
     def refuse_loss(self, *, overwrite: bool) -> None:
         """Refuse to lose the epochs of a run that was interrupted, before any work is done."""

@@ -9,7 +9,7 @@ from math import prod
 from torch import Tensor
 
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.ops import IntegrateFire
+from ann2snn_cli.ir.ops import Population
 
 
 @dataclass(eq=False)
@@ -23,7 +23,7 @@ class Firing:
     def add(self, counts: Mapping[str, Tensor], samples: int) -> None:
         """Count those of a batch."""
         self.samples += samples
-        for node in self.graph.of(IntegrateFire):
+        for node in self.graph.of(Population):
             self.spikes[node.name] = self.spikes.get(node.name, 0) + int(counts[node.name].sum())
 
     @property

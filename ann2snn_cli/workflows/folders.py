@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ann2snn_cli.config.settings import refuse_two_places
+from ann2snn_cli.errors import Setting
 from ann2snn_cli.stages.export import files, replacement
+from ann2snn_cli.workflows.files import by_default
+from ann2snn_cli.workflows.prepare import Named
 from ann2snn_cli.workflows.report import Progress
 
 
@@ -19,6 +23,14 @@ class ResultFolder:
 
     path: Path
     overwrite: bool = False
+
+    @staticmethod
+    def of(prepared: Named, ending: str, save_dir: Path | None, overwrite: bool) -> ResultFolder:
+        """The folder that is named, else NETWORK_ENDING; both it and a folder for it are refused."""
+        place = prepared.settings.save.output_dir
+        refuse_two_places(Setting("save_dir", save_dir), Setting("output_dir", place))
+        default = Path(f"{by_default(prepared.settings, prepared.name)}_{ending}")
+        return ResultFolder(save_dir or default, overwrite)
 
     def refuse_loss(self, progress: Progress) -> None:
         """Before any work: end what a run that was killed began, refuse what is the user's or shut."""

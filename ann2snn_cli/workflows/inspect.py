@@ -12,10 +12,10 @@ from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.registers import Register, registers
-from ann2snn_cli.stages.export import pth, replacement
+from ann2snn_cli.stages.export import replacement
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
-from ann2snn_cli.workflows.saved import file_notes
+from ann2snn_cli.workflows.saved import file_notes, read
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def inspect(request: InspectRequest, progress: Progress = SILENT) -> InspectRepo
     if request.settings.network.endswith(".pth"):
         _refuse_idle_settings(request.settings)
         replacement.finish(Path(request.settings.network), progress.line)
-        return _snn(Path(request.settings.network))
+        return _snn(Path(request.settings.network), request.settings.rules)
     progress.begin("trace and fold")
     outline = prepare.outline(request.settings)
     for note in outline.notes:
@@ -99,7 +99,7 @@ def _refuse_idle_settings(settings: Settings) -> None:
     """An SNN is shown as it was converted: settings would change nothing."""
     for key in KEYS.values():
         holder = getattr(settings, key.section) if key.section else settings
-        if key.dotted != "network" and getattr(holder, key.name) != key.default:
+        if key.dotted not in ("network", "rules") and getattr(holder, key.name) != key.default:
             raise UsageError(
                 f"{Setting(key.flag)} does nothing for an SNN: it is shown as it was converted",
                 where=str(Setting(key.flag)),
@@ -107,7 +107,7 @@ def _refuse_idle_settings(settings: Settings) -> None:
             )
 
 
-def _snn(path: Path) -> InspectReport:
-    graph, provenance = pth.load(path)
+def _snn(path: Path, rules: str) -> InspectReport:
+    graph, provenance = read(path, rules)
     contract = graph.timing.to_plain()
     return InspectReport(str(path), graph, contract, provenance, tuple(registers(graph)), file_notes(path))

@@ -7,7 +7,7 @@ from typing import Any
 
 from ann2snn_cli.config import delay_name
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.ops import IntegrateFire
+from ann2snn_cli.ir.ops import Population
 
 
 @dataclass(frozen=True)
@@ -39,5 +39,5 @@ def latency(graph: Graph) -> Latency:
     depth: dict[str, int] = {}
     for node in graph.nodes:
         before = max((depth[name] for name in node.inputs), default=0)
-        depth[node.name] = before + isinstance(node.op, IntegrateFire)
+        depth[node.name] = before + isinstance(node.op, Population)
     return Latency(graph.timing.timesteps, max(depth.values(), default=0))

@@ -38,10 +38,11 @@ from ann2snn_cli.workflows import pack
 from ann2snn_cli.workflows.pack import PackRequest
 from ann2snn_cli.workflows.prepare import Prepared
 from ann2snn_cli.workflows.report import SILENT, Progress
+from ann2snn_cli.workflows.saved import origin
 
 Values = Mapping[str, Tensor]  # by the name of the node that gave them
 
-SNN_FILE, PACK_FOLDER = "part_snn.pth", "part_snn_pack"
+SNN_FILE = "part_snn.pth"
 
 
 class Rest(nn.Module):
@@ -88,7 +89,9 @@ class Around(nn.Module):
 
     def outputs(self, x: Inputs) -> Outputs:
         """The outputs as a tuple, whatever the network's own form."""
-        values = dict(self.before(bind_inputs(self.before.graph, x)))
+        device = self.before.graph.device
+        given = bind_inputs(self.before.graph, x if device is None else trees.to(x, device))
+        values = dict(self.before(given))
         found = self.part({name: values[name] for name in self.part_inputs})
         values |= {name: value.float() for name, value in zip(self.part_outputs, found, strict=True)}
         after = self.after(values)
@@ -103,11 +106,17 @@ class MixedNetwork(Around):
     """A network of which a part is an SNN: what `SNNTransformer.generate_ann_snn` returns."""
 
     def __init__(
-        self, pieces: Split, form: pytree.TreeSpec | None, graph: Graph, provenance: Provenance
+        self,
+        pieces: Split,
+        form: pytree.TreeSpec | None,
+        graph: Graph,
+        provenance: Provenance,
+        engine: str = engines.AUTO,
     ) -> None:
         super().__init__(pieces, form)
         self.snn = GraphModule(graph)
         self.provenance = provenance
+        self.engine = engine
 
     @property
     def graph(self) -> Graph:
@@ -116,7 +125,8 @@ class MixedNetwork(Around):
 
     def part(self, x: Values) -> Outputs:
         """The SNN, at its own delay."""
-        return engines.simulate(self.graph, {name: value.detach() for name, value in x.items()}).outputs
+        given = {name: value.detach() for name, value in x.items()}
+        return engines.simulate(self.graph, given, engine=self.engine).outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +201,7 @@ class PartialNetwork(Around):
             self.optimizer.add_param_group(
                 {"params": list(self.rest.parameters()), "weight_decay": recipe.wd}
             )
-        self._start = {name: leaf.detach().clone() for name, leaf in self.learned.items()}
+        self._start = {name: leaf.detach().clone() for name, leaf in self.named_parameters()}
 
     @staticmethod
     def _check_layers(layers: Any) -> None:
@@ -204,7 +214,10 @@ class PartialNetwork(Around):
     def _folded(self) -> Graph:
         hardware, settings = self.prepared.hardware, self.settings
         folded = pipeline.folded(
-            self.pieces.part.map_tensors(Tensor.detach), settings, pipeline.pooling_of(settings, hardware)
+            self.pieces.part.map_tensors(Tensor.detach),
+            settings,
+            pipeline.pooling_of(settings, hardware),
+            rules=self.prepared.rules,
         )
         if hardware is not None:
             verdicts = pipeline.checked(folded, hardware, settings)
@@ -223,7 +236,9 @@ class PartialNetwork(Around):
         """The network with the part as an SNN and the rest as it is now: a module that only runs."""
         graph = self.spiking()
         pieces = copy.deepcopy(replace(self.pieces, before=self.before.graph, after=self.after.graph))
-        return MixedNetwork(_frozen(pieces), self.form, graph, self._provenance()).eval()
+        engine = self.settings.run.engine
+        mixed = MixedNetwork(_frozen(pieces), self.form, graph, self._provenance(), engine).eval()
+        return mixed.to(self.before.graph.device or "cpu")
 
     def spiking(self) -> Graph:
         """The SNN of the part as it is now, with biases for its delay."""
@@ -234,7 +249,10 @@ class PartialNetwork(Around):
         return pipeline.set_weights_and_thresholds(biases.for_delay(self.settings.timing.firing_delay))
 
     def _is_trained(self) -> bool:
-        return any(not torch.equal(self._start[name], leaf) for name, leaf in self.learned.items())
+        now = dict(self.named_parameters())
+        return any(
+            not torch.equal(start.to(now[name].device), now[name]) for name, start in self._start.items()
+        )
 
     def save_snn(
         self,
@@ -249,23 +267,31 @@ class PartialNetwork(Around):
         The cases are what the part reads of the first `vectors` test samples, and corner cases. An SNN that
         no pack can hold, as one with real numbers in it, is refused.
         """
-        folder = Path(directory)
-        graph, provenance = self.spiking(), self._provenance()
+        path = Path(directory) / SNN_FILE
+        graph = self.spiking()
         vector_pack.refuse(graph)
-        replacement.refuse_loss_in(folder / PACK_FOLDER, overwrite=overwrite, setting="directory")
-        folder.mkdir(parents=True, exist_ok=True)
-        pth.save(graph, provenance.to_plain(), folder / SNN_FILE, overwrite=overwrite, setting="directory")
-        origin = {"tool": tool(), "network": provenance.network, "dataset": provenance.dataset}
+        self.save(graph, path, vectors=vectors, overwrite=overwrite, progress=progress)
+        return path
+
+    def save(
+        self, graph: Graph, path: Path, *, vectors: int, overwrite: bool = False, progress: Progress = SILENT
+    ) -> None:
+        """Write this SNN of the part and, for some `vectors`, its pack beside it: NAME.pth and NAME_pack/."""
+        folder, provenance = path.with_name(f"{path.stem}_pack"), self._provenance()
+        if vectors:
+            replacement.refuse_loss_in(folder, overwrite=overwrite)
+        pth.save(graph, provenance.to_plain(), path, overwrite=overwrite)
+        if not vectors:
+            return
         pack.write_pack(
             graph,
             self.samples.test_batches(self.settings.data.test_batch_size),
             task_named(self.samples.task),
-            folder / PACK_FOLDER,
-            PackRequest(vectors, origin=origin),
+            folder,
+            PackRequest(vectors, origin=origin(provenance, provenance.dataset)),
             progress,
             overwrite=overwrite,
         )
-        return folder / SNN_FILE
 
     def _provenance(self) -> Provenance:
         return Provenance(

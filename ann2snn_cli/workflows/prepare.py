@@ -13,6 +13,7 @@ from ann2snn_cli import catalog, data, devices, lookup, pipeline
 from ann2snn_cli.catalog import NetworkSpec, Weights
 from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware
 from ann2snn_cli.data import Data
+from ann2snn_cli.data.collect import collect
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.stages.check import rule_names
@@ -192,6 +193,7 @@ def _dataset_name(settings: Settings, spec: NetworkSpec) -> str:
 
 def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: int) -> nn.Module:
     torch.manual_seed(settings.run.seed)
+    shapes = pipeline.shown_in_a_step(shapes, settings)
     shape = shapes[0] if isinstance(shapes, tuple) and len(shapes) == 1 else shapes
     return materialised(unwrapped(spec.build(shape, classes)), shapes)
 
@@ -208,8 +210,21 @@ OF_THE_COMMAND_LINE = {
     "data.test_batch_size": "nothing is tested here",
     "data.test_samples": "nothing is tested here",
     "save.save_file": "the SNN is returned: snn.save(path) writes it",
+    "save.output_dir": "the SNN is returned: snn.save(path) writes it",
     "save.vectors": "the SNN is returned: save it, and `ann2snn export` writes a vector pack",
 }
+
+
+def collected(given: Any, settings: Settings) -> Any:
+    """Whatever a user holds as data, as the pipeline asks for them under these settings."""
+    return collect(
+        given,
+        samples=settings.data.calibration_samples,
+        seed=settings.run.seed,
+        epochs=settings.finetune.epochs,
+        batch_size=settings.data.batch_size,
+        task=settings.data.task,
+    )
 
 
 def from_objects(
@@ -268,8 +283,7 @@ def _refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
     given = set(given)
     for dotted, reason in OF_THE_COMMAND_LINE.items():
         key = KEYS[dotted]
-        holder = getattr(settings, key.section) if key.section else settings
-        if dotted in given or getattr(holder, key.name) != key.default:
+        if dotted in given or key.of(settings) != key.default:
             raise UsageError(
                 f"{key.flag} means nothing here: {reason}",
                 where=str(Setting(key.flag)),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ann2snn_cli import data
+from ann2snn_cli import catalog, data
 from ann2snn_cli.config import Provenance, Schedule, Settings, chosen_delay, delay_name
 from ann2snn_cli.data import Data
 from ann2snn_cli.errors import BadData, Setting, UsageError
+from ann2snn_cli.ir.contract import Encoding
+from ann2snn_cli.ir.encoding import encoding_of, reencoded
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages.export import files, pth, replacement
 from ann2snn_cli.tasks import AUTO
-from ann2snn_cli.types import InputShapes
+from ann2snn_cli.types import InputShapes, Shape
 from ann2snn_cli.version import tool
 from ann2snn_cli.workflows.report import SILENT, Progress
 
@@ -59,7 +62,7 @@ class Saved:
         asked = settings.data.task
         own = self.provenance.task or AUTO
         samples = data.load(name, settings.data.data_dir, own if asked == AUTO else asked)
-        wanted, given = {node.name: node.shape for node in self.graph.inputs}, samples.input_shapes
+        wanted, given = _shapes(self.graph), samples.input_shapes
         if given != (wanted if isinstance(given, dict) else tuple(wanted.values())):
             raise BadData(
                 f"the samples of {samples.name} have the shape {_words(given)}, "
@@ -68,6 +71,12 @@ class Saved:
                 remedy=f"give the data it was made for with {Setting('dataset')}",
             )
         return samples.with_test_samples(settings.data.test_samples)
+
+
+def _shapes(graph: Graph) -> dict[str, Shape]:
+    """Of one sample of each input."""
+    time = (graph.timing.timesteps,) if encoding_of(graph) is Encoding.FRAMES else ()
+    return {node.name: (*time, *node.shape) for node in graph.inputs}
 
 
 def _words(shapes: InputShapes) -> str:
@@ -84,15 +93,33 @@ def load(
     *,
     schedule: Schedule | None = None,
     delay: int | None = None,
+    encoding: Encoding | None = None,
+    rules: str = "",
     progress: Progress = SILENT,
 ) -> Saved:
-    """The SNN in a `.pth`, at its own delay unless another is given, by number or by name."""
+    """The SNN in a `.pth`, at its own delay and with its own encoding unless others are given.
+
+    `rules` names the user's own file that registers the ops of theirs in it.
+    """
     replacement.finish(path, progress.line)
-    graph, provenance = pth.load(path)
+    graph, provenance = read(path, rules)
     own = graph.timing.delay
     asked = chosen_delay(graph.timing.timesteps, schedule, delay)
-    graph = replace(graph, contract=graph.timing.with_delay(asked))
+    graph = reencoded(replace(graph, contract=graph.timing.with_delay(asked)), encoding)
     return Saved(path, graph, Provenance.from_plain(provenance), own, file_notes(path))
+
+
+def read(path: Path, rules: str = "") -> tuple[Graph, dict[str, Any]]:
+    """The graph in a `.pth` and its provenance; `rules` as for `load`."""
+    catalog.load_rules(rules)
+    graph, provenance = pth.load(path)
+    if rules and all(type(node.op).__module__.startswith("ann2snn_cli.") for node in graph.nodes):
+        raise UsageError(
+            f"{Setting('rules', rules)} does nothing: the SNN holds nothing of yours",
+            where=str(path),
+            remedy="leave it out: what rules say is in the SNN",
+        )
+    return graph, provenance
 
 
 def file_notes(path: Path) -> tuple[str, ...]:

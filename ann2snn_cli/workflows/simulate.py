@@ -8,6 +8,8 @@ from typing import Any
 
 from ann2snn_cli import devices
 from ann2snn_cli.config import Schedule, Settings, delay_name
+from ann2snn_cli.ir.contract import Encoding
+from ann2snn_cli.ir.encoding import encoding_notes, encoding_of
 from ann2snn_cli.ir.engine import Request
 from ann2snn_cli.stages.simulate import refuse_unable
 from ann2snn_cli.tasks import task_named
@@ -42,6 +44,7 @@ class SimulateReport(Report):
     evaluation: Evaluation
     own_delay: int  # that it was converted for
     notes: tuple[str, ...]
+    encoding: Encoding = Encoding.DIRECT
 
     def facts(self) -> dict[str, Any]:
         """The document."""
@@ -52,6 +55,7 @@ class SimulateReport(Report):
             "own_delay": self.own_delay,
             "schedule": delay_name(self.delay, self.latency.timesteps),
             "timesteps": self.latency.timesteps,
+            "encoding": str(self.encoding),
             **self.evaluation.facts(),
             f"{self.evaluation.headline.name}_by_step": list(self.evaluation.by_step),
             "latency_steps": self.latency.steps(self.delay),
@@ -65,7 +69,14 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
     settings = request.settings
     refuse_unknown_names(settings)
     progress.begin("load the SNN and the data")
-    snn = saved.load(request.snn, schedule=request.schedule, delay=request.delay, progress=progress)
+    snn = saved.load(
+        request.snn,
+        schedule=request.schedule,
+        delay=request.delay,
+        encoding=settings.timing.encoding,
+        rules=settings.rules,
+        progress=progress,
+    )
     refuse_unable(snn.graph, Request(()), settings.run.engine)
     samples = snn.samples(settings)
     for line in samples.notes:
@@ -91,5 +102,6 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
         latency(snn.graph),
         evaluation,
         snn.own_delay,
-        (*snn.file_notes, *snn.dataset_notes(samples.name), snn.note),
+        (*snn.file_notes, *snn.dataset_notes(samples.name), *encoding_notes(snn.graph), snn.note),
+        encoding_of(snn.graph),
     )

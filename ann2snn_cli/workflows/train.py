@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ann2snn_cli import catalog
+from ann2snn_cli import catalog, pipeline
 from ann2snn_cli.config import Settings
-from ann2snn_cli.config.settings import LARGEST_RATE
+from ann2snn_cli.config.settings import LARGEST_RATE, refuse_two_places
 from ann2snn_cli.data import same_dataset
 from ann2snn_cli.errors import BadFile, Setting, UnsupportedNetwork, UsageError
 from ann2snn_cli.stages import train as stage
@@ -19,6 +19,7 @@ from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.types import EpochReport, Headline
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.files import named_pth
+from ann2snn_cli.workflows.in_time import on_samples
 from ann2snn_cli.workflows.prepare import Named
 from ann2snn_cli.workflows.report import SILENT, FileEntry, Progress, Report, epoch_line
 
@@ -33,8 +34,9 @@ class TrainRequest:
     epochs: int = 60
     lr: float = 0.003
     wd: float = 0.01
-    save_file: Path | None = None  # None: checkpoints/NETWORK-DATASET.pth, where `convert` finds it
+    save_file: Path | None = None  # None: NETWORK-DATASET.pth in output_dir
     overwrite: bool = False
+    output_dir: Path | None = None  # None: checkpoints, where `convert` finds it
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,12 @@ class TrainReport(Report):
 
 def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     """Train the network that the settings name, test it, and write its checkpoint."""
+    refuse_two_places(Setting("save_file", request.save_file), Setting("output_dir", request.output_dir))
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings, trained=False)
     _refuse_narrow(prepared)
     file = catalog.checkpoint_name(prepared.name, prepared.dataset)
-    path = named_pth(request.save_file or Path("checkpoints") / f"{file}.pth")
+    path = named_pth(request.save_file or (request.output_dir or Path("checkpoints")) / f"{file}.pth")
     files.refuse_loss(path, is_ours=_is_ours, overwrite=request.overwrite)
     _refuse_other_weights(path, prepared, request.overwrite)
     files.refuse_unwritable(path.parent)
@@ -83,12 +86,12 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     settings = prepared.settings
     progress.begin("test")
     batches = prepared.data.test_batches(settings.data.test_batch_size, settings.data.num_workers)
-    scores = stage.measure(prepared.network, batches, task.metric(), prepared.device)
+    scores = stage.measure(on_samples(prepared.network, settings), batches, task.metric(), prepared.device)
     name = task.headline.name
     provenance = {
         "network": prepared.name,
         "dataset": prepared.dataset,
-        "input_shape": prepare.shown_shape(prepared.data.input_shapes),
+        "input_shape": prepare.shown_shape(pipeline.shown_in_a_step(prepared.data.input_shapes, settings)),
         "task": task.name,
         "classes": prepared.data.classes,
         f"test_{name}": scores[name],
@@ -137,7 +140,7 @@ def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progr
             progress.advance()
 
     history = stage.train(
-        prepared.network,
+        on_samples(prepared.network, prepared.settings),
         lambda epoch: prepared.data.train_batches(data.batch_size, seed, epoch, data.num_workers),
         loss=task.loss,
         metric=task.metric,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ann2snn_cli import devices, trees
 from ann2snn_cli.config import KEYS, Schedule, Settings
 from ann2snn_cli.errors import Setting, UsageError
+from ann2snn_cli.ir.encoding import encoding_notes
 from ann2snn_cli.ir.engine import Request
 from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.ir.integers import integers
@@ -29,10 +30,11 @@ from ann2snn_cli.types import Batch, Headline, Inputs, Outputs
 from ann2snn_cli.workflows import prepare, saved
 from ann2snn_cli.workflows.evaluate import PORTION_ELEMENTS, Scores
 from ann2snn_cli.workflows.firing import Firing
+from ann2snn_cli.workflows.in_time import on_samples
 from ann2snn_cli.workflows.report import SILENT, Progress, Report
 
 OF_THE_ANN = ("ann_weight", "allow_other_dataset", "run.seed")  # settings that an SNN has no use for
-OF_THE_SNN = ("run.engine",)  # and those that an ANN has none for
+OF_THE_SNN = ("rules", "run.engine")  # and those that an ANN has none for
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def _ann(request: ValidateRequest, progress: Progress) -> ValidateReport:
     progress.begin("load the network and the data")
     prepared = prepare.by_name(settings)
     notes = (prepared.weights_line, *prepared.notes)
-    found = _scored(prepared.network, prepared.data, settings, progress)
+    found = _scored(on_samples(prepared.network, settings), prepared.data, settings, progress)
     return ValidateReport(prepared.name, prepared.dataset, found, notes=notes)
 
 
@@ -201,11 +203,24 @@ def _snn(request: ValidateRequest, progress: Progress) -> ValidateReport:
     prepare.refuse_unknown_names(settings)
     progress.begin("load the SNN and the data")
     path = Path(settings.network)
-    snn = saved.load(path, schedule=request.schedule, delay=request.delay, progress=progress)
+    snn = saved.load(
+        path,
+        schedule=request.schedule,
+        delay=request.delay,
+        encoding=settings.timing.encoding,
+        rules=settings.rules,
+        progress=progress,
+    )
     samples = snn.samples(settings)
     graph = snn.graph.to(devices.pick(settings.run.device))
     found = _scored(graph, samples, settings, progress)
-    notes = (*snn.file_notes, *snn.dataset_notes(samples.name), snn.note, *samples.notes)
+    notes = (
+        *snn.file_notes,
+        *snn.dataset_notes(samples.name),
+        *encoding_notes(snn.graph),
+        snn.note,
+        *samples.notes,
+    )
     timing = graph.timing
     return ValidateReport(str(path), samples.name, found, timing.timesteps, timing.delay, notes)
 
@@ -225,7 +240,7 @@ def _scored(network: nn.Module | Graph, samples: Any, settings: Settings, progre
 def _refuse_idle(settings: Settings, names: Iterable[str], what: str) -> None:
     for dotted in names:
         key = KEYS[dotted]
-        if getattr(getattr(settings, key.section) if key.section else settings, key.name) != key.default:
+        if key.of(settings) != key.default:
             raise _idle(key.flag, what)
 
 

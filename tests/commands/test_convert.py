@@ -21,7 +21,7 @@ FIELDS = {
     "layerwise_differs_from_quantized", "layerwise_largest_difference", "theorem_exception",
     "largest_output_error", "timesteps", "delay", "schedule", "written", "bias_correction",
     "latency_steps", "latency", "damage", "firing_rate", "spikes_per_sample", "engine", "engine_reason",
-    "hardware", "notes", "warnings", "weights", "settings", "files",
+    "hardware", "notes", "warnings", "weights", "settings", "files", "encoding", "real_operators",
 }  # fmt: skip
 TINY = ("convert", "./tiny.py", "--batch_size", "16", "--vectors", "2")
 
@@ -113,7 +113,7 @@ def test_the_pth_says_where_it_came_from(example):
 def test_the_weights_lie_on_the_grid_of_four_bits(example):
     """Integers from -7 to 7, and both ends are used somewhere."""
     graph, _ = pth.load(example[0] / "example_net_snn.pth")
-    codes = torch.cat([node.op.weight.flatten() for node in graph.nodes if hasattr(node.op, "step")])
+    codes = torch.cat([node.op.weight.flatten() for node in graph.nodes if hasattr(node.op, "bits")])
     assert codes.dtype == torch.int8
     assert int(codes.abs().max()) == 7
 

@@ -17,7 +17,6 @@ WORK = (
     "ann2snn_cli.stages.train.train",
     "ann2snn_cli.stages.simulate.run",
     "ann2snn_cli.workflows.convert.evaluate",
-    "ann2snn_cli.workflows.analyse.evaluate",
     "ann2snn_cli.workflows.simulate.evaluate",
     "ann2snn_cli.workflows.pack.simulate",
 )

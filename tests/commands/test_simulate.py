@@ -12,7 +12,7 @@ FIELDS = {
     "schema", "snn", "dataset", "delay", "schedule", "timesteps", "test_samples", "metric",
     "higher_is_better", "accuracy",
     "scores", "accuracy_by_step", "layerwise_differs_from_quantized", "latency_steps", "latency",
-    "firing_rate", "spikes_per_sample", "engine", "engine_reason", "own_delay", "notes",
+    "firing_rate", "spikes_per_sample", "engine", "engine_reason", "own_delay", "notes", "encoding",
     "layerwise_largest_difference", "theorem_exception",
 }  # fmt: skip
 

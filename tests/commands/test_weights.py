@@ -1,5 +1,7 @@
 """Which weights a conversion takes: those of its dataset, and it says which."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_no_word_at_all_for_the_weights_is_refused(tiny, ann2snn):
     done = ann2snn("convert", "./tiny.py", *FREE, "--ann_weight", "")
 
     assert done.code == 2
-    assert "it must be auto, none, or the name or path of a checkpoint" in done.err
+    assert "it must be auto, none, or the name, path or URL of a checkpoint" in done.err
 
 
 def test_training_on_other_data_keeps_the_earlier_weights(other, tiny, ann2snn):
@@ -94,3 +96,36 @@ def test_training_on_other_data_keeps_the_earlier_weights(other, tiny, ann2snn):
     assert "it holds the weights of tiny trained on npz:tiny.npz" in refused.err
     assert (tiny / "checkpoints/tiny-tiny.pth").read_bytes() == before
     assert ann2snn(*train, "npz:elsewhere/tiny.npz", "--overwrite").code == 0
+
+
+def test_weights_come_from_an_address(tiny, ann2snn, server, monkeypatch):
+    """URL#sha256=HASH is a checkpoint like any other: fetched once, verified, named (B7)."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tiny / "cache"))
+    content = (tiny / "checkpoints/tiny-tiny.pth").read_bytes()
+    server.files["/nets/tiny.pth"], server.cuts = content, 1
+    address = f"{server.url}/nets/tiny.pth#sha256={hashlib.sha256(content).hexdigest()}"
+    done = ann2snn("convert", "./tiny.py", *FREE, "--ann_weight", address, "--json")
+
+    assert done.code == 0, done.err
+    assert f"downloading {server.url}/nets/tiny.pth" in done.err
+    assert done.document["weights"]["sha256"] == hashlib.sha256(content).hexdigest()
+    server.close()
+    again = ann2snn("convert", "--config", "tiny_snn.yaml")
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize(
+    ("path", "fragment", "what"),
+    [("/no.pth", "", "the server answers 404"), ("/net.pth", "#sha256=" + "0" * 64, "it is another file")],
+)
+def test_an_address_that_fails_is_one_error(path, fragment, what, tiny, ann2snn, server, monkeypatch):
+    """What, where, remedy; no traceback, and nothing in the cache that could be taken for weights (B7)."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tiny / "cache"))
+    server.files["/net.pth"] = b"no weights"
+    done = ann2snn("convert", "./tiny.py", *FREE, "--ann_weight", f"{server.url}{path}{fragment}", "-q")
+
+    assert done.code == 1
+    assert done.err.startswith(f"error: {what}")
+    assert f"where: {server.url}{path}" in done.err
+    assert "remedy: check the address" in done.err
+    assert not [each for each in (tiny / "cache").rglob("*.pth") if each.name == "net.pth"]

@@ -63,7 +63,7 @@ def test_the_same_samples_in_every_form_give_the_same_network(form, network):
 
 
 def test_several_inputs_by_name_or_in_order():
-    """Batches of dicts, pairs of a tuple and labels."""
+    """B7: Batches of dicts, pairs of a tuple and labels."""
 
     class Sum(nn.Module):
         def forward(self, a, b):

@@ -2,10 +2,12 @@
 
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import pickle
 import struct
+import tarfile
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from ann2snn_cli.data.located import cache_of
 from ann2snn_cli.errors import BadData
 
 RANDOM = np.random.RandomState(0)
+CLOSED = "http://127.0.0.1:9/"  # nothing listens there
 IMAGES = {
     "train": RANDOM.randint(0, 256, (12, 28, 28), np.uint8),
     "t10k": RANDOM.randint(0, 256, (5, 28, 28), np.uint8),
@@ -27,15 +30,11 @@ IMAGES = {
 def no_network(monkeypatch, tmp_path):
     """No test downloads; the cache is a folder of the test."""
 
-    def refuse(self):
-        print("Downloading ...")
-        raise RuntimeError("Error downloading it\nsecond line")
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("ANN2SNN_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    for name in ("MNIST", "CIFAR10", "CIFAR100"):
-        monkeypatch.setattr(getattr(datasets, name), "download", refuse)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{CLOSED}first/", f"{CLOSED}second/"])
+    monkeypatch.setattr(datasets.CIFAR10, "url", f"{CLOSED}cifar-10-python.tar.gz")
 
 
 def idx_files():
@@ -129,23 +128,15 @@ def test_caches_of_two_folders_are_apart(tmp_path):
     assert cache_of(tmp_path / "a") != cache_of(tmp_path / "b")
 
 
-def test_the_cause_of_a_failed_download_is_given(tmp_path, monkeypatch):
-    """torchvision's first line ends at a colon, its cause stands below."""
-
-    def fails(folder, download):
-        raise RuntimeError("Error downloading train.gz:\nTried https://example.org/, got:\nno route\n")
-
-    monkeypatch.setattr("ann2snn_cli.data.public._reader", lambda name: fails)
-    with pytest.raises(BadData, match=r"downloaded: Error downloading train\.gz: no route"):
-        data.load("mnist", str(tmp_path / "typo"))
-
-
 def test_absent_data(tmp_path, capsys):
     """Neither files nor network: one cause, one remedy that names folder and files; nothing is left."""
     with pytest.raises(BadData) as caught:
         data.load("mnist", str(tmp_path / "typo"))
 
-    assert caught.value.what == "mnist is not there and cannot be downloaded: Error downloading it"
+    assert caught.value.what == (
+        f"mnist is not there and cannot be downloaded from {CLOSED}first/train-images-idx3-ubyte.gz: "
+        "the server cannot be reached: Connection refused"
+    )
     assert caught.value.where == str(tmp_path / "typo")
     for word in (
         "train-images-idx3-ubyte",
@@ -158,26 +149,42 @@ def test_absent_data(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_download_is_kept_only_when_complete(tmp_path, monkeypatch):
-    """A download lies in the data folder, without its archives; one that breaks off leaves nothing."""
-
-    def half(self):
-        write_mnist(type(tmp_path)(self.root))
-        raise RuntimeError("line is dead")
-
-    def whole(self):
-        if not self._check_exists():
-            (write_mnist(type(tmp_path)(self.root)) / "archive.gz").write_bytes(b"")
-
-    monkeypatch.setattr(datasets.MNIST, "download", half)
-    with pytest.raises(BadData, match="line is dead"):
+def test_mnist_is_downloaded_and_a_cut_download_goes_on(tmp_path, monkeypatch, server):
+    """From the second mirror if the first fails; each file is verified; half a dataset is none (B7)."""
+    archives = {f"/{name}.gz": gzip.compress(content) for name, content in idx_files().items()}
+    sums = [(name[1:], hashlib.md5(content).hexdigest()) for name, content in archives.items()]
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{server.url}/"])
+    monkeypatch.setattr(datasets.MNIST, "resources", sums)
+    server.files |= archives
+    server.cuts = 3
+    with pytest.raises(BadData, match="cut after") as caught:
         data.load("mnist")
+    assert caught.value.remedy.startswith("repeat the command: it goes on where it stopped; or put ")
     assert not (tmp_path / "data").exists()
 
-    monkeypatch.setattr(datasets.MNIST, "download", whole)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [CLOSED, f"{server.url}/"])
     assert_is_the_tiny_mnist(data.load("mnist"))
+    assert server.ranges[-4] != ""
     assert set(os.listdir(tmp_path / "data" / "MNIST" / "raw")) == set(idx_files())
     assert os.listdir(tmp_path / "data") == ["MNIST"]
+    server.close()
+    assert_is_the_tiny_mnist(data.load("mnist", str(tmp_path / "elsewhere")))
+
+
+def test_cifar_is_downloaded(cifar, tmp_path, monkeypatch, server):
+    """One archive for all, of which only the files of the dataset are unpacked (B7)."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(cifar[0], "cifar-10-batches-py")
+        archive.addfile(tarfile.TarInfo("../outside"))
+    server.files["/cifar-10-python.tar.gz"] = packed.getvalue()
+    monkeypatch.setattr(datasets.CIFAR10, "url", f"{server.url}/cifar-10-python.tar.gz")
+    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", hashlib.md5(packed.getvalue()).hexdigest())
+
+    loaded = data.load("cifar10", str(tmp_path / "new"))
+
+    assert (loaded.train_size, loaded.test_size) == (20, 4)
+    assert not list(tmp_path.rglob("outside"))
 
 
 def test_damaged_archive(tmp_path):

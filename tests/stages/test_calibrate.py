@@ -6,10 +6,11 @@ import torch
 
 from ann2snn_cli.errors import BadData, BadWeights
 from ann2snn_cli.ir.graph import Graph, Level, Node
+from ann2snn_cli.ir.histogram import BINS, Histogram
 from ann2snn_cli.ir.ops import AvgPool, Conv, Input, Linear, Relu
 from ann2snn_cli.ir.run import run
 from ann2snn_cli.stages import calibrate as calibrating
-from ann2snn_cli.stages.calibrate import BINS, Histogram, calibrate, observe
+from ann2snn_cli.stages.calibrate import calibrate, observe
 
 
 def values(count=5000, seed=0):

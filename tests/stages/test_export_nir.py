@@ -608,7 +608,7 @@ def test_all_refusals_come_at_once_with_the_users_names(tmp_path):
     )
     error = refused(graph, tmp_path)
     assert error.where == "net.pool, net.up, net.gelu"
-    for reason in ("no max pooling", "no transposed convolution", "no gelu"):
+    for reason in ("no max pooling", "no transposed convolution", "no GELU"):
         assert reason in error.what
     assert error.remedy
 

@@ -581,4 +581,7 @@ def test_samples_for_other_inputs_are_refused_with_both_lists(shapes, given):
         trace(network, shapes)
     assert refused.value.what == f"the network takes the inputs a, b, there are samples for {given}"
     assert refused.value.where == "CallsOnTwo.forward"
-    assert refused.value.remedy == "give samples by these names, or in the order of the inputs"
+    assert (
+        refused.value.remedy
+        == "give samples by these names, or in the order of the inputs; with labels ((x1, x2), labels)"
+    )

@@ -7,6 +7,7 @@ import pytest
 from ann2snn_cli.config import Neurons, Settings
 from ann2snn_cli.errors import spelled
 from ann2snn_cli.stages.analyse.damage import Damage
+from ann2snn_cli.tasks.classification import Classification
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.convert import cautions, converted
 from ann2snn_cli.workflows.damage import facts, measured_line, off_by, warning
@@ -79,7 +80,8 @@ def evaluated(stepwise, quantized):
     """An evaluation with these accuracies and losses."""
     numbers = {"stepwise": stepwise, "quantized": quantized}
     return SimpleNamespace(
-        scores={k: dict(zip(("accuracy", "loss"), v, strict=True)) for k, v in numbers.items()}
+        headline=Classification.headline,
+        scores={k: dict(zip(("accuracy", "loss"), v, strict=True)) for k, v in numbers.items()},
     )
 
 

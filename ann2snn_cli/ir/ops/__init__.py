@@ -4,6 +4,7 @@
     synapses   Conv Linear Scale Add (BatchNorm)            they multiply and add
     pools      AvgPool MaxPool
     neurons    Relu IntegrateFire Integrate                 where currents end; biases live here
+    population Neuron                                       base of neurons of a user's own
     opaque     Opaque                                       any other operator, on real numbers
     input      Input                                        the sample
 
@@ -18,15 +19,17 @@ from ann2snn_cli.ir.ops.base import (
     Held,
     Op,
     Place,
+    is_registered,
     map_tensors,
     named_tensors,
     register,
 )
 from ann2snn_cli.ir.ops.input import Input
 from ann2snn_cli.ir.ops.moves import Concat, Gather, Move, Permute, Reshape
-from ann2snn_cli.ir.ops.neurons import Integrate, IntegrateFire, Relu
+from ann2snn_cli.ir.ops.neurons import Integrate, IntegrateFire, Relu, own_neuron
 from ann2snn_cli.ir.ops.opaque import BatchSize, Opaque, Ref
 from ann2snn_cli.ir.ops.pools import AvgPool, MaxPool
+from ann2snn_cli.ir.ops.population import Neuron, Population
 from ann2snn_cli.ir.ops.synapses import Add, BatchNorm, Conv, Linear, Scale, Synapse, per_channel
 
 register(Input, Conv, Linear, Scale, BatchNorm, Add, Concat, AvgPool, MaxPool, Reshape, Permute, Gather)
@@ -50,17 +53,21 @@ __all__ = [
     "Linear",
     "MaxPool",
     "Move",
+    "Neuron",
     "Op",
     "Opaque",
     "Permute",
     "Place",
+    "Population",
     "Ref",
     "Relu",
     "Reshape",
     "Scale",
     "Synapse",
+    "is_registered",
     "map_tensors",
     "named_tensors",
+    "own_neuron",
     "per_channel",
     "register",
 ]

@@ -217,7 +217,7 @@ def map_tensors(op: Op, change: Callable[[Tensor], Tensor]) -> Op:
             return change(value)
         if isinstance(value, tuple):
             return tuple(walk(item) for item in value)
-        return value
+        return map_tensors(value, change) if isinstance(value, Op) else value
 
     return replace(op, **{item.name: walk(getattr(op, item.name)) for item in fields(op)})
 
@@ -248,7 +248,14 @@ OPS: dict[str, type[Op]] = {}
 def register(*kinds: type[Op]) -> None:
     """Make ops known by their names, to files among others. A name that is taken is refused."""
     for kind in kinds:
-        if OPS.get(kind.__name__, kind) is not kind:
+        if kind.__name__ in OPS and not is_registered(kind):
             what = f"there is an op {kind.__name__} already"
             raise InvalidGraph(what, remedy="give the class another name")
         OPS[kind.__name__] = kind
+
+
+def is_registered(kind: type[Op]) -> bool:
+    """Is it known by its name? A class of a file that was loaded again is the same one."""
+    known = OPS.get(kind.__name__)
+    own = (kind.__module__, kind.__qualname__)
+    return known is not None and (known.__module__, known.__qualname__) == own

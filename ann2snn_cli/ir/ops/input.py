@@ -20,7 +20,8 @@ class Input(Op):
 
     direct   an image, the same integers at every step
     frames   T images a sample, [samples, T, ...]: step t is given the t-th
-    poisson  an image; at each step −1, 0 or 1 by chance, |image| / unit spikes a step (`ir/poisson.py`)
+    poisson  an image; at each step 0, or by chance the largest integer with the sign of its own
+             (`ir/poisson.py`), so that the mean is x: 1 where the network was converted for it
 
     Where only operators of real numbers read it, it is shown as it is.
     """
@@ -35,6 +36,8 @@ class Input(Op):
     def __post_init__(self) -> None:
         if self.encoding not in list(Encoding):
             raise InvalidGraph(f"the encoding {self.encoding!r} is none of {', '.join(Encoding)}")
+        if not 0 <= self.seed < 2**32:
+            raise InvalidGraph(f"the seed {self.seed} is none from 0 to 2^32 − 1")
 
     @property
     def is_constant(self) -> bool:
@@ -71,8 +74,8 @@ class Input(Op):
         if self.encoding != Encoding.POISSON:
             return self.encode(x)
         assert self.unit is not None
-        rates = clamp_(x.double() / self.unit, self.low, self.high)
-        return straight_through(rates, poisson.spikes(rates, step, self.seed)).to(x.dtype)
+        values, size = clamp_(x.double() / self.unit, self.low, self.high), max(self.high, -self.low)
+        return straight_through(values, size * poisson.spikes(values / size, step, self.seed)).to(x.dtype)
 
     def shown(self, x: Tensor, steps: int) -> Tensor:
         """The integers of all steps, [T, samples, ...]; [1, samples, ...] where they are the same."""

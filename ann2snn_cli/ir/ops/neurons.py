@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from ann2snn_cli.ir.neuron import floor_, round_
 from ann2snn_cli.ir.ops.accumulator import Accumulator
 from ann2snn_cli.ir.ops.base import Activity, Held, Integers, Op, Place, cast, constant_span, unbounded, union
 from ann2snn_cli.ir.ops.pools import AvgPool
+from ann2snn_cli.ir.ops.population import Neuron, Population, half, has_no_end
 from ann2snn_cli.ir.span import Span
 from ann2snn_cli.ir.units import EXACT, fraction_bits
 from ann2snn_cli.types import Shape
@@ -31,12 +33,15 @@ class Relu(Op):
     bias: Tensor | None = None  # FOLDED: broadcasts to the node's shape
     clip: Tensor | None = None  # CALIBRATED: the largest activation it will represent, []
     inherits_clip: bool = False  # behind a pooling of spikes: its clip is that of what is pooled
+    neuron: Neuron | None = None  # of a user's own, in the place of integrate-and-fire
+    clip_rule: Callable[[Any], Tensor] | None = None  # a user's own, from its activations; None: the mode
 
     fires = True
 
     def details(self) -> str:
-        """Its limit."""
-        return "" if self.limit is None else f"at most {self.limit:g}"
+        """Its limit, and neurons of a user's own."""
+        limit = [] if self.limit is None else [f"at most {self.limit:g}"]
+        return ", ".join([*limit, *([f"neurons {self.neuron.kind}"] if self.neuron else [])])
 
     def real(self, xs: list[Tensor], shape: Shape) -> Tensor:
         """The rectifier."""
@@ -44,17 +49,20 @@ class Relu(Op):
         return torch.clamp(x, 0, self.limit) if self.limit is not None else torch.relu(x)
 
     def integers(self, units: list[Tensor], place: Place) -> Integers:
-        """θ = max(1, round(A/unit)), then the snap A := θ·unit."""
+        """θ = max(1, round(A/unit)), then the snap A := θ·unit; A is shared by the spikes of a step."""
         (unit,) = units
-        clip = self._clip(unit, place)
+        clip = self._clip(unit, place) / (self.neuron.most if self.neuron else 1)
         bits = 0 if place.has_float_weights else _bits_of(clip, unit)
         fine = unit / 2**bits
         if place.has_float_weights:
             threshold = clip / unit
         else:
             threshold = torch.clamp_min(round_(clip * 2**bits / unit), 1)
-        bias, initial = _charges(self.bias, fine, _half(threshold, place), place)
-        return IntegrateFire(threshold, bias, initial, bits), threshold * fine
+        bias, initial = _charges(self.bias, fine, half(threshold, place), place)
+        if self.neuron is None:
+            return IntegrateFire(threshold, bias, initial, bits), threshold * fine
+        own = replace(self.neuron, threshold=threshold, bias=bias, initial=initial, fraction_bits=bits)
+        return own, threshold * fine
 
     def _clip(self, unit: Tensor, place: Place) -> Tensor:
         """The real activation that T spikes stand for, before θ is rounded."""
@@ -67,15 +75,16 @@ class Relu(Op):
         return self.clip.to(torch.float64)
 
 
+def own_neuron(op: Op) -> Neuron | None:
+    """The neurons of a user's own that a population has, or will have."""
+    return op.neuron if isinstance(op, Relu) else op if isinstance(op, Neuron) else None
+
+
 def _bits_of(clip: Tensor, unit: Tensor) -> int:
     exact = (clip / unit).detach()
     is_integer = bool(((exact - exact.round()).abs() <= EXACT * exact).all())
     smallest = float(COARSE_THRESHOLD) if is_integer else float(exact.min())
     return fraction_bits(smallest, COARSE_THRESHOLD, FINE_THRESHOLD)
-
-
-def _half(threshold: Tensor, place: Place) -> Tensor:
-    return threshold / 2 if place.has_float_weights else floor_(threshold / 2)
 
 
 def _charges(bias: Tensor | None, unit: Tensor, half: Tensor, place: Place) -> tuple[Tensor, Tensor]:
@@ -98,7 +107,7 @@ def _charges(bias: Tensor | None, unit: Tensor, half: Tensor, place: Place) -> t
 
 
 @dataclass(frozen=True, eq=False)
-class IntegrateFire(Op):
+class IntegrateFire(Population):
     """A population of integrate-and-fire neurons, SPEC 1 and 5. SPIKING only.
 
     V ← V + 2^fraction_bits·x + bias for the T steps of its input; after D of them, T times:
@@ -110,48 +119,14 @@ class IntegrateFire(Op):
     initial: Tensor  # integers: the potential before the first step
     fraction_bits: int = 0
 
-    fires = True
-
-    def details(self) -> str:
-        """Its threshold and initial potential."""
-        fraction = f", {self.fraction_bits} fraction bits" if self.fraction_bits else ""
-        return f"threshold {_ends(self.threshold)}, initial {_ends(self.initial)}{fraction}"
-
-    def train(self, trains: list[Tensor], place: Place) -> Activity:
-        """Integrate D steps with firing switched off; then T times integrate what is left, compare, reset."""
-        steps, delay = place.steps, place.contract.delay
-        initial, bias, threshold = (
-            cast(value, trains[0]) for value in (self.initial, self.bias, self.threshold)
-        )
-
-        def charge(train: Tensor) -> Tensor:
-            charged: Tensor = train * 2**self.fraction_bits + bias
-            return charged
-
-        potential = torch.zeros_like(charge(trains[0][0])) + initial + charge(trains[0][:delay]).sum(0)
-        spikes = potential.new_empty(steps, *potential.shape)  # written step by step: a train is large
-        potentials = torch.empty_like(spikes) if place.keeps_potentials else None
-        for step in range(delay, delay + steps):
-            if step < steps:
-                potential = potential + charge(trains[0][step])
-            spikes[step - delay], potential = neuron.fire(potential, threshold, place.contract.reset_mode)
-            if potentials is not None:
-                potentials[step - delay] = potential
-        return Activity(spikes, potentials)
-
-    def advance(self, xs: list[Tensor], held: Held, step: int, place: Place) -> tuple[Tensor, Held]:
-        """Integrate, compare, reset; it holds its potential."""
-        initial, bias, threshold = (cast(value, xs[0]) for value in (self.initial, self.bias, self.threshold))
-        charge = xs[0] * 2**self.fraction_bits + bias
-        before = held["potential"] if held else torch.zeros_like(charge) + initial
-        spikes, potential = neuron.fire(before + charge, threshold, place.contract.reset_mode)
-        return spikes, {"potential": potential}
+    def step(self, potential: Tensor, threshold: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+        """At most one spike, and the reset of the contract."""
+        return neuron.fire(potential, threshold, place.contract.reset_mode)
 
     def sums(self, xs: list[Tensor], place: Place) -> Tensor:
         """N = clip(⌊(V0 + 2^fraction_bits·U + T·B)/θ⌋, 0, T)."""
-        drive = xs[0] * 2**self.fraction_bits if self.fraction_bits else xs[0]
-        charge = drive + cast(self.initial + place.steps * self.bias, drive)
-        return neuron.count(charge, cast(self.threshold, drive), place.steps)
+        charge = self.charge(xs[0], place)
+        return neuron.count(charge, cast(self.threshold, charge), place.steps)
 
     def span(self, spans: list[Tensor], place: Place) -> Tensor:
         """Spikes."""
@@ -159,7 +134,7 @@ class IntegrateFire(Op):
 
     def potential(self, spans: list[Tensor], place: Place) -> Tensor | None:
         """All that lies in its accumulator."""
-        if _has_no_end(spans):
+        if has_no_end(spans):
             return unbounded(place)
         scaled = spans[0] * 2**self.fraction_bits
         whole = not place.has_float_weights and not self.threshold.is_floating_point()
@@ -167,19 +142,6 @@ class IntegrateFire(Op):
             scaled[0], scaled[1], self.bias, self.initial, self.threshold, int(whole), place.contract
         )
         return held.extremes()
-
-    def adds_per_spike(self, spans: Sequence[Span]) -> Span:
-        """What its synapses add, shifted by its fraction bits."""
-        shift = 2**self.fraction_bits
-        return union(spans) * Span(shift, shift)
-
-    def real_bias(self, unit: Tensor, place: Place) -> Tensor:
-        """The real bias that its integers stand for, as rounded; `unit` is that of its input."""
-        whole = place.steps * self.bias + self.initial
-        if place.contract.rounding is not Rounding.NONE or place.has_float_weights:
-            whole = whole - _half(self.threshold, place)
-        bias: Tensor = whole * unit / 2**self.fraction_bits / place.steps
-        return bias
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +202,7 @@ class Integrate(Op):
 
     def potential(self, spans: list[Tensor], place: Place) -> Tensor | None:
         """All that it adds up: a neuron whose threshold is out of reach, and which nothing delays."""
-        if _has_no_end(spans):
+        if has_no_end(spans):
             return unbounded(place)
         nothing = spans[0].new_zeros(())
         bias, initial = (nothing if value is None else value for value in (self.bias, self.initial))
@@ -258,13 +220,3 @@ class Integrate(Op):
             return torch.zeros_like(unit)
         bias: Tensor = (place.steps * self.bias + self.initial) * unit / place.steps
         return bias
-
-
-def _has_no_end(spans: list[Tensor]) -> bool:
-    return any(bool(span.isinf().any()) for span in spans)
-
-
-def _ends(values: Tensor) -> str:
-    """Lowest and highest: integers to their last unit, floats (at 32 bits) to six digits."""
-    ends = dict.fromkeys((values.min().item(), values.max().item()))
-    return "..".join(f"{end:g}" if isinstance(end, float) else str(end) for end in ends)

@@ -19,7 +19,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Request, Run
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Integrate, IntegrateFire
+from ann2snn_cli.ir.ops import Integrate, Population
 from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.validate import theorem_holds
 from ann2snn_cli.types import Inputs
@@ -97,7 +97,7 @@ def damage(
 
 
 def _measured(spiking: Graph, name: str) -> bool:
-    return name in spiking.by_name and isinstance(spiking[name].op, IntegrateFire | Integrate)
+    return name in spiking.by_name and isinstance(spiking[name].op, Population | Integrate)
 
 
 def _float_values(floats: Graph, spiking: Graph, x: Inputs) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ann2snn_cli import trees
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Integrate, IntegrateFire
+from ann2snn_cli.ir.ops import Integrate, Population
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.types import Inputs
 
@@ -72,7 +72,7 @@ def layer_errors(
     """
     quantized = closed_form or spiking
     float_names = {node.name for node in float_graph.nodes}
-    measured = [node for node in spiking.of(IntegrateFire, Integrate) if node.name in float_names]
+    measured = [node for node in spiking.of(Population, Integrate) if node.name in float_names]
     sums = {node.name: _Sums() for node in measured}
     for x in batches:
         _add_batch(float_graph, spiking, quantized, x, sums, counts_of(x))
@@ -106,7 +106,7 @@ def _add_batch(
 
 def _layer(node: Node, sums: _Sums, steps: int) -> LayerError:
     size = sums.size or 1.0
-    fires = isinstance(node.op, IntegrateFire)
+    fires = isinstance(node.op, Population)
     return LayerError(
         node.name,
         node.source,

@@ -113,15 +113,78 @@ def error_by_layer(title: str, errors: Sequence[LayerError]) -> bytes:
     return _png(figure)
 
 
+def rate_against_input(
+    title: str, inputs: Sequence[int], rates: Sequence[float], relu: Sequence[float], threshold: int
+) -> bytes:
+    """The firing rate of a neuron for every constant input, and the rectifier that it stands for."""
+    figure, axes = _figure(title)
+    label = "clipped ReLU of input / threshold"
+    axes.plot(inputs, relu, color=LAYERWISE, linestyle="--", linewidth=1.5, label=label)
+    mark = "." if len(inputs) <= 100 else ""
+    axes.step(inputs, rates, where="mid", color=SNN, linewidth=1.5, marker=mark, label="firing rate")
+    axes.axvline(threshold, color=QUIET, linestyle=":", linewidth=1, label=f"threshold {threshold}")
+    axes.set_xlabel("input at every step (whole numbers)")
+    axes.set_ylabel("spikes a step")
+    axes.set_ylim(-0.02, 1.05)
+    axes.legend(frameon=False, loc="upper left")
+    return _png(figure)
+
+
+def spikes_and_potentials(
+    title: str, traces: Mapping[int, tuple[Sequence[int], Sequence[int]]], threshold: int, delay: int
+) -> bytes:
+    """Above, when a neuron fires for each input; below, its potential after each step and its reset."""
+    figure = _sheet(7.6, 6.0)
+    above, below = (_dressed(axes) for axes in figure.subplots(2, sharex=True, height_ratios=(2, 3)))
+    _entitle(above, title, 7.6)
+    count = len(next(iter(traces.values()))[0])
+    width = min(2.0, 250 / count)
+    for number, (value, (spikes, potentials)) in enumerate(traces.items()):
+        color, mark = MANY[number % len(MANY)], MARKS[number % len(MARKS)]
+        times = range(delay + 1, delay + 1 + count)
+        fired = [time for time, spike in zip(times, spikes, strict=True) if spike]
+        above.eventplot([fired], lineoffsets=number, linelengths=0.7, linewidths=width, colors=color)
+        mark = mark if count <= 64 else ""
+        below.plot(times, potentials, color=color, marker=mark, markersize=4, linewidth=1.2, label=str(value))
+    above.set_yticks(range(len(traces)), [str(value) for value in traces])
+    above.set_ylim(-0.6, len(traces) - 0.4)
+    above.set_ylabel("spikes, by input")
+    below.axhline(threshold, color=INK, linestyle="--", linewidth=1, label="threshold")
+    below.set_ylabel("potential after the reset")
+    below.set_xlabel(_time_label(delay, count))
+    below.set_xlim(0.5, delay + count + 0.5)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend_beside(below, "input")
+    return _png(figure)
+
+
+def _time_label(delay: int, count: int) -> str:
+    when = f" (input in steps 1 to {count}, firing in steps {delay + 1} to {delay + count})"
+    return f"time step{when if delay else ''}"
+
+
 def _figure(title: str, width: float = 7.0) -> tuple[Figure, Axes]:
+    figure = _sheet(width, 4.4)
+    axes = _dressed(figure.add_subplot())
+    _entitle(axes, title, width)
+    return figure, axes
+
+
+def _sheet(width: float, height: float) -> Figure:
     mpl.rcParams["font.size"] = 10
-    figure = Figure(figsize=(width, 4.4), layout="constrained")
-    axes = figure.add_subplot()
-    lines = [part for line in title.splitlines() for part in wrap(line, int(10 * width))]
-    axes.set_title("\n".join(lines), loc="left", color=INK)
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _dressed(axes: Axes) -> Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=QUIET, alpha=0.25)
-    return figure, axes
+    return axes
+
+
+def _entitle(axes: Axes, title: str, width: float) -> None:
+    """A title of as many lines as it takes: the name of a network may be long."""
+    lines = [part for line in title.splitlines() for part in wrap(line, int(10 * width))]
+    axes.set_title("\n".join(lines), loc="left", color=INK)
 
 
 def _png(figure: Figure) -> bytes:

@@ -10,7 +10,7 @@ from ann2snn_cli.config import Hardware
 from ann2snn_cli.errors import Setting
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Conv, IntegrateFire, Linear, Scale
+from ann2snn_cli.ir.ops import Conv, Linear, Population, Scale
 from ann2snn_cli.ir.registers import has_register, potential
 from ann2snn_cli.ir.span import Span
 from ann2snn_cli.stages.check.shapes import real_potential
@@ -28,22 +28,22 @@ def _fits(rule: str, node: Node, values: Tensor, bits: int | None, remedy: str) 
 
 def threshold_fits(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict]:
     """A register holds the threshold."""
-    if isinstance(node.op, IntegrateFire):
+    if isinstance(node.op, Population):
         yield from _fits("threshold_bits", node, node.op.threshold, hardware.threshold_bits, _SMALLER)
 
 
 def bias_fits(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict]:
     """A register holds the bias."""
-    if isinstance(node.op, IntegrateFire):
+    if isinstance(node.op, Population):
         yield from _fits("bias_bits", node, node.op.bias, hardware.bias_bits, _SMALLER)
 
 
 def one_threshold(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict]:
     """One threshold for a whole population, unless the chip has one for each channel."""
-    if not isinstance(node.op, IntegrateFire) or hardware.channel_wise_threshold:
+    if not isinstance(node.op, Population) or hardware.channel_wise_threshold:
         return
     different = len(set(node.op.threshold.flatten().tolist()))
-    remedy = f"convert with {Setting('channel_wise', False)}"
+    remedy = f"convert with {Setting('channel_wise', False)}; a rule of yours may set one clip a layer"
     yield Verdict("channel_wise_threshold", layer_of(node), different, 1, different == 1, remedy)
 
 
@@ -52,7 +52,7 @@ def codes_fit(graph: Graph, node: Node, hardware: Hardware) -> Iterator[Verdict]
     if not isinstance(node.op, Conv | Linear | Scale):
         return
     shift = max(
-        (n.op.fraction_bits for n in graph.users[node.name] if isinstance(n.op, IntegrateFire)), default=0
+        (n.op.fraction_bits for n in graph.users[node.name] if isinstance(n.op, Population)), default=0
     )
     codes = node.op.weight.long() * 2**shift
     yield from _fits(
@@ -95,5 +95,5 @@ def _potential_remedies(graph: Graph, node: Node, held: Span, limit: int) -> str
 def _one_step(graph: Graph, node: Node) -> Span:
     """What the synapses add in one step."""
     step = bounds(graph)[node.inputs[0]].passed_on
-    shift = 2**node.op.fraction_bits if isinstance(node.op, IntegrateFire) else 1
+    shift = 2**node.op.fraction_bits if isinstance(node.op, Population) else 1
     return Span(step.low * shift, step.high * shift)

@@ -32,6 +32,7 @@ from ann2snn_cli.ir.ops import (
     Relu,
     Reshape,
     Scale,
+    own_neuron,
 )
 from ann2snn_cli.stages.check.verdict import Verdict, layer_of
 
@@ -69,10 +70,14 @@ _OP_REMEDIES = {
     "opaque": "replace it by convolution, linear, average pooling, addition and ReLU",
 }
 
+_OWN_NEURON = "let the rule for neurons give None for this layer"
+
 
 def _op_name(op: Op) -> str | None:
     if isinstance(op, Conv):
         return "transposed_conv" if op.transposed else "conv"
+    if (neuron := own_neuron(op)) is not None:
+        return neuron.kind
     return None if isinstance(op, _EVERYWHERE) else _OP_NAMES.get(type(op), op.kind)
 
 
@@ -83,7 +88,8 @@ def op_is_known(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Ite
         return  # a piece of a layer whose name stands there
     if name is not None and name not in hardware.ops:
         shown = f"{name} {node.op.kind}" if isinstance(node.op, Opaque) else name
-        yield Verdict("op", layer_of(node), shown, ", ".join(hardware.ops), False, _OP_REMEDIES.get(name, ""))
+        remedy = _OWN_NEURON if own_neuron(node.op) else _OP_REMEDIES.get(name, "")
+        yield Verdict("op", layer_of(node), shown, ", ".join(hardware.ops), False, remedy)
 
 
 def bits_fit(graph: Graph, node: Node, hardware: Hardware, grid: Grid) -> Iterator[Verdict]:

@@ -29,7 +29,7 @@ from ann2snn_cli.errors import (
 from ann2snn_cli.ir.allowed import refusal_of_tensor
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
-from ann2snn_cli.ir.ops import OPS, BatchSize, Op, Ref
+from ann2snn_cli.ir.ops import OPS, BatchSize, Op, Ref, is_registered, own_neuron
 from ann2snn_cli.ir.plausible import refuse_implausible
 from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.export.files import NO_SEAL, SEAL, sealed, write_file
@@ -47,8 +47,23 @@ def save(
     setting: str = "save_file",
 ) -> Path:
     """Write a SPIKING graph. Same graph and provenance, same bytes."""
+    refuse_unknown_ops(graph)
     content = as_bytes(to_plain(graph, provenance))
     return write_file(path, content, is_ours=is_ours, overwrite=overwrite, setting=setting)
+
+
+def refuse_unknown_ops(graph: Graph) -> None:
+    """Refuse, at any level, an op that could not be read back: of a population its neurons."""
+    for node in graph.nodes:
+        op = own_neuron(node.op) or node.op
+        if not is_registered(type(op)):
+            raise UnsupportedNetwork(
+                f"an op {op.kind} that is not registered cannot be read back from a .pth",
+                where=node.source or node.name,
+                remedy="register it in the file that defines it: ann2snn_cli.ir.ops.register("
+                + op.kind
+                + ")",
+            )
 
 
 def as_bytes(content: dict[str, Any]) -> bytes:
@@ -183,12 +198,6 @@ def _unshared(value: Any) -> Any:
 
 
 def _plain_node(node: Node) -> dict[str, Any]:
-    if OPS.get(type(node.op).__name__) is not type(node.op):
-        raise UnsupportedNetwork(
-            f"an op {node.op.kind} that is not registered cannot be read back from a .pth",
-            where=node.source or node.name,
-            remedy="register it (ann2snn_cli.ir.ops.register)",
-        )
     return {
         "name": node.name,
         "op": type(node.op).__name__,
@@ -240,7 +249,8 @@ def _node(entry: dict[str, Any]) -> Node:
         raise BadFile(
             f"it holds an op {entry['op']}, which is not known here",
             where=entry["source"] or entry["name"],
-            remedy="register it (ann2snn_cli.ir.ops.register) and load again, or convert the network again",
+            remedy=f"name the file that registers it with {Setting('rules')}, in Python import it (it calls "
+            "ann2snn_cli.ir.ops.register); or convert the network again",
         )
     op = _op(
         OPS[entry["op"]], {name: _value(value) for name, value in entry["fields"].items()}, entry["name"]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ann2snn_cli import trees
 from ann2snn_cli.ir.engine import Request, Run
-from ann2snn_cli.ir.graph import Graph, Level, Node
+from ann2snn_cli.ir.graph import Graph, Level, Node, channel_axis
 from ann2snn_cli.ir.integers import integers
-from ann2snn_cli.ir.ops import Integrate, IntegrateFire, Op, Relu
+from ann2snn_cli.ir.ops import Integrate, Op, Population, Relu
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.validate import stage
@@ -115,7 +115,7 @@ def _with_error_added(graph: Graph, spiking: Graph, node: Node, error: Tensor) -
     """The node of QUANTIZED whose bias is what its integers stand for, plus the error."""
     original = graph[node.name]
     assert isinstance(original.op, Relu | Integrate)
-    assert isinstance(node.op, IntegrateFire | Integrate)
+    assert isinstance(node.op, Population | Integrate)
     unit = spiking[node.inputs[0]].known_unit
     return replace(
         original, op=replace(original.op, bias=node.op.real_bias(unit, spiking.place(node)) + error)
@@ -124,7 +124,6 @@ def _with_error_added(graph: Graph, spiking: Graph, node: Node, error: Tensor) -
 
 def _by_channel(values: Tensor, graph: Graph, node: Node) -> Tensor:
     """The mean over the batch and all axes but the channels, laid out to broadcast to the node's shape."""
-    features_last = any(feeder.op.kind == "Linear" for feeder in graph.fed_by(node))  # torch's own too
-    channel = values.dim() - 1 if features_last else 1
+    channel = 1 + channel_axis(graph, node)
     mean: Tensor = values.mean([axis for axis in range(values.dim()) if axis != channel], keepdim=True)
     return mean[0]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.engine import Engine, Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.ops import own_neuron
 from ann2snn_cli.stages.simulate.folded import CountsEngine, FoldedEngine
 from ann2snn_cli.stages.simulate.fused import FusedEngine
 from ann2snn_cli.stages.simulate.reference import ReferenceEngine
@@ -41,7 +42,7 @@ def chosen(graph: Graph, request: Request, engine: str = AUTO) -> str:
         return engine
     reasons = []
     for name in automatic():
-        reason = ENGINES[name].refusal(graph, request)
+        reason = refusal(graph, request, name)
         if not reason:
             return name
         reasons.append(f"{name}: {reason}")
@@ -65,7 +66,20 @@ def able_or_auto(graph: Graph, request: Request, engine: str) -> str:
 
 def refusal(graph: Graph, request: Request, engine: str) -> str:
     """Why the engine that is asked for cannot answer; empty if it can, or if none is asked for."""
-    return "" if engine == AUTO else _named(engine).refusal(graph, request)
+    if engine == AUTO:
+        return ""
+    named = _named(engine)
+    return _own_neurons(graph, engine) or named.refusal(graph, request)
+
+
+def _own_neurons(graph: Graph, engine: str) -> str:
+    """Neurons of a user's own are what their class says, and only the reference engine asks it."""
+    own = [(node, neuron) for node in graph.nodes if (neuron := own_neuron(node.op)) is not None]
+    if engine == ReferenceEngine.name or not own:
+        return ""
+    node, neuron = own[0]
+    label = node.source or node.name
+    return f"{label} has neurons of your own, {neuron.kind}: only {ReferenceEngine.name} runs them"
 
 
 def refuse_unable(graph: Graph, request: Request, engine: str) -> None:

@@ -12,7 +12,7 @@ from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.engine import Request, Revise, Simulation
 from ann2snn_cli.ir.graph import Graph, Node, sweep
 from ann2snn_cli.ir.memory import refuse_too_long
-from ann2snn_cli.ir.ops import Activity, Input, Integrate, IntegrateFire
+from ann2snn_cli.ir.ops import Activity, Input, Integrate, Population
 from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import bind_inputs
 from ann2snn_cli.stages.simulate.answer import joined
@@ -74,7 +74,7 @@ class _Portion:
             shown = node.op.shown(self.given[node.name], steps).to(self.dtypes[node.name])
             return shown.expand(steps, *shown.shape[1:])
         activity = self.compute(node, trains)
-        if not isinstance(node.op, IntegrateFire | Integrate):
+        if not isinstance(node.op, Population | Integrate):
             return activity.train
         if self.request.watch is not None:
             self.request.watch(node, activity)
@@ -106,7 +106,7 @@ def _run_side_by_side(graph: Graph, revise: Revise, parts: list[_Portion]) -> No
         def train(number: int) -> Tensor:
             return parts[number].train(node, [feeder(number) for feeder in feeders])
 
-        if isinstance(node.op, IntegrateFire | Integrate):
+        if isinstance(node.op, Population | Integrate):
             return _revised(graph, node, feeders, revise, parts)
         if isinstance(node.op, Input) or len(graph.users[node.name]) == 1:
             return train

@@ -17,7 +17,7 @@ from torch import Tensor
 from ann2snn_cli.errors import BadData, UsageError
 from ann2snn_cli.ir.bounds import bounds
 from ann2snn_cli.ir.graph import Graph, Node, sweep
-from ann2snn_cli.ir.ops import Held, Input, Integrate, IntegrateFire
+from ann2snn_cli.ir.ops import Held, Input, Integrate, Population
 from ann2snn_cli.ir.precision import EXACT_FLOAT64, plain_arithmetic
 from ann2snn_cli.types import Outputs
 
@@ -82,7 +82,7 @@ def outputs(graph: Graph, state: State) -> Outputs:
 
 
 def _is_counted(graph: Graph, node: Node) -> bool:
-    return isinstance(node.op, IntegrateFire | Integrate) or node.name in graph.outputs
+    return isinstance(node.op, Population | Integrate) or node.name in graph.outputs
 
 
 def most_steps(graph: Graph) -> int:

@@ -10,13 +10,13 @@ becomes `Opaque` (`opaque.py`) and is still run exactly, if its operator is allo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
 from ann2snn_cli.errors import UsageError
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.rules import Rule
-from ann2snn_cli.ir.user_rules import UserRule, user_rules
+from ann2snn_cli.ir.user_rules import UserRule, of_operators, user_rules
 from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.trace.apart import refuse_joined
 from ann2snn_cli.stages.trace.built_in import BUILT_IN
@@ -43,15 +43,16 @@ def trace(
     network: nn.Module,
     input_shapes: Sequence[Shape] | Mapping[str, Shape],
     *,
-    rules: Mapping[str, Rule] | None = None,
+    rules: Mapping[str, Callable[[Any], Any]] | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> Graph:
     """Give FLOAT: the network in eval mode, op by op.
 
     `input_shapes` are one sample's, in the order of the network's arguments or by their names. `rules` are
-    the user's own, by target: they take the place of the built-in ones. `note` is told of each.
+    the user's own, by target: they take the place of the built-in ones; what they say of populations is not
+    read here. `note` is told of each.
     """
-    own = user_rules(rules or {})
+    own = of_operators(user_rules(rules or {}))
     network = unwrapped(network)
     if isinstance(network, OnnxNetwork):
         return validate(_refuse_rules(own, network).traced(input_shapes))

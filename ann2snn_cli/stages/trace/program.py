@@ -162,7 +162,7 @@ def _other_inputs(
     return UnsupportedNetwork(
         f"the network takes the inputs {taken}, there are samples for {there}",
         where=f"{type(network).__name__}.forward",
-        remedy="give samples by these names, or in the order of the inputs",
+        remedy="give samples by these names, or in the order of the inputs; with labels ((x1, x2), labels)",
     )
 
 

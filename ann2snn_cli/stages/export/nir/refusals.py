@@ -67,6 +67,10 @@ def _absent(draft: NirDraft, node: Node, op: Op) -> str:
     return f"there is no {op.kind}"
 
 
+def _input(draft: NirDraft, node: Node, op: Input) -> str:
+    return "" if op.is_constant else f"it is shown as {op.encoding}, and there is one stimulus for all steps"
+
+
 def _conv(draft: NirDraft, node: Node, op: Conv) -> str:
     if op.transposed:
         return "there is no transposed convolution"
@@ -160,5 +164,5 @@ _RULES: dict[type[Op], Callable[[NirDraft, Node, Any], str]] = {
     IntegrateFire: _neurons,
     Integrate: _neurons,
     Opaque: _absent,
-    Input: lambda draft, node, op: "",
+    Input: _input,
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ann2snn_cli.errors import Setting, UnsupportedNetwork
 from ann2snn_cli.ir.bounds import Bound, bounds
+from ann2snn_cli.ir.encoding import encoding_of
 from ann2snn_cli.ir.graph import Graph, Node
 from ann2snn_cli.ir.ops import (
     Add,
@@ -80,6 +81,18 @@ def refuse(graph: Graph) -> None:
     """Refuse what has no pack: real numbers, and ops that docs/vector-pack.md does not have."""
     _refuse_real(graph)
     _refuse_unknown(graph)
+    _refuse_changing(graph)
+
+
+def _refuse_changing(graph: Graph) -> None:
+    changing = [node for node in graph.inputs if isinstance(node.op, Input) and not node.op.is_constant]
+    if changing:
+        raise UnsupportedNetwork(
+            "these files hold one stimulus for all steps, and here it changes from step to step "
+            f"({encoding_of(graph)})",
+            where=", ".join(node.source or node.name for node in changing),
+            remedy=f"convert with {Setting('encoding', 'direct')}; the .pth holds the network as it is",
+        )
 
 
 def _refuse_real(graph: Graph) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from ann2snn_cli.downloads import user_cache
 from ann2snn_cli.stages.simulate.fused.trial import Trial
 from ann2snn_cli.twins import programs
 
@@ -113,7 +113,7 @@ def _key() -> str:
 
 
 def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ann2snn"
+    return user_cache()
 
 
 def _processor() -> bytes:
