@@ -1,4 +1,4 @@
-"""scripts/parity: its list is well formed, its oracle is torch, and ours does what the document says of it."""
+"""scripts/parity: its list is well formed, its oracle is torch, and ours does what docs/parity.md says."""
 
 import importlib
 import sys
@@ -51,7 +51,7 @@ def test_ours_is_exact_or_refuses_with_a_reason(runners, name, outcome):
 
 
 def test_outcomes_follow_the_rule(runners):
-    """At most 5 % above what the row allows is exact, above 50 % is wrong, ReLUs left over are not spiking."""
+    """5 % above what the row allows is exact, above 50 % is wrong; ReLUs left over are not spiking."""
     outcome, row = runners["one"].outcome, runners["rows"].ROWS["nn.ReLU"]
     assert [outcome(row, excess, 1, 1) for excess in (0.05, 0.06, 0.5, 0.51)] == [
         "exact", "works", "works", "wrong",
