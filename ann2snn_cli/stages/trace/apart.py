@@ -13,7 +13,8 @@ from ann2snn_cli.stages.trace.program import alike, two_samples
 
 def refuse_joined(graph: Graph, network: nn.Module) -> None:
     """Raise where the first of two samples gives something else than by itself: samples run in portions."""
-    samples = {node.name: two_samples(node.shape) for node in graph.inputs}
+    device = graph.device or "cpu"  # where the network is
+    samples = {node.name: two_samples(node.shape).to(device) for node in graph.inputs}
     first = {name: values[:1] for name, values in samples.items()}
     with torch.no_grad():
         together, alone = run(graph, samples), run(graph, first)
