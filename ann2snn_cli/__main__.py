@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import gc
 import io
 import os
 import signal
@@ -47,9 +48,11 @@ class Failure:
 
 def run() -> None:
     """Run the program. When a command has ended, no signal changes its exit code any more."""
+    gc.set_threshold(50_000)  # torch makes millions of objects: to search them for cycles takes a second
     code = main()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    gc.freeze()  # or the interpreter searches them once more, before it ends: another second
     sys.exit(code)
 
 

@@ -243,7 +243,7 @@ class _Files:
     def arrays_beside(self) -> Iterator[None]:
         """The memories that are written within it go into `pack.npz` too, as numpy arrays."""
         path = self.place / ARRAYS
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as self.archive:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as self.archive:
             yield
         self.archive = None
         with path.open("rb") as file:
