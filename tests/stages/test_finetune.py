@@ -254,3 +254,17 @@ def test_weights_at_the_edge_of_their_grid_go_on_learning():
     exported = threshold(graph)["fc"].op.weight
     gradients = op.weight.grad[exported != 0]
     assert float((gradients != 0).double().mean()) > 0.3
+
+
+def test_another_forward_pass_is_what_is_trained():
+    """The loss is of the outputs that `forward` gives for the graph with its present numbers."""
+    asked = []
+
+    def forward(graph, x):
+        asked.append(graph.level)
+        return tuple(0 * output for output in run_counts(integers(graph), x))
+
+    _, reports = trained(Finetuning(epochs=1), forward=forward)
+
+    assert asked == [Level.QUANTIZED] * 3  # 96 samples in batches of 32
+    assert reports[0].loss == pytest.approx(torch.tensor(3.0).log().item())  # of three equal scores

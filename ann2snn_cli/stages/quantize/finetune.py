@@ -1,9 +1,9 @@
 """Train with the integer arithmetic in the loop (SPEC 8).
 
-The forward pass is `ir/integers.py` and the closed form of `ir/run.py`: the very network that is exported,
-with gradients passed straight through every rounding. What is learned: the float master weights, the
-biases, every step α and every clip A. Steps and clips are learned by their logarithm, so that they stay
-positive, with LSQ's scale on their gradients (Esser et al. 2020).
+The forward pass is `ir/integers.py` and, unless another is given, the closed form of `ir/run.py`: the very
+network that is exported, with gradients passed straight through every rounding. What is learned: the float
+master weights, the biases, every step α and every clip A. Steps and clips are learned by their logarithm, so
+that they stay positive, with LSQ's scale on their gradients (Esser et al. 2020).
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from ann2snn_cli.ir.ops import Conv, Integrate, Linear, Op, Relu, Scale
 from ann2snn_cli.ir.precision import plain_arithmetic
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.ir.validate import stage
-from ann2snn_cli.types import Batches, EpochReport, Loss, Metric
+from ann2snn_cli.types import Batches, EpochReport, Inputs, Loss, Metric, Outputs
+
+Forward = Callable[[Graph, Inputs], Outputs]  # of a QUANTIZED graph whose numbers are being learned
+
+
+def closed_form(graph: Graph, x: Inputs) -> Outputs:
+    """The sums over all steps at once: what the SNN of delay T passes on."""
+    return run_counts(integers(graph), x)
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,15 @@ def finetune(
     tick: Callable[[], None] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
     resume: dict[str, Any] | None = None,
+    forward: Forward = closed_form,
 ) -> Graph:
     """Needs QUANTIZED; gives QUANTIZED with trained weights, biases, steps and clips.
 
     `batches(epoch)` gives an epoch's samples on the graph's device; `metric()` is asked for a new metric an
     epoch. `save` is handed the whole state after every epoch; given back as `resume`, training goes on from
-    there as if it had not stopped.
+    there as if it had not stopped. `forward` gives the outputs that the loss is of, with gradients.
     """
-    training = Training(graph, recipe)
+    training = Training(graph, recipe, forward)
     start = training.restore(resume) if resume else 0
     for epoch in range(start, recipe.epochs):
         outcome = training.epoch(epoch, batches(epoch), loss, metric(), tick)
@@ -82,9 +90,10 @@ def learns(graph: Graph) -> bool:
 class Training:
     """The leaves that are learned, by node and field, and their optimizer."""
 
-    def __init__(self, graph: Graph, recipe: Finetuning) -> None:
+    def __init__(self, graph: Graph, recipe: Finetuning, forward: Forward = closed_form) -> None:
         self.start = graph
         self.recipe = recipe
+        self.forward = forward
         self.leaves: dict[str, nn.Parameter] = {}
         self.rates: dict[str, float] = {}  # of a logarithm: √(LSQ's gradient scale)
         for node in graph.nodes:
@@ -125,7 +134,7 @@ class Training:
         for x, labels in batches:
             with plain_arithmetic():
                 x = trees.map_leaves(lambda values: values.float(), x)
-                outputs = run_counts(integers(self.graph(detach=False)), x)
+                outputs = self.forward(self.graph(detach=False), x)
                 value = loss(outputs, labels)
                 if not bool(torch.isfinite(value)):
                     raise BadWeights(
