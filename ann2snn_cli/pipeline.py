@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from ann2snn_cli import trees
-from ann2snn_cli.config import KEYS, Hardware, Settings, parse_mode
+from ann2snn_cli.config import KEYS, FinetuneOn, Hardware, Settings, parse_mode
 from ann2snn_cli.errors import BadData, HardwareViolations, Setting, UsageError
-from ann2snn_cli.ir.contract import Contract, Encoding, Method, Pooling
+from ann2snn_cli.ir.contract import Contract, Encoding, Method, Pooling, Reset
 from ann2snn_cli.ir.encoding import encoded, refuse_real_spikes
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.memory import refuse_too_long
@@ -36,8 +36,9 @@ from ann2snn_cli.stages.own_populations import own_populations
 from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
 from ann2snn_cli.stages.quantize.correct import affordable
-from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune, learns
+from ann2snn_cli.stages.quantize.finetune import Finetuning, Forward, closed_form, finetune, learns
 from ann2snn_cli.stages.quantize.on_spikes import clips_on_spikes
+from ann2snn_cli.stages.quantize.through_steps import ThroughSteps
 from ann2snn_cli.stages.quantize.weights import quantize
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
@@ -264,6 +265,8 @@ def _of_method(folded: Graph, graph: Graph, settings: Settings) -> Iterator[str]
     """What became of the method, where a user may wonder."""
     if settings.finetune.epochs > 0 and not learns(graph):
         yield "nothing was finetuned: no layer has weights on a grid, and no population fires"
+    elif settings.finetune.epochs > 0 and settings.finetune.on is None and _finetunes_on_spikes(settings):
+        yield "finetuned on the spikes of the delay in use: with a reset to zero counts have no closed form"
     if settings.quantize.method is Method.TD and not any(node.op.gives_reals for node in folded.nodes):
         yield f"{Setting('method', 'td')} changes nothing: the network holds no operator of real numbers"
 
@@ -372,7 +375,17 @@ def _finetuned(
     """The same, trained if that was asked for and there is something to train."""
     if settings.finetune.epochs == 0 or not learns(biases.graph):
         return biases
-    return biases.trained(_trained(biases.for_rounding(), data, settings, device, loss, tell))
+    delay = contract_of(settings).delay if _finetunes_on_spikes(settings) else None
+    start = biases.for_rounding() if delay is None else biases.for_delay(delay)
+    return biases.trained(_trained(start, data, settings, device, loss, tell), spikes_of=delay)
+
+
+def _finetunes_on_spikes(settings: Settings) -> bool:
+    """As was asked for, else where counts have no closed form. At D = T the spikes are as it says."""
+    contract = contract_of(settings)
+    to_zero = contract.reset_mode is Reset.ZERO
+    chosen = settings.finetune.on or (FinetuneOn.SPIKES if to_zero else FinetuneOn.COUNTS)
+    return chosen is FinetuneOn.SPIKES and (to_zero or contract.delay < contract.timesteps)
 
 
 def _calibrated(
@@ -430,7 +443,15 @@ def _trained(
         tick=tell.tick,
         save=tell.save,
         resume=tell.resume,
+        forward=_forward(settings),
     )
+
+
+def _forward(settings: Settings) -> Forward:
+    """What is trained: the closed form, or what an engine says that the neurons fire."""
+    if not _finetunes_on_spikes(settings):
+        return closed_form
+    return ThroughSteps(threshold, partial(engines.run_or_auto, engine=settings.run.engine))
 
 
 def _biases(

@@ -7,13 +7,13 @@ hardware.py   a chip's limits and `load_hardware`
 fields.py     what a setting is: default, rule, help, flag; flags and help are made from it
 kinds.py      how a value of each declared type is read: the words for a mode become its enum here
 provenance.py where an SNN comes from, as a .pth says it
-schedule.py   stepwise and layerwise, the names of two delays
+schedule.py   stepwise and layerwise, the names of two delays; counts or spikes, what finetuning sees
 """
 
 from ann2snn_cli.config.fields import Key
 from ann2snn_cli.config.hardware import OPS, Hardware, load_hardware
 from ann2snn_cli.config.provenance import Provenance
-from ann2snn_cli.config.schedule import Schedule, chosen_delay, delay_name
+from ann2snn_cli.config.schedule import FinetuneOn, Schedule, chosen_delay, delay_name
 from ann2snn_cli.config.settings import (
     AUTO_WEIGHT,
     KEYS,
@@ -50,6 +50,7 @@ __all__ = [
     "Check",
     "Data",
     "Finetune",
+    "FinetuneOn",
     "Fold",
     "Hardware",
     "Key",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ann2snn_cli.config.schedule import Schedule
+from ann2snn_cli.config.schedule import FinetuneOn, Schedule
 from ann2snn_cli.ir.contract import Choice, Encoding, Method, Pooling, Reset, Rounding
 
 AUTO = "auto"  # the word for None where a setting may be left to be decided by others
@@ -144,4 +144,5 @@ KINDS: dict[Any, ValueKind] = {
     Pooling: _choice(Pooling),
     Pooling | None: _choice_or_auto(Pooling),
     Schedule | None: _choice_or_auto(Schedule),
+    FinetuneOn | None: _choice_or_auto(FinetuneOn),
 }

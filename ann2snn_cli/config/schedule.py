@@ -1,4 +1,4 @@
-"""The names of two firing delays (SPEC 5): stepwise is D = 0, layerwise is D = T."""
+"""The names of two firing delays (SPEC 5), stepwise D = 0 and layerwise D = T; and what finetuning sees."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ class Schedule(Choice):
     def delay(self, timesteps: int) -> int:
         """The delay that this schedule is a name of."""
         return 0 if self is Schedule.STEPWISE else timesteps
+
+
+class FinetuneOn(Choice):
+    """What a population passes on while the network is finetuned: its count in closed form, or its spikes."""
+
+    COUNTS = "counts"
+    SPIKES = "spikes"
 
 
 def chosen_delay(

@@ -11,7 +11,7 @@ import yaml
 
 from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, setting
 from ann2snn_cli.config.kinds import KINDS, read_text_or_number
-from ann2snn_cli.config.schedule import Schedule, chosen_delay
+from ann2snn_cli.config.schedule import FinetuneOn, Schedule, chosen_delay
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Encoding, Method, Pooling, Reset, Rounding
 
@@ -174,6 +174,12 @@ class Finetune(Section):
     )
     momentum: float = setting(0.9, "momentum of the optimizer", BELOW_ONE, flag="finetune_momentum")
     wd: float = setting(5e-4, "weight decay", NOT_NEGATIVE, flag="finetune_wd")
+    on: FinetuneOn | None = setting(
+        None,
+        "what neurons pass on meanwhile: counts in closed form, right for a delay of T, or the spikes of the "
+        "delay in use, which takes longer (auto: counts; spikes where the reset is to zero)",
+        flag="finetune_on",
+    )
 
 
 @dataclass(frozen=True)
@@ -308,7 +314,7 @@ def idle(settings: Settings) -> dict[str, tuple[str, str]]:
     if settings.finetune.epochs:
         return {}
     words = f"without finetuning ({Setting('finetune_epochs', 0)})", f"raise {Setting('finetune_epochs')}"
-    return dict.fromkeys(("finetune.lr", "finetune.momentum", "finetune.wd"), words)
+    return dict.fromkeys(("finetune.lr", "finetune.momentum", "finetune.wd", "finetune.on"), words)
 
 
 SECTIONS: dict[str, type[Section]] = {kind.section(): kind for kind in Section.__subclasses__()}

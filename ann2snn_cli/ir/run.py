@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ann2snn_cli.errors import BadData, Setting
 from ann2snn_cli.ir.graph import Graph, Node, sweep
+from ann2snn_cli.ir.neuron import straight_through
 from ann2snn_cli.ir.ops import Input
 from ann2snn_cli.types import Inputs, Shape
 
@@ -84,21 +85,27 @@ def run(graph: Graph, x: Inputs, watch: Callable[[Node, Tensor], None] | None = 
 
 
 def run_counts(
-    graph: Graph, x: Inputs, watch: Callable[[Node, Tensor], None] | None = None
+    graph: Graph,
+    x: Inputs,
+    watch: Callable[[Node, Tensor], None] | None = None,
+    fired: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, ...]:
     """The quantized network: one integer forward whatever T, equal to the SNN of delay T (SPEC 5).
 
     Needs SPIKING and reset by subtraction. Returns real values, count·unit/T; `watch` is shown every node's
     counts. Runs in the input's floating type: exact in float64 (`ir/validate.py` holds the bound), and
-    differentiable for finetuning.
+    differentiable for finetuning. `fired`: counts of populations that a simulation found; they take the place
+    of those in closed form, and the gradients stay those of the closed form.
     """
-    given = bind_inputs(graph, x)
+    given, known = bind_inputs(graph, x), fired or {}
 
     def compute(node: Node, xs: list[Tensor]) -> Tensor:
         if isinstance(node.op, Input):
             value = node.op.total(given[node.name], graph.timing.timesteps)
         else:
             value = node.op.sums(xs, graph.place(node))
+        if node.op.fires and node.name in known:
+            value = straight_through(value, known[node.name].to(value.dtype))
         if watch is not None:
             watch(node, value)
         return value

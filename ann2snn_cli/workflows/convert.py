@@ -303,21 +303,28 @@ def cautions(settings: Settings, damage: Damage, evaluation: Evaluation | None =
     found = measuring.off_by(damage.snn)
     if evaluation is not None:
         own = delay_name(settings.timing.firing_delay, settings.timing.timesteps)
-        differing = _first_difference(evaluation, own, QUANTIZED)
-        if differing is None:
+        worse = _first_loss(evaluation, own, QUANTIZED)
+        if worse is None:
             return []
-        found = f"SNN {own}: {differing[0]}, where the quantized network has {differing[1]}"
+        found = f"SNN {own}: {worse[0]}, where the quantized network has {worse[1]}"
+    finetune = f"{Setting('finetune_epochs')} trains with that loss; " if not settings.finetune.epochs else ""
     return [
-        "a reset to zero throws away what exceeds the threshold, and thresholds and finetuning do not know "
-        f"that yet: {found}. Where the chip allows it, use {Setting('reset_mode', 'subtraction')}"
+        f"a reset to zero throws away what exceeds the threshold: {found}. {finetune}where the chip allows "
+        f"it, use {Setting('reset_mode', 'subtraction')}"
     ]
 
 
-def _first_difference(evaluation: Evaluation, *variants: str) -> tuple[str, str] | None:
-    """The first number of a metric that is shown otherwise, of both; None where all look the same."""
-    both, shown = [evaluation.scores[variant] for variant in variants], evaluation.headline.shown
-    pairs = ([f"{name} {shown(each[name], name)}" for each in both] for name in both[0])
-    return next(((a, b) for a, b in pairs if a != b), None)
+def _first_loss(evaluation: Evaluation, *variants: str) -> tuple[str, str] | None:
+    """The first number of a metric that is shown otherwise, of both, if the first variant has the worse."""
+    both, headline = [evaluation.scores[variant] for variant in variants], evaluation.headline
+    for name in both[0]:
+        value, other = (each[name] for each in both)
+        shown = headline.shown(value, name), headline.shown(other, name)
+        if value is not None and other is not None and shown[0] != shown[1]:
+            higher_is_better = headline.higher_is_better if name == headline.name else False
+            is_worse = (value < other) == higher_is_better
+            return (f"{name} {shown[0]}", f"{name} {shown[1]}") if is_worse else None
+    return None
 
 
 # Files ---------------------------------------------------------------------------------------------

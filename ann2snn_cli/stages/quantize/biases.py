@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from ann2snn_cli import trees
 from ann2snn_cli.ir.contract import Reset
-from ann2snn_cli.ir.engine import Run
+from ann2snn_cli.ir.engine import Request, Run
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import Integrate, Relu
 from ann2snn_cli.stages.quantize.correct import Aim, affordable, correct_biases, float_aim, trained_aim
@@ -56,13 +58,14 @@ class Biases:
     means: Means
     is_wanted: bool = True  # False: all biases stay as they are
     is_trained: bool = False
+    spikes_of: int | None = None  # the delay on whose spikes it was trained; None: on counts in closed form
     corrections: dict[int, Correction] = field(default_factory=dict)
     _rounding: tuple[Graph, Correction] | None = None
     _aim: Aim | None = None  # the same for every delay
 
-    def trained(self, graph: Graph) -> Biases:
+    def trained(self, graph: Graph, spikes_of: int | None = None) -> Biases:
         """The same of the graph after training."""
-        return Biases(graph, self.x, self.means, self.is_wanted, is_trained=True)
+        return Biases(graph, self.x, self.means, self.is_wanted, is_trained=True, spikes_of=spikes_of)
 
     def for_rounding(self) -> Graph:
         """The graph whose closed form, the quantized network, is nearest: what finetuning begins with."""
@@ -71,10 +74,13 @@ class Biases:
         return self._for_closed_form()[0]
 
     def for_delay(self, delay: int) -> Graph:
-        """The graph with biases for this delay. One that was trained is right for the delay T as it is."""
+        """The graph with biases for this delay. One that was trained is right for the delay T as it is.
+
+        So it is for the one on whose spikes it was trained.
+        """
         contract = self.graph.timing.with_delay(delay)
         graph, is_lossless = replace(self.graph, contract=contract), delay == contract.timesteps
-        if not self.is_wanted or (self.is_trained and is_lossless):
+        if not self.is_wanted or (self.is_trained and (is_lossless or delay == self.spikes_of)):
             return graph
         if is_lossless and contract.reset_mode is Reset.SUBTRACTION:
             graph, self.corrections[delay] = self._for_closed_form()
@@ -100,7 +106,7 @@ class Biases:
         means.begin(f"correct biases for a delay of {delay}", ticks)
         x, told = affordable(graph, self.x), list[Outputs]()
         if self._aim is None:
-            self._aim = trained_aim(graph, x) if self.is_trained else float_aim(graph, x)
+            self._aim = trained_aim(graph, x, self._fired(x)) if self.is_trained else float_aim(graph, x)
         aim = self._aim
         corrected = correct_biases(graph, x, means.engine, aim=aim, tick=means.tick, tell=told.append)
         before = _distance(means.simulate(means.threshold(graph), x), aim.outputs)
@@ -108,6 +114,13 @@ class Biases:
         after = _distance(told[0], aim.outputs)
         correction = Correction(delay, after < before, before, after, trees.sample_count(x))
         return (corrected if correction.kept else graph), correction
+
+    def _fired(self, x: Inputs) -> Mapping[str, Tensor] | None:
+        """The counts that training saw; None for those in closed form."""
+        if self.spikes_of is None:
+            return None
+        request = Request(x, self.spikes_of, counts=True)
+        return self.means.engine(self.means.threshold(self.graph), request).counts
 
 
 def _distance(found: Outputs, wanted: Outputs) -> float:

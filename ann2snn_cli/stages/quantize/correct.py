@@ -96,10 +96,10 @@ def float_aim(graph: Graph, x: Inputs) -> Aim:
         return Aim(run(graph, trees.map_leaves(Tensor.float, x), watch), means)
 
 
-def trained_aim(graph: Graph, x: Inputs) -> Aim:
+def trained_aim(graph: Graph, x: Inputs, fired: Mapping[str, Tensor] | None = None) -> Aim:
     """The quantized network that was trained: what is left is the error of timing alone.
 
-    In float64, which holds its integers.
+    In float64, which holds its integers. `fired`: counts it was trained on that are not in closed form.
     """
     means: dict[str, Tensor] = {}
 
@@ -108,7 +108,7 @@ def trained_aim(graph: Graph, x: Inputs) -> Aim:
             means[node.name] = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
 
     with torch.no_grad(), plain_arithmetic():
-        return Aim(run_counts(integers(graph), trees.map_leaves(Tensor.double, x), watch), means)
+        return Aim(run_counts(integers(graph), trees.map_leaves(Tensor.double, x), watch, fired), means)
 
 
 def _with_error_added(graph: Graph, spiking: Graph, node: Node, error: Tensor) -> Node:
