@@ -22,7 +22,7 @@ from ann2snn_cli.pipeline import Rules
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.partial import PartialNetwork
 
-TRAINED_BY_THE_USER = {"finetune.epochs"}
+TRAINED_BY_THE_USER = {"finetune.epochs", "finetune.augment"}
 OF_A_PART = (QUANTIZING | FUSING | {"check.allow"}) - TRAINED_BY_THE_USER
 
 

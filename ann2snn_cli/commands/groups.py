@@ -11,7 +11,7 @@ GROUPS = {
     "Input": (
         "network", "ann_weight", "allow_other_dataset", "rules", "data", "corners", "names", "samples",
     ),
-    "Training": ("epochs", "lr", "wd"),
+    "Training": ("epochs", "optimizer", "lr", "wd", "augment", "bf16"),
     "Quantization": ("fold", "calibrate", "modes", "quantize"),
     "Finetuning": ("finetune", "resume"),
     "Spikes": ("timing", "neurons", "schedule", "delay"),

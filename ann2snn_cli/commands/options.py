@@ -181,10 +181,10 @@ def _option(key: Key) -> Decorator:
     if key.dotted == "network":
         return click.argument("network", required=False)
     words = f"{key.help[0].upper()}{key.help[1:]}."
-    if key.kind is bool:
+    if key.kind in (bool, bool | None):
         sides = f"--{key.flag}/--no_{key.flag}"
-        shown = f"{words}  [default: {'on' if key.default else 'off'}]"
-        return click.option(sides, _parameter(key), default=None, help=shown)
+        shown = "" if key.default is None else f"  [default: {'on' if key.default else 'off'}]"
+        return click.option(sides, _parameter(key), default=None, help=words + shown)
     default = KINDS[key.kind].write(key.default)
     return click.option(
         *([key.short] if key.short else []),

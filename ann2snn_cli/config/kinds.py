@@ -82,6 +82,10 @@ def _read_words(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _read_bool_or_auto(value: object) -> bool | None:
+    return None if value is None or value == AUTO else _read_bool(value)
+
+
 def _read_limit(value: object) -> int | None:
     return None if value is None or value == "none" else _read_int(value)
 
@@ -131,6 +135,9 @@ def _either(words: tuple[str, ...]) -> str:
 
 KINDS: dict[Any, ValueKind] = {
     bool: ValueKind("true or false", _read_bool),
+    bool | None: ValueKind(
+        "true, false or auto", _read_bool_or_auto, lambda value: AUTO if value is None else value
+    ),
     int: ValueKind("a whole number", _read_int),
     float: ValueKind("a number", _read_float),
     str: ValueKind("text", _read_str),

@@ -36,6 +36,10 @@ NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever th
 
 MODES_TO_COMPARE = ("max", "99.9%", "1/2", "1/3", "mse", "spikes")
 ON_SPIKES = "spikes"  # the mode of clips that are set layer by layer, on the spikes of the layers before
+AUGMENT = (
+    "move training images by up to 4 pixels at random, and mirror half of them where the dataset says that "
+    "labels stay (auto: CIFAR, and no other)"
+)
 NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 
 
@@ -180,6 +184,7 @@ class Finetune(Section):
         "delay in use, which takes longer (auto: counts; spikes where the reset is to zero)",
         flag="finetune_on",
     )
+    augment: bool | None = setting(None, AUGMENT)
 
 
 @dataclass(frozen=True)
@@ -314,7 +319,8 @@ def idle(settings: Settings) -> dict[str, tuple[str, str]]:
     if settings.finetune.epochs:
         return {}
     words = f"without finetuning ({Setting('finetune_epochs', 0)})", f"raise {Setting('finetune_epochs')}"
-    return dict.fromkeys(("finetune.lr", "finetune.momentum", "finetune.wd", "finetune.on"), words)
+    others = (key.dotted for key in KEYS.values() if key.section == "finetune" and key.name != "epochs")
+    return dict.fromkeys(others, words)
 
 
 SECTIONS: dict[str, type[Section]] = {kind.section(): kind for kind in Section.__subclasses__()}

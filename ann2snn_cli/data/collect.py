@@ -41,6 +41,9 @@ class Streamed(Data):
 
     stream: Stream | None = None
 
+    def _reason_to_stay(self) -> str:
+        return "its batches are trained on as they come"
+
     def train_batches(self, batch_size: int, seed: int, epoch: int, num_workers: int = 0) -> Iterator[Batch]:
         """The batches as they come."""
         assert self.stream is not None

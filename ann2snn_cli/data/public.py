@@ -37,12 +37,13 @@ class Public:
     files: tuple[str, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    augmented: bool = False
+    augmented: bool = False  # unless a user says otherwise
+    mirrored: bool = False
 
 
 PUBLIC = {
     "mnist": Public("MNIST", "MNIST/raw", MNIST_FILES),
-    "fashion_mnist": Public("FashionMNIST", "FashionMNIST/raw", MNIST_FILES),
+    "fashion_mnist": Public("FashionMNIST", "FashionMNIST/raw", MNIST_FILES, mirrored=True),
     "cifar10": Public(
         "CIFAR10",
         "cifar-10-batches-py",
@@ -50,6 +51,7 @@ PUBLIC = {
         mean=(0.49139968, 0.48215841, 0.44653091),
         std=(0.24703223, 0.24348513, 0.26158784),
         augmented=True,
+        mirrored=True,
     ),
     "cifar100": Public(
         "CIFAR100",
@@ -58,6 +60,7 @@ PUBLIC = {
         mean=(0.50707516, 0.48654887, 0.44091784),
         std=(0.26733429, 0.25643846, 0.27615047),
         augmented=True,
+        mirrored=True,
     ),
 }
 
@@ -91,7 +94,8 @@ def load(name: str, root: Path) -> Data:
     data = from_tensors(
         name, _tensors(train), _tensors(test), where=str(home), classes=len(names), class_names=names
     )
-    return replace(data, mean=public.mean, std=public.std, augmented=public.augmented)
+    moved, mirrored = public.augmented, public.mirrored
+    return replace(data, mean=public.mean, std=public.std, augmented=moved, mirrored=mirrored)
 
 
 def _archives(reader: Any) -> list[tuple[list[str], str]]:

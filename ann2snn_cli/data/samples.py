@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ann2snn_cli import trees
 from ann2snn_cli.data.checks import check_labels, check_samples, check_shapes
-from ann2snn_cli.errors import BadData
+from ann2snn_cli.errors import BadData, Setting, UsageError
 from ann2snn_cli.tasks import Task, task_named
 from ann2snn_cli.types import Batch, Inputs, InputShapes, Labels, Shape, input_shapes
 from ann2snn_cli.words import count_of
@@ -91,19 +91,38 @@ class Data:
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()  # per channel of values in 0..1; batches are (x - mean) / std; none: as is
     std: tuple[float, ...] = ()
-    augmented: bool = False  # training batches are shifted by up to 4 pixels and mirrored at random
+    augmented: bool = False  # training images are moved by up to 4 pixels at random, other ones each epoch
+    mirrored: bool = False  # a mirrored image has the same label: where they are moved, half are mirrored
     task: str | Task = "classification"  # what labels mean: a name in TASKS, or a task of a user's own
     labelled: bool = True  # False: the labels are zeros that nobody gave, and nothing is trained on them
     notes: tuple[str, ...] = ()  # what a user should know of how the data were read
 
     def __post_init__(self) -> None:
-        task = task_named(self.task)
+        task_named(self.task)
         if (self.mean or self.augmented) and len(self.input_shapes) > 1:
             what = f"{self.name} has {len(self.input_shapes)} inputs: mean, std and augmented are for images"
             raise BadData(what, remedy="leave them out, and give samples as the network takes them")
-        if self.augmented and task.name != "classification":
-            what = f"{self.name} is augmented: its images would move without their labels ({task.name})"
-            raise BadData(what, remedy="leave augmented out")
+        if self.augmented and (reason := self._reason_to_stay()):
+            raise BadData(f"{self.name} is augmented: {reason}", remedy="leave augmented out")
+
+    def _reason_to_stay(self) -> str:
+        """Why its images cannot be moved; "" where they can."""
+        task, shapes = task_named(self.task), self.input_shapes
+        if task.name != "classification":
+            return f"its images would move without their labels ({task.name})"
+        if len(shapes) > 1 or len(self.input_shape) != 3:
+            return "its samples are no images [channels, height, width]"
+        return ""
+
+    def with_augmentation(self, wanted: bool | None) -> Data:
+        """The same, its training images moved at random or not; None: as is usual with these data."""
+        if wanted and (reason := self._reason_to_stay()):
+            raise UsageError(
+                f"{self.name} cannot be augmented: {reason}",
+                where=str(Setting("augment")),
+                remedy=f"leave {Setting('augment')} out",
+            )
+        return self if wanted is None else replace(self, augmented=wanted)
 
     @property
     def input_shapes(self) -> InputShapes:
@@ -135,7 +154,8 @@ class Data:
         order = torch.randperm(self.train_size, generator=random)
         parts = _without_single(torch.split(order, batch_size))
         for x, labels in self.train.batches(parts, num_workers, _stream(seed, epoch)):
-            x = trees.map_leaves(lambda images: _shifted(images, random), x) if self.augmented else x
+            if self.augmented:
+                x = trees.map_leaves(lambda images: _moved(images, random, mirrored=self.mirrored), x)
             yield self._scaled(x), labels
 
     def test_batches(self, batch_size: int, num_workers: int = 0) -> Iterator[Batch]:
@@ -261,13 +281,13 @@ def _without_single(batches: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return batches
 
 
-def _shifted(x: Tensor, random: torch.Generator, by: int = 4) -> Tensor:
-    """Each image moved by up to `by` pixels, black coming in from outside, and half of them mirrored."""
+def _moved(x: Tensor, random: torch.Generator, by: int = 4, *, mirrored: bool) -> Tensor:
+    """Each image moved by up to `by` pixels, black coming in from outside; half of them mirrored, if so."""
     samples, _, height, width = x.shape
     top, left = torch.randint(2 * by + 1, (2, samples, 1), generator=random)
-    mirrored = torch.rand(samples, 1, generator=random) < 0.5
+    other_way = (torch.rand(samples, 1, generator=random) < 0.5) & mirrored
     rows = top + torch.arange(height)  # [samples, height]
-    columns = torch.where(mirrored, torch.arange(width).flip(0), torch.arange(width)) + left
+    columns = torch.where(other_way, torch.arange(width).flip(0), torch.arange(width)) + left
     which = torch.arange(samples)[:, None, None]
     framed = F.pad(x, (by, by, by, by))
     return framed[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()

@@ -125,6 +125,7 @@ def by_name(settings: Settings, *, trained: bool = True) -> Named:
     rules = catalog.load_rules(settings.rules)
     samples = data.load(settings.data.dataset, settings.data.data_dir, settings.data.task)
     samples = samples.with_test_samples(settings.data.test_samples)
+    samples = samples.with_augmentation(settings.finetune.augment)
     network = _built(settings, spec, samples.input_shapes, samples.classes)
     weights = weighing.load(settings, spec, network) if trained else None
     found = (spec.name, network.to(device), samples, hardware, device, samples.name, weights)
@@ -217,7 +218,7 @@ OF_THE_COMMAND_LINE = {
 
 def collected(given: Any, settings: Settings) -> Any:
     """Whatever a user holds as data, as the pipeline asks for them under these settings."""
-    return collect(
+    found = collect(
         given,
         samples=settings.data.calibration_samples,
         seed=settings.run.seed,
@@ -225,6 +226,16 @@ def collected(given: Any, settings: Settings) -> Any:
         batch_size=settings.data.batch_size,
         task=settings.data.task,
     )
+    augment = settings.finetune.augment
+    if augment is None:
+        return found
+    if not isinstance(found, Data):
+        raise UsageError(
+            f"{Setting('augment', augment)} does nothing: the data make their own batches",
+            where=str(Setting("augment")),
+            remedy="leave it out",
+        )
+    return found.with_augmentation(augment)
 
 
 def from_objects(

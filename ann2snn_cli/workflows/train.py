@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ann2snn_cli import catalog, pipeline
 from ann2snn_cli.config import Settings
+from ann2snn_cli.config.recipes import USUAL, Optimizer, Rates
 from ann2snn_cli.config.settings import LARGEST_RATE, refuse_two_places
 from ann2snn_cli.data import same_dataset
 from ann2snn_cli.errors import BadFile, Setting, UnsupportedNetwork, UsageError
@@ -32,11 +33,20 @@ class TrainRequest:
 
     settings: Settings
     epochs: int = 60
-    lr: float = 0.003
-    wd: float = 0.01
+    lr: float | None = None  # None: `rates` says it
+    wd: float | None = None
     save_file: Path | None = None  # None: NETWORK-DATASET.pth in output_dir
     overwrite: bool = False
     output_dir: Path | None = None  # None: checkpoints, where `convert` finds it
+    optimizer: Optimizer = Optimizer.ADAMW
+    augment: bool | None = None  # None: as is usual with the dataset
+    bf16: bool = False
+
+    @property
+    def rates(self) -> Rates:
+        """Those that were asked for, else what is usual with the optimizer."""
+        usual = USUAL[self.optimizer]
+        return Rates(usual.lr if self.lr is None else self.lr, usual.wd if self.wd is None else self.wd)
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,9 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
     """Train the network that the settings name, test it, and write its checkpoint."""
     refuse_two_places(Setting("save_file", request.save_file), Setting("output_dir", request.output_dir))
     progress.begin("load the network and the data")
-    prepared = prepare.by_name(request.settings, trained=False)
+    settings = request.settings
+    moving = replace(settings, finetune=replace(settings.finetune, augment=request.augment))
+    prepared = prepare.by_name(moving, trained=False)
     _refuse_narrow(prepared)
     file = catalog.checkpoint_name(prepared.name, prepared.dataset)
     path = named_pth(request.save_file or (request.output_dir or Path("checkpoints")) / f"{file}.pth")
@@ -96,8 +108,10 @@ def train(request: TrainRequest, progress: Progress = SILENT) -> TrainReport:
         "classes": prepared.data.classes,
         f"test_{name}": scores[name],
         "epochs": request.epochs,
-        "lr": request.lr,
-        "wd": request.wd,
+        "optimizer": str(request.optimizer),
+        **asdict(request.rates),
+        "augmented": prepared.data.augmented,
+        "bf16": request.bf16,
         "batch_size": settings.data.batch_size,
         "seed": settings.run.seed,
     }
@@ -120,7 +134,7 @@ def _refuse_narrow(prepared: Named) -> None:
 def _refuse_numbers(request: TrainRequest) -> None:
     """NaN and infinity are no rates, and an optimizer has no room for larger ones."""
     for name in ("lr", "wd"):
-        value = getattr(request, name)
+        value = getattr(request.rates, name)
         if not value <= LARGEST_RATE:
             raise UsageError(
                 f"{Setting(name)} is {value}; it must be a number, at most {LARGEST_RATE:g}",
@@ -145,11 +159,14 @@ def _trained(prepared: Named, request: TrainRequest, task: Task, progress: Progr
         loss=task.loss,
         metric=task.metric,
         epochs=request.epochs,
-        lr=request.lr,
-        weight_decay=request.wd,
+        lr=request.rates.lr,
+        weight_decay=request.rates.wd,
         seed=seed,
         device=prepared.device,
         progress=show,
+        optimizer=request.optimizer,
+        samples=prepared.data.train_size,
+        bf16=request.bf16,
     )
     return history[-1]
 

@@ -84,6 +84,7 @@ MISTAKES = {
         ("export", "tiny_snn.pth", "--format", "onnx", "--flavor", "composite"),
         ("export", "tiny_snn.pth", "--format", "onnx", "--dataset", "digits"),
         ("export", "tiny_snn.pth", "--num_workers", "2"), (*TRAIN, "--calibration_samples", "9"),
+        (*CONVERT, "--augment"), (*CONVERT, "--no_augment"),
         ("inspect", "tiny_snn.pth", "--delay", "2"), ("inspect", "tiny_snn.pth", "--hardware", "v1"),
     ]),
     "a place that cannot be written to": (1, [

@@ -7,7 +7,7 @@ import torch
 
 PROVENANCE = [
     "network", "dataset", "input_shape", "task", "classes", "test_accuracy",
-    "epochs", "lr", "wd", "batch_size", "seed",
+    "epochs", "optimizer", "lr", "wd", "augmented", "bf16", "batch_size", "seed",
 ]  # fmt: skip
 
 
@@ -35,6 +35,16 @@ def test_the_checkpoint_is_plain_and_holds_its_provenance(trained):
 def train(ann2snn, *words):
     """One epoch of the tiny network."""
     return ann2snn("train", "./tiny.py", "--epochs", "1", "--batch_size", "32", *words)
+
+
+def test_the_recipe_stands_in_the_checkpoint(tiny, ann2snn):
+    """An optimizer brings its own rate and decay; augmentation and bfloat16 are said."""
+    done = train(ann2snn, "--overwrite", "--optimizer", "sgd", "--augment", "--bf16")
+    assert done.code == 0, done.err
+    provenance = torch.load("checkpoints/tiny-tiny.pth", weights_only=True)["provenance"]
+    assert {name: provenance[name] for name in ("optimizer", "lr", "wd", "augmented", "bf16")} == {
+        "optimizer": "sgd", "lr": 0.1, "wd": 0.0005, "augmented": True, "bf16": True,
+    }  # fmt: skip
 
 
 def test_two_runs_give_the_same_bytes_and_another_seed_does_not(tiny, ann2snn):

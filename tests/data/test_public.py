@@ -242,7 +242,7 @@ def test_cifar10(cifar):
         4,
     )
     assert loaded.class_names[:2] == ("airplane", "automobile")
-    assert loaded.augmented
+    assert (loaded.augmented, loaded.mirrored) == (True, True)
     x, y = next(loaded.test_batches(4))
     mean = torch.tensor([0.49139968, 0.48215841, 0.44653091]).reshape(3, 1, 1)
     std = torch.tensor([0.24703223, 0.24348513, 0.26158784]).reshape(3, 1, 1)

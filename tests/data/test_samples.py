@@ -128,19 +128,21 @@ def test_normalisation_is_per_channel():
         assert next(iter(batches))[0].flatten().tolist() == [0.5, -2.0]
 
 
-def test_augmentation_moves_and_mirrors():
-    """Augmented images are parts of their framed originals, mirrored or not; black comes in from outside."""
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_augmentation_moves_and_mirrors(mirrored):
+    """Augmented images are parts of their framed originals, mirrored where that is allowed."""
     pixels = torch.arange(1, 26, dtype=torch.uint8).reshape(1, 1, 5, 5)
     split = TensorSplit(pixels.repeat(200, 1, 1, 1), torch.zeros(200, dtype=torch.int64))
-    data = Data("crops", (1, 5, 5), 1, split, split, augmented=True)
+    data = Data("crops", (1, 5, 5), 1, split, split, augmented=True, mirrored=mirrored)
     framed = torch.nn.functional.pad(pixels[0, 0], (4, 4, 4, 4))
     parts = [framed[top : top + 5, left : left + 5] for top in range(9) for left in range(9)]
-    allowed = {tuple(image.flatten().tolist()) for part in parts for image in (part, part.flip(1))}
+    images = [image for part in parts for image in ((part, part.flip(1)) if mirrored else (part,))]
+    allowed = {tuple(image.flatten().tolist()) for image in images}
     given = next(data.train_batches(200, 0, 0))[0].mul(255).round().int()
     seen = {tuple(image.flatten().tolist()) for image in given}
 
     assert seen <= allowed
-    assert len(seen) > 80
+    assert len(seen) > (80 if mirrored else 60)  # of 162 or 81
     assert torch.equal(next(data.train_batches(200, 0, 0))[0].mul(255).round().int(), given)
     assert torch.equal(next(data.test_batches(1))[0].mul(255).round().int()[0], pixels[0].int())
 
@@ -311,6 +313,31 @@ def test_only_images_with_classes_are_moved():
     data = from_tensors("boxes", (X, boxes()), (X, boxes()), task=Anything())
     with pytest.raises(BadData, match="would move without their labels"):
         replace(data, augmented=True)
+
+
+def test_augmentation_can_be_asked_for_and_left_out():
+    """`with_augmentation` says yes or no; None leaves what is usual with the data."""
+    plain = numbered()
+    moved = plain.with_augmentation(True)
+
+    assert (plain.augmented, moved.augmented) == (False, True)
+    assert plain.with_augmentation(None) is plain
+    assert not moved.with_augmentation(False).augmented
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        from_tensors("boxes", (X, boxes()), (X, boxes()), task=Anything()),
+        from_tensors("vectors", (X[:, 0, 0], Y), (X[:, 0, 0], Y)),
+    ],
+    ids=["another task", "no images"],
+)
+def test_what_cannot_be_moved_is_refused(data):
+    """With the setting that asked for it."""
+    with pytest.raises(UsageError, match="cannot be augmented") as caught:
+        data.with_augmentation(True)
+    assert "leave augment out" in str(caught.value)
 
 
 def test_an_unknown_task_is_refused_at_once():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ann2snn_cli.config.recipes import Optimizer
 from ann2snn_cli.errors import BadData, UsageError
 from ann2snn_cli.stages.train import measure, train
 from ann2snn_cli.tasks import task_named
@@ -45,11 +46,11 @@ def build():
     return nn.Sequential(*layers)
 
 
-def run(network, epochs=3, lr=0.01, seed=0, progress=None, batches=batches, loss=TASK.loss):
+def run(network, epochs=3, lr=0.01, seed=0, progress=None, batches=batches, loss=TASK.loss, **options):
     """Train on the CPU."""
     return train(
         network, batches, loss=loss, metric=TASK.metric, epochs=epochs, lr=lr, weight_decay=0.01, seed=seed,
-        device="cpu", progress=progress,
+        device="cpu", progress=progress, **options,
     )  # fmt: skip
 
 
@@ -145,6 +146,55 @@ def test_rate_falls_along_half_a_cosine():
 
     assert rates == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], rel=1e-5)
     assert moves[3] < 0.2 * moves[0]
+
+
+def test_rate_of_sgd_rises_and_falls_step_by_step():
+    """In a straight line to the top in a tenth of all steps, then half a cosine to nearly nothing."""
+    seen = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            seen.append(self.param_groups[0]["lr"])
+            super().step()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "SGD", Watched)
+        run(build(), epochs=10, lr=0.2, optimizer=Optimizer.SGD, samples=64)
+
+    assert len(seen) == 40
+    assert seen[:5] == pytest.approx([0.002, 0.0515, 0.101, 0.1505, 0.2])
+    assert seen[22] == pytest.approx(0.1)  # half way between the 4th and the 40th
+    assert seen[4:] == sorted(seen[4:], reverse=True)
+    assert 0 < seen[-1] < 0.001
+
+
+def test_one_step_of_sgd_is_torchs_own():
+    """Nesterov's momentum, weight decay, and the smallest rate of the rise."""
+    network, expected = (build()[3:4].append(nn.Linear(16, 2)) for _ in range(2))
+    expected.load_state_dict(network.state_dict())
+    optimizer = torch.optim.SGD(
+        expected.parameters(), lr=0.001, momentum=0.9, weight_decay=0.01, nesterov=True
+    )
+    nn.functional.cross_entropy(expected(X[:16]), Y[:16]).backward()
+    optimizer.step()
+
+    first = [next(iter(batches(0)))]
+    run(network, epochs=1, lr=0.1, optimizer=Optimizer.SGD, samples=16, batches=lambda epoch: first)
+
+    assert torch.allclose(weights(network), weights(expected), rtol=0, atol=1e-7)
+
+
+def test_bfloat16_trains_float32_weights():
+    """It learns as well; what comes out is float32 in torch's usual order, and not what float32 gives."""
+    networks = [build(), build()]
+    for network, bf16 in zip(networks, (True, False), strict=True):
+        run(network, epochs=40, bf16=bf16)
+    state = networks[0].state_dict()
+
+    assert accuracy(networks[0], batches(0)) > 0.95
+    assert {values.dtype for values in state.values()} == {torch.float32, torch.int64}
+    assert all(values.is_contiguous() for values in state.values())
+    assert not torch.equal(weights(networks[0]), weights(networks[1]))
 
 
 def test_every_epoch_asks_for_its_own_batches():
