@@ -26,7 +26,8 @@ def refuse_unknown(settings: Settings, used: Collection[str]) -> None:
         data.refuse_unknown(settings.data.dataset)
     if "check.hardware" in used and hardware not in WORDS_FOR_NO_FILE:
         catalog.hardware_file(hardware)
-    if "ann_weight" in used and weight not in (AUTO_WEIGHT, NO_WEIGHT) and not downloads.is_url(weight):
+    is_named = weight not in (AUTO_WEIGHT, NO_WEIGHT) and not downloads.is_url(weight)
+    if "ann_weight" in used and is_named and not network.lower().endswith(".onnx"):  # it has its own
         catalog.checkpoint_file(weight)
 
 
