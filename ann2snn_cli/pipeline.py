@@ -37,6 +37,7 @@ from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
 from ann2snn_cli.stages.quantize.correct import affordable
 from ann2snn_cli.stages.quantize.finetune import Finetuning, Forward, closed_form, finetune, learns
+from ann2snn_cli.stages.quantize.match import match
 from ann2snn_cli.stages.quantize.on_spikes import clips_on_spikes
 from ann2snn_cli.stages.quantize.through_steps import ThroughSteps
 from ann2snn_cli.stages.quantize.weights import quantize
@@ -242,7 +243,7 @@ def convert(
     if of_pairs and hardware is not None:
         verdicts = checked(folded, hardware, settings)
         refuse_violations(verdicts, hardware, settings.check.allow)
-    biases = _biases(graph, data, settings, device, tell)
+    biases = _biases(folded, graph, data, settings, device, tell)
     biases = _finetuned(biases, data, settings, device, loss, tell)
     wanted = {delay: biases.for_delay(delay) for delay in dict.fromkeys((contract.delay, *delays))}
     closed_form = biases.for_rounding()
@@ -284,7 +285,7 @@ def _quantized(
         graph = quantize(
             graph, contract_of(settings), weight_bitwidth=weight_bitwidth, channel_wise=channel_wise
         )
-        graph = _with_clips_on_spikes(graph, data, settings, device, tell)
+        graph = _layer_by_layer(graph, data, settings, device, tell)
         chains = too_long(graph, folded)
         if not chains:
             return folded, graph, notes
@@ -296,16 +297,19 @@ def _quantized(
         folded = with_pairs(folded, chains, some_samples(data, settings))
 
 
-def _with_clips_on_spikes(
+def _layer_by_layer(
     graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
 ) -> Graph:
     """Where the mode says so."""
-    mode = parse_mode(settings.calibrate.mode)
-    if mode.kind != "spikes":
+    mode, wanted = parse_mode(settings.calibrate.mode), settings.quantize
+    if mode.kind not in ("spikes", "match"):
         return graph
-    tell.stage("set clips on spikes", None)
     x = affordable(graph, trees.to(some_samples(data, settings), device))
-    return clips_on_spikes(graph, x, percent=mode.value, channel_wise=settings.quantize.channel_wise)
+    if mode.kind == "spikes":
+        tell.stage("set clips on spikes", None)
+        return clips_on_spikes(graph, x, percent=mode.value, channel_wise=wanted.channel_wise)
+    tell.stage("match layers", len(graph.nodes))
+    return match(graph, x, channel_wise=wanted.channel_wise, biases=wanted.bias_correction, tick=tell.tick)
 
 
 # Stages one at a time ------------------------------------------------------------------------------
@@ -322,8 +326,8 @@ def quantized(
     """FOLDED -> QUANTIZED: clips, and weights on their grid; biases are chosen when the delay is known."""
     tell = listener or Listener()
     _refuse_unable(folded, settings, device, tell)
-    _, graph, _ = _quantized(folded, data, settings, device, tell)
-    return _biases(graph, data, settings, device, tell)
+    folded, graph, _ = _quantized(folded, data, settings, device, tell)
+    return _biases(folded, graph, data, settings, device, tell)
 
 
 def quantize_and_finetune(
@@ -455,7 +459,7 @@ def _forward(settings: Settings) -> Forward:
 
 
 def _biases(
-    graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
+    folded: Graph, graph: Graph, data: Samples, settings: Settings, device: torch.device | str, tell: Listener
 ) -> Biases:
     engine = settings.run.engine
 
@@ -465,7 +469,8 @@ def _biases(
     means = Means(threshold, partial(engines.run_or_auto, engine=engine), outputs, tell.stage, tell.tick)
     x = trees.to(some_samples(data, settings), device)
     has_biases = bool(graph.of(Relu, Integrate))
-    return Biases(graph, x, means, settings.quantize.bias_correction and has_biases)
+    wanted = settings.quantize.bias_correction and has_biases
+    return Biases(graph, x, means, wanted, floats=folded.to(device))
 
 
 def some_samples(data: Samples, settings: Settings) -> Inputs:

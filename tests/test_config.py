@@ -382,6 +382,7 @@ def test_a_mode_is_read_into_its_kind_and_number():
     assert parse_mode("1.0/2") == config.Mode("factor", 0.5)
     assert parse_mode("max").kind == "max"
     assert parse_mode("mse").kind == "mse"
+    assert parse_mode("match").kind == "match"
     assert parse_mode("spikes") == config.Mode("spikes", 99.0)
     assert parse_mode("spikes:99.9%") == config.Mode("spikes", 99.9)
 

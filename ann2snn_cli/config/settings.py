@@ -34,7 +34,7 @@ AUTO_WEIGHT = "auto"  # as ann_weight: the checkpoint of this network and datase
 NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever they are
 
 
-MODES_TO_COMPARE = ("max", "99.9%", "1/2", "1/3", "mse", "spikes")
+MODES_TO_COMPARE = ("max", "99.9%", "1/2", "1/3", "mse", "spikes", "match")
 ON_SPIKES = "spikes"  # the mode of clips that are set layer by layer, on the spikes of the layers before
 AUGMENT = (
     "move training images by up to 4 pixels at random, and mirror half of them where the dataset says that "
@@ -47,14 +47,14 @@ NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 class Mode:
     """How a population's clip is chosen from its activations."""
 
-    kind: Literal["percentile", "max", "mse", "factor", "spikes"]
+    kind: Literal["percentile", "max", "mse", "factor", "spikes", "match"]
     value: float = 1.0  # the percentile, 0 < p <= 100, or the factor of the maximum, 0 < x <= 1
 
 
 def parse_mode(text: str) -> Mode:
-    """Read "99.9%", "max", "mse", "0.5", "1/3", "spikes" or "spikes:99%"; ValueError for anything else."""
-    if text in ("max", "mse"):
-        return Mode("max" if text == "max" else "mse")
+    """Read "99.9%", "max", "mse", "0.5", "1/3", "match", "spikes" or "spikes:99%"; else ValueError."""
+    if text in ("max", "mse", "match"):
+        return Mode(text)  # type: ignore[arg-type]  # one of its words
     if text == ON_SPIKES:
         return Mode("spikes", 99.0)
     if text.startswith(f"{ON_SPIKES}:"):
@@ -100,9 +100,9 @@ def _read_mode(value: object) -> str:
 
 MODE = Rule(
     "a percentile such as 99.9%, max, mse, a factor of the maximum, above 0 and up to 1, such as 0.5 or 1/3, "
-    "or spikes",
+    "spikes or match",
     _is_mode,
-    examples=("99.9%", "max", "mse", "0.5", "spikes"),
+    examples=("99.9%", "max", "mse", "0.5", "spikes", "match"),
     read=_read_mode,
 )
 TASK = Rule("auto, or the name of a task such as regression", bool)
@@ -144,8 +144,9 @@ class Calibrate(Section):
 
     mode: str = setting(
         "99.9%",
-        "how clips are chosen: P%, max, mse, a factor 0<x<=1 of the max, or spikes: layer by layer, on the "
-        "spikes of the layers before (spikes:P%; 99)",
+        "how clips are chosen: P%, max, mse, a factor 0<x<=1 of the max, spikes: layer by layer, on the "
+        "spikes of the layers before (spikes:P%; 99), or match: as mse (of each channel with channel_wise), "
+        "and weights and biases are fitted too, so that each layer gives what it gave in floats",
         MODE,
     )
 

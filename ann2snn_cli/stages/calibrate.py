@@ -39,7 +39,7 @@ def clip_of(mode: Mode, histogram: Histogram, timesteps: int) -> float:
     """The real value that T spikes will stand for."""
     if mode.kind in ("percentile", "spikes"):  # on_spikes.py begins with these clips
         return histogram.percentile(mode.value)
-    if mode.kind == "mse":
+    if mode.kind in ("mse", "match"):
         return _least_error_clip(histogram, timesteps)
     return mode.value * histogram.largest
 
@@ -168,7 +168,7 @@ def _mode_of_values(text: str) -> Mode:
         mode = parse_mode(text)
     except ValueError:
         raise ValueError(f"there is no mode {text!r}") from None
-    if mode.kind == "spikes":
+    if mode.kind in ("spikes", "match"):
         raise ValueError(f"{text} goes layer by layer, on spikes: no rule for one layer can ask for it")
     return mode
 

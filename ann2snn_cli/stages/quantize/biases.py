@@ -58,6 +58,7 @@ class Biases:
     means: Means
     is_wanted: bool = True  # False: all biases stay as they are
     is_trained: bool = False
+    floats: Graph | None = None  # the float network, where the weights of `graph` are no longer its own
     spikes_of: int | None = None  # the delay on whose spikes it was trained; None: on counts in closed form
     corrections: dict[int, Correction] = field(default_factory=dict)
     _rounding: tuple[Graph, Correction] | None = None
@@ -106,7 +107,10 @@ class Biases:
         means.begin(f"correct biases for a delay of {delay}", ticks)
         x, told = affordable(graph, self.x), list[Outputs]()
         if self._aim is None:
-            self._aim = trained_aim(graph, x, self._fired(x)) if self.is_trained else float_aim(graph, x)
+            of_floats = not self.is_trained
+            self._aim = (
+                float_aim(self.floats or graph, x) if of_floats else trained_aim(graph, x, self._fired(x))
+            )
         aim = self._aim
         corrected = correct_biases(graph, x, means.engine, aim=aim, tick=means.tick, tell=told.append)
         before = _distance(means.simulate(means.threshold(graph), x), aim.outputs)

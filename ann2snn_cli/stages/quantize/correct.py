@@ -59,7 +59,7 @@ def correct_biases(
             tick()
             if not _is_corrected(graph[node.name].op):
                 return node
-            mean = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
+            mean = by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
             better = _with_error_added(graph, spiking, node, aim.means[node.name] - mean)
             corrected[node.name] = better.op
             units = [spiking[name].known_unit for name in node.inputs]
@@ -90,7 +90,7 @@ def float_aim(graph: Graph, x: Inputs) -> Aim:
 
     def watch(node: Node, value: Tensor) -> None:
         if _is_corrected(node.op):
-            means[node.name] = _by_channel(value, graph, node).double()
+            means[node.name] = by_channel(value, graph, node).double()
 
     with torch.no_grad(), plain_arithmetic():
         return Aim(run(graph, trees.map_leaves(Tensor.float, x), watch), means)
@@ -105,7 +105,7 @@ def trained_aim(graph: Graph, x: Inputs, fired: Mapping[str, Tensor] | None = No
 
     def watch(node: Node, counts: Tensor) -> None:
         if _is_corrected(graph[node.name].op):
-            means[node.name] = _by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
+            means[node.name] = by_channel(counts * node.known_unit / graph.timing.timesteps, graph, node)
 
     with torch.no_grad(), plain_arithmetic():
         return Aim(run_counts(integers(graph), trees.map_leaves(Tensor.double, x), watch, fired), means)
@@ -122,7 +122,7 @@ def _with_error_added(graph: Graph, spiking: Graph, node: Node, error: Tensor) -
     )
 
 
-def _by_channel(values: Tensor, graph: Graph, node: Node) -> Tensor:
+def by_channel(values: Tensor, graph: Graph, node: Node) -> Tensor:
     """The mean over the batch and all axes but the channels, laid out to broadcast to the node's shape."""
     channel = 1 + channel_axis(graph, node)
     mean: Tensor = values.mean([axis for axis in range(values.dim()) if axis != channel], keepdim=True)
