@@ -10,8 +10,9 @@ import click
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
-from ann2snn_cli.commands.render import ProgressBar, percent, show, table
+from ann2snn_cli.commands.render import ProgressBar, percent, show
 from ann2snn_cli.commands.scores import whose_biases
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.config import Settings
 from ann2snn_cli.words import count_of
 

@@ -11,7 +11,8 @@ import click
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
-from ann2snn_cli.commands.render import ProgressBar, show, table
+from ann2snn_cli.commands.render import ProgressBar, show
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.config import MODES_TO_COMPARE, Settings
 from ann2snn_cli.words import count_of
 

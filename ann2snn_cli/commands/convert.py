@@ -9,8 +9,9 @@ import click
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import overwrite_option, report_options, settings_options
-from ann2snn_cli.commands.render import ProgressBar, files_table, show, table
+from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.commands.scores import firing_table, score_table, theorem, whose_biases
+from ann2snn_cli.commands.tables import files_table, table
 from ann2snn_cli.commands.verdicts import verdict_line, verdict_table
 from ann2snn_cli.config import Settings
 from ann2snn_cli.errors import Setting, UsageError

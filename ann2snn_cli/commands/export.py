@@ -9,7 +9,8 @@ import click
 
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import delay_options, overwrite_option, report_options, settings_options
-from ann2snn_cli.commands.render import ProgressBar, files_table, percent, show, table
+from ann2snn_cli.commands.render import ProgressBar, percent, show
+from ann2snn_cli.commands.tables import files_table, table
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.workflows.export import EXPORTERS
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import click
 
 from ann2snn_cli.commands.options import json_option
-from ann2snn_cli.commands.render import emit, table
+from ann2snn_cli.commands.render import emit
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.lookup import unknown
 
 KINDS = ("networks", "datasets", "configs", "hardware", "checkpoints")

@@ -9,7 +9,8 @@ import click
 
 from ann2snn_cli.commands.flags import as_flag
 from ann2snn_cli.commands.options import json_option, overwrite_option, settings_options
-from ann2snn_cli.commands.render import ProgressBar, show, table
+from ann2snn_cli.commands.render import ProgressBar, show
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.config import Settings
 from ann2snn_cli.errors import Setting, UsageError
 

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from ann2snn_cli.commands.flags import in_flags
+from ann2snn_cli.commands.names import completion, refuse_unknown
 from ann2snn_cli.commands.render import Loudness, emit, say, set_loudness
 from ann2snn_cli.config import (
     KEYS,
@@ -114,6 +115,7 @@ def settings_options(*names: str, default_network: str = "") -> Decorator:
                 _use_threads(settings.run.threads)
             if "network" in names:
                 settings = _with_network(settings, default_network)
+            refuse_unknown(settings, used)
             return command(*args, settings=settings, **values)
 
         wrapped: Callback = with_settings
@@ -179,7 +181,7 @@ def _sources(chosen: Sequence[Key]) -> list[Decorator]:
 def _option(key: Key) -> Decorator:
     """The flag of one setting. Values stay text here: `config` reads them, and collects all mistakes."""
     if key.dotted == "network":
-        return click.argument("network", required=False)
+        return click.argument("network", required=False, shell_complete=completion(key))
     words = f"{key.help[0].upper()}{key.help[1:]}."
     if key.kind in (bool, bool | None):
         sides = f"--{key.flag}/--no_{key.flag}"
@@ -193,6 +195,7 @@ def _option(key: Key) -> Decorator:
         type=str,
         multiple=key.kind == tuple[str, ...],
         metavar="|".join(key.choices) if key.choices else METAVARS[key.kind],
+        shell_complete=completion(key),
         help=words + ("" if default in UNSAID or default == [] else f"  [default: {default}]"),
     )
 

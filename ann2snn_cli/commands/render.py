@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
@@ -25,7 +25,7 @@ from ann2snn_cli.commands.flags import as_flag, in_flags
 from ann2snn_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ann2snn_cli.workflows.report import FileEntry, Report
+    from ann2snn_cli.workflows.report import Report
 
 LOUDNESS = "ann2snn.loudness"  # of a context
 SECONDS_BETWEEN_LINES = 15.0  # at most, in a log
@@ -58,27 +58,6 @@ def to_json(document: dict[str, Any]) -> str:
     except UnicodeEncodeError:  # a path of bytes that are no text, or a terminal without these letters
         text = json.dumps(plain, indent=2, allow_nan=False, default=str)
     return text
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns aligned by hand; a column of numbers to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    columns = list(zip(headers, *cells, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(headers))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in [list(headers), ["-" * width for width in widths], *cells]
-    ]
-    return "\n".join(lines)
-
-
-def files_table(files: Sequence[FileEntry]) -> str:
-    """What was written: a line a file."""
-    return table(["file", "bytes", "what"], [[file.path, file.bytes, file.what] for file in files])
 
 
 def percent(fraction: float | None) -> str:
@@ -267,16 +246,6 @@ class _LogLines(logging.Handler):
 
 def _color() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None  # None: click asks the stream
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else in_flags(str(value))
-
-
-def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, int | float) or str(value).endswith(" %")
 
 
 def _finite(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ann2snn_cli.commands.render import table
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.config import Settings, delay_name
 from ann2snn_cli.words import count_of
 

@@ -9,8 +9,9 @@ import click
 
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import delay_options, report_options, settings_options
-from ann2snn_cli.commands.render import ProgressBar, show, table
+from ann2snn_cli.commands.render import ProgressBar, show
 from ann2snn_cli.commands.scores import firing_table, score_table
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.config import Schedule, Settings
 from ann2snn_cli.words import count_of
 

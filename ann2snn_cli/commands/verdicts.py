@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ann2snn_cli.commands.render import table
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.words import count_of
 
 if TYPE_CHECKING:

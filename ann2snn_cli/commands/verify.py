@@ -9,7 +9,8 @@ import click
 
 from ann2snn_cli.commands.groups import grouped
 from ann2snn_cli.commands.options import delay_options, report_options, settings_options
-from ann2snn_cli.commands.render import ProgressBar, percent, show, table
+from ann2snn_cli.commands.render import ProgressBar, percent, show
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.config import Schedule, Settings
 
 if TYPE_CHECKING:

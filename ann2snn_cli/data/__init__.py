@@ -109,6 +109,7 @@ def load(name: str, data_dir: str = "", task: str = "auto") -> Data:
     """
     from ann2snn_cli.tasks import refuse_other_task
 
+    refuse_unknown(name)
     name = full_name(name)
     found = _loaded(name, data_dir, task)
     refuse_other_task(found.task, task, name)
@@ -123,9 +124,16 @@ def _loaded(name: str, data_dir: str, task: str) -> Data:
         root = Path(data_dir or os.environ.get("ANN2SNN_DATA") or "data").expanduser()
         return DATASETS[name].load(name, root)
     own, function = lookup.split_reference(name)
-    if function or own.endswith(".py"):
-        return _from_code(name, own, function or "load", task)
-    raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
+    return _from_code(name, own, function or "load", task)
+
+
+def refuse_unknown(name: str) -> None:
+    """Raise for a name that can stand for no data; none are loaded."""
+    source, colon, _ = full_name(name).partition(":")
+    own, function = lookup.split_reference(name)
+    is_code = own.endswith(".py") or (function and lookup.is_dotted_name(own))
+    if not ((colon and source in SOURCES) or source in DATASETS or is_code):
+        raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
 
 
 def shapes_of(name: str, data_dir: str = "", task: str = "auto") -> tuple[InputShapes, int]:
@@ -172,8 +180,6 @@ def _from_code(name: str, source: str, function: str, task: str) -> Data:
 
     in_module = not source.endswith(".py")
     path = Path(source).expanduser()
-    if in_module and not lookup.is_dotted_name(source):
-        raise lookup.unknown("dataset", name, DATASETS, OTHERWISE)
     if not in_module and not path.is_file():
         remedy = "correct the path; path.py:loader names a function that gives the data"
         raise UsageError("the dataset's file does not exist", where=str(path), remedy=remedy)

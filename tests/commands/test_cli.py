@@ -18,7 +18,8 @@ import pytest
 from ann2snn_cli.__main__ import main
 from ann2snn_cli.commands import COMMANDS, LazyGroup, render
 from ann2snn_cli.commands.options import json_option, settings_options
-from ann2snn_cli.commands.render import ProgressBar, emit, percent, table, to_json
+from ann2snn_cli.commands.render import ProgressBar, emit, percent, to_json
+from ann2snn_cli.commands.tables import table
 from ann2snn_cli.errors import BadFile, HardwareViolations, UsageError, VerificationMismatch
 
 

@@ -336,8 +336,8 @@ def test_more_samples_than_there_are_is_said(tiny, ann2snn):
 
 
 def test_resume_without_epochs_is_refused_before_anything_is_loaded(here, ann2snn):
-    """There is nothing to go on with: it says so even where the network does not exist."""
-    done = ann2snn("convert", "./none.py", "-e", "0", "--resume")
+    """There is nothing to go on with: it says so even where the data do not exist."""
+    done = ann2snn("convert", "example_net", "--dataset", "npz:none.npz", "-e", "0", "--resume")
     assert done.code == 2
     assert "leave --resume out, or give the epochs" in done.err
 
