@@ -171,17 +171,19 @@ class Training:
                 value = loss(outputs, labels)
                 if self.teacher is not None and self.recipe.distill:
                     value = value + self.recipe.distill * distance(outputs, self.teacher(x))
-                if not bool(torch.isfinite(value)):
-                    raise BadWeights(
-                        f"finetuning diverged: the loss is {float(value.detach())}",
-                        where=f"epoch {epoch + 1}",
-                        remedy=f"lower {Setting('finetune_lr')} (it is {self.recipe.lr:g})",
-                    )
                 self.optimizer.zero_grad()
                 value.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            metric.update(tuple(output.detach() for output in outputs), labels)
-            report = report.after(float(value.detach()), trees.sample_count(x))
+            number = float(value.detach())
+            if not math.isfinite(number):
+                raise BadWeights(
+                    f"finetuning diverged: the loss is {number}",
+                    where=f"epoch {epoch + 1}",
+                    remedy=f"lower {Setting('finetune_lr')} (it is {self.recipe.lr:g})",
+                )
+            # A GPU is waited for once: whatever a metric asks of its numbers, it asks the CPU.
+            metric.update(tuple(output.detach().cpu() for output in outputs), trees.to(labels, "cpu"))
+            report = report.after(number, trees.sample_count(x))
             if tick is not None:
                 tick()
         return report.ended(metric)
