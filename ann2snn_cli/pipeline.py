@@ -41,8 +41,9 @@ from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
 from ann2snn_cli.stages.quantize.correct import affordable
 from ann2snn_cli.stages.quantize.finetune import Finetuning, Forward, Judge, closed_form, finetune, learns
 from ann2snn_cli.stages.quantize.on_spikes import clips_on_spikes
+from ann2snn_cli.stages.quantize.phases import Phase, in_words, phases
 from ann2snn_cli.stages.quantize.through_steps import ThroughSteps
-from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.quantize.weights import quantize, with_bits
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
 from ann2snn_cli.tasks import Task, task_named
@@ -381,9 +382,17 @@ def _finetuned(
     if settings.finetune.epochs == 0 or not learns(biases.graph):
         return biases, notes
     delay = contract_of(settings).delay if _finetunes_on_spikes(settings) else None
-    start = biases.for_rounding() if delay is None else biases.for_delay(delay)
+    if way := _phases(settings):
+        start = biases.graph  # corrected biases are those of its own few bits
+        notes.append(in_words(way))
+    else:
+        start = biases.for_rounding() if delay is None else biases.for_delay(delay)
     graph = _trained(start, folded, data, settings, device, loss, tell, notes.append)
     return biases.trained(graph, spikes_of=delay), notes
+
+
+def _phases(settings: Settings) -> tuple[Phase, ...]:
+    return phases(settings.quantize.weight_bitwidth, settings.finetune.epochs)
 
 
 def _finetunes_on_spikes(settings: Settings) -> bool:
@@ -430,7 +439,14 @@ def _trained(
 ) -> Graph:
     chosen, task = settings.finetune, task_named(data.task)
     recipe = Finetuning(
-        chosen.epochs, chosen.lr, chosen.momentum, chosen.wd, chosen.schedule, chosen.distill, chosen.bf16
+        chosen.epochs,
+        chosen.lr,
+        chosen.momentum,
+        chosen.wd,
+        chosen.schedule,
+        chosen.distill,
+        chosen.bf16,
+        _phases(settings),
     )
     judge = None
     if chosen.held_out:
@@ -459,6 +475,7 @@ def _trained(
         samples=known,
         teacher=_teacher(folded.to(device)) if chosen.distill else None,
         judge=judge,
+        with_bits=partial(with_bits, channel_wise=settings.quantize.channel_wise),
     )
 
 

@@ -1,5 +1,8 @@
 """Finetuning trains the very network that is exported (SPEC 8)."""
 
+from functools import partial
+from types import MappingProxyType
+
 import pytest
 import torch
 
@@ -12,7 +15,8 @@ from ann2snn_cli.ir.ops import Add, Conv, Input, Integrate, IntegrateFire, Linea
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.calibrate import calibrate
 from ann2snn_cli.stages.quantize.finetune import Finetuning, Judge, Training, distance, finetune
-from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.quantize.phases import phases
+from ann2snn_cli.stages.quantize.weights import quantize, with_bits
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.tasks import task_named
@@ -57,11 +61,17 @@ def batches(epoch):
         yield x[part], y[part]
 
 
-def trained(recipe, **options):
+def trained(recipe, quantizing=MappingProxyType({}), **options):
     """The graph after finetuning, and its reports."""
     reports = []
     graph = finetune(
-        quantized(), batches, recipe, loss=TASK.loss, metric=TASK.metric, report=reports.append, **options
+        quantized(**quantizing),
+        batches,
+        recipe,
+        loss=TASK.loss,
+        metric=TASK.metric,
+        report=reports.append,
+        **options,
     )
     return graph, reports
 
@@ -354,3 +364,22 @@ def test_bfloat16_changes_gradients_alone():
             metric=TASK.metric, report=lambda report: losses.append(report.loss),
         )  # fmt: skip
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("channel_wise", [False, True])
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_one_bit_by_way_of_more_resumes_as_if_it_had_not_stopped(stop, channel_wise):
+    """Each phase has its own grid, steps and clips; at the end all weights have one bit."""
+    recipe = Finetuning(epochs=5, lr=0.05, phases=phases(1, 5))
+    options = {
+        "quantizing": {"bits": 1, "channel_wise": channel_wise},
+        "with_bits": partial(with_bits, channel_wise=channel_wise),
+    }
+    states = []
+    whole, reports = trained(recipe, save=lambda state: states.append(torch_copy(state)), **options)
+    resumed, _ = trained(recipe, resume=states[stop - 1], **options)
+
+    assert [state["bits"] for state in states] == [4, 2, 1, 1, 1]
+    assert {node.op.bits for node in whole.nodes if isinstance(node.op, Conv | Linear)} == {1}
+    assert [report.lr for report in reports][:3] == [0.05] * 3
+    assert all(torch.equal(value, learned(whole)[key]) for key, value in learned(resumed).items())

@@ -9,7 +9,7 @@ that they stay positive, with LSQ's scale on their gradients (Esser et al. 2020)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,9 +26,14 @@ from ann2snn_cli.ir.ops import Conv, Integrate, Linear, Op, Relu, Scale
 from ann2snn_cli.ir.precision import plain_arithmetic, short_products
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.ir.validate import stage
+from ann2snn_cli.stages.quantize.phases import Phase
+from ann2snn_cli.stages.quantize.weights import with_bits
 from ann2snn_cli.types import Batches, EpochReport, Inputs, Loss, Metric, Outputs
 
 Forward = Callable[[Graph, Inputs], Outputs]  # of a QUANTIZED graph whose numbers are being learned
+
+
+WithBits = Callable[[Graph, int], Graph]  # a QUANTIZED graph on another grid
 
 
 def closed_form(graph: Graph, x: Inputs) -> Outputs:
@@ -47,13 +52,24 @@ class Finetuning:
     schedule: Decay = Decay.STEP
     distill: float = 0.0  # how much the outputs of a teacher count beside the labels
     bf16: bool = False  # convolutions multiply in bfloat16 (`short_products`)
+    phases: tuple[Phase, ...] = ()  # in which weights have more bits first; none: all epochs are alike
+
+    @property
+    def last(self) -> Phase:
+        """The phase at the network's own bits, in which the rate falls."""
+        return self.phases[-1] if self.phases else Phase(0, 0, self.epochs)
+
+    def bits_at(self, epoch: int) -> int | None:
+        """The bits of the weights in this epoch; None: those of the graph."""
+        return next((each.bits for each in reversed(self.phases) if epoch >= each.first), None)
 
     def lr_at(self, done: float) -> float:
         """The learning rate when so many epochs, and parts of one, are done."""
+        epochs, done = self.last.epochs, max(0.0, done - self.last.first)
         if self.schedule is Decay.COSINE:
-            return self.lr * (1 + math.cos(math.pi * min(1.0, done / self.epochs))) / 2
+            return self.lr * (1 + math.cos(math.pi * min(1.0, done / epochs))) / 2
         return self.lr * 0.1 ** sum(
-            int(done) >= math.floor(share * self.epochs) for share in (0.5, 0.75) if self.epochs > 1
+            int(done) >= math.floor(share * epochs) for share in (0.5, 0.75) if epochs > 1
         )
 
 
@@ -81,6 +97,7 @@ def finetune(
     samples: int | None = None,
     teacher: Callable[[Inputs], Outputs] | None = None,
     judge: Judge | None = None,
+    with_bits: WithBits = with_bits,
 ) -> Graph:
     """Needs QUANTIZED; gives QUANTIZED with trained weights, biases, steps and clips.
 
@@ -89,11 +106,12 @@ def finetune(
     there as if it had not stopped. `forward` gives the outputs that the loss is of, with gradients.
     With the number of `samples` in an epoch a cosine falls step by step, else epoch by epoch. `teacher` gives
     the outputs that the recipe's `distill` is about. The last epoch is what is given, unless a `judge` keeps
-    another.
+    another. `with_bits` puts weights on another grid where the recipe has phases.
     """
     training = Training(graph, recipe, forward, samples, teacher)
-    start = training.restore(resume) if resume else 0
+    start = training.restore(resume, with_bits) if resume else 0
     for epoch in range(start, recipe.epochs):
+        training.enter(epoch, with_bits)
         outcome = training.epoch(epoch, batches(epoch), loss, metric(), tick)
         if judge is not None:
             training.judged(judge, epoch + 1)
@@ -122,11 +140,15 @@ class Training:
         samples: int | None = None,
         teacher: Callable[[Inputs], Outputs] | None = None,
     ) -> None:
-        self.start = graph
         self.recipe = recipe
         self.forward = forward
         self.samples = samples
         self.teacher = teacher
+        self.bits: int | None = None  # of the phase; None before any
+        self._begin(graph)
+
+    def _begin(self, graph: Graph) -> None:
+        self.start = graph
         self.best: dict[str, Any] | None = None  # the score of the best epoch, its number, its leaves
         self.leaves: dict[str, nn.Parameter] = {}
         self.rates: dict[str, float] = {}  # of a logarithm: √(LSQ's gradient scale)
@@ -139,10 +161,20 @@ class Training:
                     self.rates[key] = rate
         decayed = [leaf for key, leaf in self.leaves.items() if key.endswith(".weight")]
         others = [leaf for key, leaf in self.leaves.items() if not key.endswith(".weight")]
-        groups = [{"params": decayed, "weight_decay": recipe.wd}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": self.recipe.wd},
+            {"params": others, "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.SGD(
-            [g for g in groups if g["params"]], lr=recipe.lr, momentum=recipe.momentum
+            [g for g in groups if g["params"]], lr=self.recipe.lr, momentum=self.recipe.momentum
         )
+
+    def enter(self, epoch: int, with_bits: WithBits) -> None:
+        """Begin the phase that this epoch belongs to, unless it has begun."""
+        bits = self.recipe.bits_at(epoch)
+        if bits is not None and bits != self.bits:
+            self._begin(with_bits(self.graph(), bits))
+            self.bits = bits
 
     def graph(self, *, detach: bool = True) -> Graph:
         """The QUANTIZED graph with the leaves' present values."""
@@ -218,14 +250,35 @@ class Training:
             "epochs_done": epochs_done,
             "leaves": self._leaves(),
             "best": self.best,
+            "bits": self.bits,
+            "start": {key: value for key, value in self._values() if key in self.rates},
             "optimizer": self.optimizer.state_dict(),
         }
 
-    def restore(self, state: dict[str, Any]) -> int:
+    def _values(self) -> Iterator[tuple[str, Tensor]]:
+        """What the phase began with, of all that is learned."""
+        for node in self.start.nodes:
+            for name, value, _ in _learned(node.op, 1, 1):
+                yield f"{node.name}.{name}", value
+
+    def _begin_as(self, bits: int | None, values: dict[str, Tensor], with_bits: WithBits) -> None:
+        """Begin the phase of so many bits, with these steps and clips."""
+        if bits is not None:
+            self._begin(with_bits(self.start, bits))
+            self.bits = bits
+        ops = {}
+        for node in self.start.nodes:
+            learned = [name for name, _, rate in _learned(node.op, 1, 1) if rate is not None]
+            if learned:
+                ops[node.name] = replace(node.op, **{name: values[f"{node.name}.{name}"] for name in learned})
+        self.start = self.start.with_ops(ops)
+
+    def restore(self, state: dict[str, Any], with_bits: WithBits = with_bits) -> int:
         """Take up a saved state; gives how many epochs it has behind it."""
         remedy = f"start it anew, without {Setting('resume')}"
-        shapes = {key: leaf.shape for key, leaf in self.leaves.items()}
         try:
+            self._begin_as(state["bits"], state["start"], with_bits)
+            shapes = {key: leaf.shape for key, leaf in self.leaves.items()}
             if {key: leaf.shape for key, leaf in state["leaves"].items()} != shapes:
                 raise BadFile("the saved finetuning belongs to another network", remedy=remedy)
             self._set_leaves(state["leaves"])
