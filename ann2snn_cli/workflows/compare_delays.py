@@ -148,7 +148,7 @@ def _measured(prepared: Named, numbers: Sequence[int], progress: Progress) -> Co
             progress.begin(f"T = {timesteps}: {label}", ticks)
 
         delays = delays_for(timesteps)
-        conversion = convert.pipelined(asked, Listener(begin, tick=progress.advance), delays)
+        conversion = prepare.pipelined(asked, Listener(begin, tick=progress.advance), delays)
         found = convert.evaluated(asked, conversion, progress, f"T = {timesteps}: evaluate")
         scores, wait = found.headlines, latency(conversion.graph)
         quantized[timesteps], ann = (

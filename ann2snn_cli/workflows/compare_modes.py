@@ -157,7 +157,7 @@ def _scored(prepared: Named, mode: str, progress: Progress) -> Evaluation:
         progress.begin(f"mode {mode}: {label}", ticks)
 
     delays = (0, prepared.settings.timing.timesteps)
-    conversion = convert.pipelined(asked, Listener(begin, tick=progress.advance), delays)
+    conversion = prepare.pipelined(asked, Listener(begin, tick=progress.advance), delays)
     return convert.evaluated(asked, conversion, progress, f"mode {mode}: evaluate", by_step=True)
 
 
