@@ -43,7 +43,8 @@ REPLACING = {
 }  # fmt: skip
 QUANTIZING = REPLACING | {
     "quantize.weight_bitwidth", "quantize.channel_wise", "finetune.epochs", "finetune.lr",
-    "finetune.momentum", "finetune.wd", "finetune.augment",
+    "finetune.momentum", "finetune.wd", "finetune.augment", "finetune.schedule",
+    "finetune.distill", "finetune.held_out", "finetune.bf16",
 }  # fmt: skip
 GIVEN_BY = {Level.FOLDED: "fuse_batch_norms", Level.QUANTIZED: "quantize_and_finetune"}
 

@@ -22,7 +22,9 @@ from ann2snn_cli.pipeline import Rules
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.partial import PartialNetwork
 
-TRAINED_BY_THE_USER = {"finetune.epochs", "finetune.augment"}
+TRAINED_BY_THE_USER = {
+    f"finetune.{name}" for name in ("epochs", "augment", "distill", "held_out", "schedule", "bf16")
+}
 OF_A_PART = (QUANTIZING | FUSING | {"check.allow"}) - TRAINED_BY_THE_USER
 
 
