@@ -15,7 +15,7 @@ GROUPS = {
     "Training": ("epochs", "optimizer", "lr", "wd", "augment", "bf16"),
     "Quantization": ("fold", "calibrate", "modes", "quantize"),
     "Finetuning": ("finetune", "resume"),
-    "Spikes": ("timing", "latency", "neurons", "schedule", "delay"),
+    "Spikes": ("timing", "latency", "neurons", "schedule", "delay", "seed"),
     "Chip": ("check",),
     "Comparison": ("backends", "faults", "max_clocks"),
     "Run": ("run",),
