@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ann2snn_cli.catalog import Weights
-from ann2snn_cli.config import KEYS, Finetune, Settings, as_dict, delay_name
+from ann2snn_cli.config import KEYS, Settings, as_dict, delay_name
 from ann2snn_cli.config.fields import refuse
-from ann2snn_cli.errors import Setting, UnsupportedNetwork, UsageError, as_argument
+from ann2snn_cli.errors import Setting, UsageError, as_argument
 from ann2snn_cli.pipeline import Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.types import Headline
 from ann2snn_cli.words import count_of
-from ann2snn_cli.workflows import convert, prepare
+from ann2snn_cli.workflows import comparison, convert, prepare
 from ann2snn_cli.workflows.evaluate import ANN, QUANTIZED
-from ann2snn_cli.workflows.folders import ResultFolder, as_csv
+from ann2snn_cli.workflows.folders import as_csv
 from ann2snn_cli.workflows.latency import latency
 from ann2snn_cli.workflows.prepare import Named
 from ann2snn_cli.workflows.report import SILENT, Progress, Report, Spell
@@ -107,17 +107,9 @@ class CompareDelaysReport(Report):
 def compare_delays(request: CompareDelaysRequest, progress: Progress = SILENT) -> CompareDelaysReport:
     """Convert for every number of steps, score at every delay, and write a picture and its numbers."""
     numbers = _read(request.steps)
-    progress.begin("load the network and the data")
-    prepared = prepare.by_name(replace(request.settings, finetune=Finetune(epochs=0)))
-    folder = ResultFolder.of(prepared, "delays", request.save_dir, request.overwrite)
-    folder.refuse_loss(progress)
-    for line in (prepared.weights_line, *prepared.notes):
-        progress.line(line)
+    prepared, folder = comparison.begun(request, "delays", progress)
     report = _measured(prepared, numbers, progress)
-    contents = _contents(report)
-    report = replace(report, files=tuple(folder.path / name for name in contents))
-    notes = folder.write(contents, report.to_json(request.spell), progress)
-    return replace(report, notes=notes)
+    return comparison.written(report, _contents(report), folder, request.spell, progress)
 
 
 def delays_for(timesteps: int) -> tuple[int, ...]:
@@ -152,10 +144,10 @@ def _measured(prepared: Named, numbers: Sequence[int], progress: Progress) -> Co
         found = convert.evaluated(asked, conversion, progress, f"T = {timesteps}: evaluate")
         scores, wait = found.headlines, latency(conversion.graph)
         quantized[timesteps], ann = (
-            _known(scores[each], found.headline, prepared.name) for each in (QUANTIZED, ANN)
+            comparison.known(scores[each], found.headline, prepared.name) for each in (QUANTIZED, ANN)
         )
         for delay in delays:
-            score = _known(scores[delay_name(delay, timesteps)], found.headline, prepared.name)
+            score = comparison.known(scores[delay_name(delay, timesteps)], found.headline, prepared.name)
             points.append(Point(timesteps, delay, wait.steps(delay), score))
         best = found.headline.shown(max(point.score for point in points if point.timesteps == timesteps))
         progress.line(f"T = {timesteps}: {found.headline.name} at most {best}")
@@ -170,17 +162,6 @@ def _measured(prepared: Named, numbers: Sequence[int], progress: Progress) -> Co
         prepared.weights,
         prepared.settings,
     )
-
-
-def _known(score: float | None, headline: Headline, network: str) -> float:
-    """Refused where the task has no number for such outputs."""
-    if score is None:
-        raise UnsupportedNetwork(
-            f"there is no {headline.name} to compare: its outputs are none of which there is one",
-            where=network,
-            remedy="give a network with a score for each class, or with the numbers of a regression",
-        )
-    return score
 
 
 def _with_best(points: Sequence[Point], headline: Headline) -> Iterator[Point]:
