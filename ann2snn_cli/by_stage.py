@@ -34,7 +34,7 @@ from ann2snn_cli.version import tool
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.validate import Validation, validated
 
-FUSING = {"fold.batch_norm", "neurons.pooling", "quantize.method"}
+FUSING = {"fold.batch_norm", "neurons.pooling", "quantize.method", "timing.encoding", "run.seed"}
 REPLACING = {
     "data.batch_size", "data.calibration_samples", "data.num_workers", "data.task", "calibrate.mode",
     "timing.timesteps",
@@ -43,7 +43,8 @@ REPLACING = {
 }  # fmt: skip
 QUANTIZING = REPLACING | {
     "quantize.weight_bitwidth", "quantize.channel_wise", "finetune.epochs", "finetune.lr",
-    "finetune.momentum", "finetune.wd", "finetune.augment",
+    "finetune.momentum", "finetune.wd", "finetune.augment", "finetune.schedule",
+    "finetune.distill", "finetune.held_out", "finetune.bf16", "finetune.on",
 }  # fmt: skip
 GIVEN_BY = {Level.FOLDED: "fuse_batch_norms", Level.QUANTIZED: "quantize_and_finetune"}
 
@@ -55,8 +56,9 @@ def fuse_batch_norms(
 
     Of `data`, of every kind that `convert` takes, only the shape of a sample is read (of a generator its
     first batch). `batch_norm=False` leaves each as an affine node of its own; `pooling="spiking"` gives
-    average pooling neurons; with `method="td"` what lies beside attention and the like stays real; `rules`
-    say what an activation becomes. The network is left as it was.
+    average pooling neurons; with `method="td"` what lies beside attention and the like stays real;
+    `encoding` says how a sample is shown; `rules` say what an activation becomes. The network is left as it
+    was.
     """
     chosen = chosen_settings("fuse_batch_norms", flags, FUSING)
     samples = collect(data, samples=1)

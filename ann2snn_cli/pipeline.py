@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +26,8 @@ from ann2snn_cli.ir.encoding import encoded, refuse_real_spikes
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.memory import refuse_too_long
 from ann2snn_cli.ir.ops import Integrate, Relu
+from ann2snn_cli.ir.precision import plain_arithmetic
+from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.user_rules import user_rules
 from ann2snn_cli.ir.validate import validate_exact
 from ann2snn_cli.stages import simulate as engines
@@ -36,11 +39,12 @@ from ann2snn_cli.stages.own_populations import own_populations
 from ann2snn_cli.stages.pairs import too_long, with_pairs
 from ann2snn_cli.stages.quantize.biases import Biases, Correction, Means
 from ann2snn_cli.stages.quantize.correct import affordable
-from ann2snn_cli.stages.quantize.finetune import Finetuning, Forward, closed_form, finetune, learns
+from ann2snn_cli.stages.quantize.finetune import Finetuning, Forward, Judge, closed_form, finetune, learns
 from ann2snn_cli.stages.quantize.match import match
 from ann2snn_cli.stages.quantize.on_spikes import clips_on_spikes
+from ann2snn_cli.stages.quantize.phases import Phase, in_words, phases
 from ann2snn_cli.stages.quantize.through_steps import ThroughSteps
-from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.quantize.weights import quantize, with_bits
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import OnnxNetwork, trace
 from ann2snn_cli.tasks import Task, task_named
@@ -244,7 +248,7 @@ def convert(
         verdicts = checked(folded, hardware, settings)
         refuse_violations(verdicts, hardware, settings.check.allow)
     biases = _biases(folded, graph, data, settings, device, tell)
-    biases = _finetuned(biases, data, settings, device, loss, tell)
+    biases, of_training = _finetuned(biases, folded, data, settings, device, loss, tell)
     wanted = {delay: biases.for_delay(delay) for delay in dict.fromkeys((contract.delay, *delays))}
     closed_form = biases.for_rounding()
     tell.stage("threshold", None)
@@ -258,7 +262,7 @@ def convert(
         verdicts = [each for each in verdicts if (each.rule, each.layer) not in known] + registers
     own = biases.corrections.get(contract.delay)
     of_method = _of_method(folded, graph, settings)
-    notes = (*notes_of(network), *of_rules, *of_method, *of_pairs, *([own.note] if own else []))
+    notes = (*notes_of(network), *of_rules, *of_method, *of_pairs, *of_training, *([own.note] if own else []))
     return Conversion(spiking, folded, quantized, by_delay, tuple(verdicts), notes, biases.corrections)
 
 
@@ -341,7 +345,7 @@ def quantize_and_finetune(
 ) -> Graph:
     """FOLDED -> QUANTIZED: clips, weights on their grid, training if asked for, biases for the delay."""
     biases = quantized(folded, data, settings, device=device, listener=listener)
-    biases = _finetuned(biases, data, settings, device, loss, listener or Listener())
+    biases, _ = _finetuned(biases, folded, data, settings, device, loss, listener or Listener())
     return biases.for_delay(settings.timing.firing_delay).to("cpu")
 
 
@@ -370,18 +374,29 @@ def _refuse_two_clips(folded: Graph, settings: Settings) -> None:
 
 def _finetuned(
     biases: Biases,
+    folded: Graph,
     data: Samples,
     settings: Settings,
     device: torch.device | str,
     loss: Loss | None,
     tell: Listener,
-) -> Biases:
-    """The same, trained if that was asked for and there is something to train."""
+) -> tuple[Biases, list[str]]:
+    """The same, trained if that was asked for and there is something to train; and what to know of that."""
+    notes: list[str] = []
     if settings.finetune.epochs == 0 or not learns(biases.graph):
-        return biases
+        return biases, notes
     delay = contract_of(settings).delay if _finetunes_on_spikes(settings) else None
-    start = biases.for_rounding() if delay is None else biases.for_delay(delay)
-    return biases.trained(_trained(start, data, settings, device, loss, tell), spikes_of=delay)
+    if way := _phases(settings):
+        start = biases.graph  # corrected biases are those of its own few bits
+        notes.append(in_words(way))
+    else:
+        start = biases.for_rounding() if delay is None else biases.for_delay(delay)
+    graph = _trained(start, folded, data, settings, device, loss, tell, notes.append)
+    return biases.trained(graph, spikes_of=delay), notes
+
+
+def _phases(settings: Settings) -> tuple[Phase, ...]:
+    return phases(settings.quantize.weight_bitwidth, settings.finetune.epochs)
 
 
 def _finetunes_on_spikes(settings: Settings) -> bool:
@@ -418,15 +433,29 @@ def _batches(samples: int, batch_size: int) -> int:
 
 def _trained(
     graph: Graph,
+    folded: Graph,
     data: Samples,
     settings: Settings,
     device: torch.device | str,
     loss: Loss | None,
     tell: Listener,
+    note: Callable[[str], None],
 ) -> Graph:
+    chosen, task = settings.finetune, task_named(data.task)
     recipe = Finetuning(
-        settings.finetune.epochs, settings.finetune.lr, settings.finetune.momentum, settings.finetune.wd
+        chosen.epochs,
+        chosen.lr,
+        chosen.momentum,
+        chosen.wd,
+        chosen.schedule,
+        chosen.distill,
+        chosen.bf16,
+        _phases(settings),
     )
+    judge = None
+    if chosen.held_out:
+        data, unseen = _held_out(data, chosen.held_out, settings.run.seed)
+        judge = _judge(unseen, task, settings, device, _forward(settings), note)
     known = _train_size(data)
     steps = None if known is None else recipe.epochs * _batches(known, settings.data.batch_size)
     tell.stage(f"finetune, {count_of(recipe.epochs, 'epoch')}", steps)
@@ -436,7 +465,6 @@ def _trained(
         for samples, target in data.train_batches(size, seed, epoch, workers):
             yield trees.to(samples, device), trees.to(target, device)
 
-    task = task_named(data.task)
     return finetune(
         graph,
         batches,
@@ -448,7 +476,62 @@ def _trained(
         save=tell.save,
         resume=tell.resume,
         forward=_forward(settings),
+        samples=known,
+        teacher=_teacher(folded.to(device)) if chosen.distill else None,
+        judge=judge,
+        with_bits=partial(with_bits, channel_wise=settings.quantize.channel_wise),
     )
+
+
+def _teacher(folded: Graph) -> Callable[[Inputs], Outputs]:
+    """The outputs of the float network."""
+
+    def outputs(x: Inputs) -> Outputs:
+        with torch.no_grad():
+            return run(folded, x)
+
+    return outputs
+
+
+def _held_out(data: Samples, share: float, seed: int) -> tuple[Samples, Samples]:
+    """The data without this share of the training set, and that share as a test split."""
+    split: Callable[[float, int], tuple[Samples, Samples]] | None = getattr(data, "held_out", None)
+    if split is None:
+        raise UsageError(
+            f"{Setting('held_out', share)}: the data make their own batches, and none can be held out",
+            where=str(Setting("held_out")),
+            remedy="leave it out",
+        )
+    return split(share, seed)
+
+
+def _judge(
+    unseen: Samples,
+    task: Task,
+    settings: Settings,
+    device: torch.device | str,
+    forward: Forward,
+    note: Callable[[str], None],
+) -> Judge:
+    """Scores a graph by the task's headline on samples that are not trained on."""
+    headline = task.headline
+    sign = 1.0 if headline.higher_is_better else -1.0
+
+    def score(graph: Graph) -> float:
+        metric = task.metric()
+        with torch.no_grad(), plain_arithmetic():
+            for x, labels in unseen.test_batches(settings.data.test_batch_size, settings.data.num_workers):
+                x = trees.map_leaves(lambda values: values.float(), trees.to(x, device))
+                metric.update(forward(graph, x), trees.to(labels, device))
+        value = metric.result()[headline.name]
+        return -math.inf if value is None else sign * value
+
+    def kept(epoch: int, value: float) -> None:
+        shown, samples = headline.shown(sign * value), count_of(getattr(unseen, "test_size", 0), "sample")
+        which = f"epoch {epoch} of {settings.finetune.epochs}"
+        note(f"finetuning: {which} was kept, {headline.name} {shown} on {samples} held out")
+
+    return Judge(score, kept)
 
 
 def _forward(settings: Settings) -> Forward:

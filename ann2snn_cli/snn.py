@@ -14,7 +14,7 @@ from ann2snn_cli import lookup, trees
 from ann2snn_cli.config import KEYS, Hardware, Provenance, Schedule, Settings, chosen_delay, resolve
 from ann2snn_cli.data.given import kind, read_samples
 from ann2snn_cli.data.samples import as_floats
-from ann2snn_cli.errors import Setting, UsageError, WrongKind, spelled
+from ann2snn_cli.errors import UsageError, WrongKind, spelled
 from ann2snn_cli.ir import show
 from ann2snn_cli.ir.contract import Encoding
 from ann2snn_cli.ir.encoding import encoded, encoding_of, reencoded, step_by_step
@@ -188,12 +188,7 @@ def _as_taken(graph: Graph, x: Any) -> Inputs:
 def _encoded(graph: Graph, encoding: Encoding | str | None, seed: int | None) -> Graph:
     """As it is asked for, by the rules of these settings."""
     settings = resolve(None, [], {"timing.encoding": encoding} | ({} if seed is None else {"run.seed": seed}))
-    encoding = settings.timing.encoding
-    graph = reencoded(graph, encoding, None if seed is None else settings.run.seed)
-    if seed is not None and encoding_of(graph) is not Encoding.POISSON:
-        what = f"{Setting('seed', seed)} does nothing where nothing is left to chance"
-        raise UsageError(what, remedy=f"give {Setting('encoding', 'poisson')} too, or leave it out")
-    return graph
+    return reencoded(graph, settings.timing.encoding, None if seed is None else settings.run.seed)
 
 
 def _one_or_all(outputs: Outputs) -> Tensor | tuple[Tensor, ...]:

@@ -141,3 +141,14 @@ def test_what_does_not_belong_to_a_stage_is_refused(network, pairs):
     ):
         with pytest.raises(UsageError, match=said):
             use()
+
+
+@pytest.mark.parametrize("encoding", ["direct", "poisson", "frames"])
+def test_samples_are_shown_as_the_first_stage_says(encoding):
+    """Stage by stage it is the SNN of `convert`, however its samples are shown."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    x = torch.rand(40, 8, 6).round() if encoding == "frames" else torch.rand(40, 6)
+    graph = ann2snn_cli.fuse_batch_norms(network, x, encoding=encoding)
+    snn = ann2snn_cli.set_weights_and_thresholds(ann2snn_cli.quantize_and_finetune(graph, x, timesteps=8))
+    assert torch.equal(snn(x), ann2snn_cli.convert(network, x, timesteps=8, encoding=encoding)(x))

@@ -265,3 +265,11 @@ def test_poisson_is_a_setting_of_convert_and_of_simulate(folder, capsys):
     assert main(["simulate", "p.pth", "--encoding", "direct"]) == 2
     assert "--encoding direct" in capsys.readouterr().err
     assert main(["export", "p.pth"]) == 1
+
+
+def test_an_snn_of_spikes_by_chance_draws_others_with_another_seed(network, x):
+    """From Python and on the command line alike; without one, those of its conversion."""
+    snn = ann2snn_cli.convert(network, x, timesteps=T, encoding="poisson", seed=5)
+    own, same, other = (snn.simulate(x, seed=seed).outputs[0] for seed in (None, 5, 6))
+    assert torch.equal(own, same)
+    assert not torch.equal(own, other)

@@ -29,6 +29,7 @@ COMMANDS = {
     "inspect": "Show the graph of a network or of a converted network.",
     "analyse-error": "Show where a conversion loses accuracy, as pictures and tables.",
     "compare-modes": "Draw accuracy against time for each way of setting thresholds.",
+    "compare-delays": "Draw accuracy against latency for numbers of timesteps and firing delays.",
     "neuron": "Draw the firing rate and the spikes of one neuron.",
     "ls": "List networks, datasets, configs, hardware and checkpoints.",
     "cp": "Copy a bundled file here, to edit it.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -33,14 +34,26 @@ SECTIONS = (
 @click.option("--resume", is_flag=True, help="Go on with a finetuning that was interrupted.")
 @click.option(
     "--layers",
+    "spiking_layers",
     multiple=True,
     metavar="NAME",
     help="Only these layers become spiking, by name or glob ('backbone.*'); repeatable. The rest stays.",
 )
+@click.option(
+    "--latency", type=click.IntRange(1), metavar="N",
+    help="Choose T (2, 4, 8, ... up to --timesteps) and the delay so that the answer is there after at most "
+    "so many steps.",
+)  # fmt: skip
 @overwrite_option
 @report_options
 def command(
-    settings: Settings, strict: bool, resume: bool, layers: tuple[str, ...], overwrite: bool, as_json: bool
+    settings: Settings,
+    strict: bool,
+    resume: bool,
+    spiking_layers: tuple[str, ...],
+    latency: int | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> int:
     """Turn a trained network into a checked, integer SNN and its test vectors.
 
@@ -50,22 +63,24 @@ def command(
     ann2snn convert example_net --weight_bitwidth 4 --timesteps 16
     ann2snn convert ./my_net.py --dataset npz:my_data.npz --ann_weight my_net.pth --finetune_epochs 0
     """
-    if layers:
-        _refuse_for_a_part(strict, resume)
-        return _part(settings, layers, overwrite, as_json)
+    if spiking_layers:
+        _refuse_for_a_part({"strict": strict, "resume": resume, "latency": latency or False})
+        return _part(settings, spiking_layers, overwrite, as_json)
     from ann2snn_cli.workflows.convert import ConvertRequest, convert
 
     with ProgressBar() as progress:
-        report = convert(ConvertRequest(settings, resume, overwrite, as_flag), progress)
+        request = ConvertRequest(settings, resume, overwrite, as_flag, latency)
+        report = convert(request, progress)
     show(report, as_json, lambda: _text(report))
     return 3 if strict and report.damage.is_large else 0
 
 
-def _refuse_for_a_part(strict: bool, resume: bool) -> None:
-    for name, is_given in (("strict", strict), ("resume", resume)):
-        if is_given:
+def _refuse_for_a_part(given: Mapping[str, int | bool]) -> None:
+    for name, value in given.items():
+        if value:
             raise UsageError(
-                f"{Setting(name, True)} does nothing with {Setting('layers')}", remedy="leave one of them out"
+                f"{Setting(name, value)} does nothing with {Setting('layers')}",
+                remedy="leave one of them out",
             )
 
 

@@ -10,11 +10,12 @@ import click
 GROUPS = {
     "Input": (
         "network", "ann_weight", "allow_other_dataset", "rules", "data", "corners", "names", "samples",
+        "spiking_layers",
     ),
     "Training": ("epochs", "optimizer", "lr", "wd", "augment", "bf16"),
     "Quantization": ("fold", "calibrate", "modes", "quantize"),
     "Finetuning": ("finetune", "resume"),
-    "Spikes": ("timing", "neurons", "schedule", "delay"),
+    "Spikes": ("timing", "latency", "neurons", "schedule", "delay", "seed"),
     "Chip": ("check",),
     "Comparison": ("backends", "faults", "max_clocks"),
     "Run": ("run",),

@@ -35,9 +35,18 @@ if TYPE_CHECKING:
     "run.threads",
 )
 @delay_options
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N",
+    help="Of spikes by chance (--encoding poisson).  [default: that of the conversion]",
+)  # fmt: skip
 @report_options
 def command(
-    snn: Path, settings: Settings, schedule: Schedule | None, delay: int | None, as_json: bool
+    snn: Path,
+    settings: Settings,
+    schedule: Schedule | None,
+    delay: int | None,
+    seed: int | None,
+    as_json: bool,
 ) -> None:
     """Run a converted network: accuracy against time, firing rates.
 
@@ -48,7 +57,7 @@ def command(
     from ann2snn_cli.workflows.simulate import SimulateRequest, simulate
 
     with ProgressBar() as progress:
-        report = simulate(SimulateRequest(snn, settings, schedule, delay), progress)
+        report = simulate(SimulateRequest(snn, settings, schedule, delay, seed), progress)
     show(report, as_json, lambda: _text(report))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from ann2snn_cli.config.recipes import Decay
 from ann2snn_cli.config.schedule import FinetuneOn, Schedule
 from ann2snn_cli.ir.contract import Choice, Encoding, Method, Pooling, Reset, Rounding
 
@@ -150,6 +151,7 @@ KINDS: dict[Any, ValueKind] = {
     Encoding | None: _choice_or_auto(Encoding),
     Pooling: _choice(Pooling),
     Pooling | None: _choice_or_auto(Pooling),
+    Decay: _choice(Decay),
     Schedule | None: _choice_or_auto(Schedule),
     FinetuneOn | None: _choice_or_auto(FinetuneOn),
 }

@@ -14,6 +14,13 @@ class Optimizer(Choice):
     SGD = "sgd"
 
 
+class Decay(Choice):
+    """How the rate of finetuning falls: by steps of ten, or along half a cosine."""
+
+    STEP = "step"
+    COSINE = "cosine"
+
+
 @dataclass(frozen=True)
 class Rates:
     """What is usual with an optimizer."""

@@ -11,6 +11,7 @@ import yaml
 
 from ann2snn_cli.config.fields import Checked, Rule, Section, at_least, between, keys_of, setting
 from ann2snn_cli.config.kinds import KINDS, read_text_or_number
+from ann2snn_cli.config.recipes import Decay
 from ann2snn_cli.config.schedule import FinetuneOn, Schedule, chosen_delay
 from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Encoding, Method, Pooling, Reset, Rounding
@@ -37,7 +38,7 @@ NO_WEIGHT = "none"  # as ann_weight: the weights that build() gives, whatever th
 MODES_TO_COMPARE = ("max", "99.9%", "1/2", "1/3", "mse", "spikes", "match")
 ON_SPIKES = "spikes"  # the mode of clips that are set layer by layer, on the spikes of the layers before
 AUGMENT = (
-    "move training images by up to 4 pixels at random, and mirror half of them where the dataset says that "
+    "move training images by a few pixels at random, and mirror half of them where the dataset says that "
     "labels stay (auto: CIFAR, and no other)"
 )
 NUMBER = r"(?:\d+\.?\d*|\.\d+)"
@@ -174,8 +175,11 @@ class Finetune(Section):
     epochs: int = setting(
         5, "epochs of finetuning; 0 is training-free", at_least(0), flag="finetune_epochs", short="-e"
     )
-    lr: float = setting(
-        0.005, "learning rate, x0.1 at 50 % and 75 % of the epochs", ABOVE_ZERO, flag="finetune_lr"
+    lr: float = setting(0.005, "learning rate, at first", ABOVE_ZERO, flag="finetune_lr")
+    schedule: Decay = setting(
+        Decay.STEP,
+        "how the rate falls: step, x0.1 at 50 % and 75 % of the epochs; cosine, to 0 along half a cosine",
+        flag="finetune_schedule",
     )
     momentum: float = setting(0.9, "momentum of the optimizer", BELOW_ONE, flag="finetune_momentum")
     wd: float = setting(5e-4, "weight decay", NOT_NEGATIVE, flag="finetune_wd")
@@ -186,6 +190,21 @@ class Finetune(Section):
         flag="finetune_on",
     )
     augment: bool | None = setting(None, AUGMENT)
+    distill: float = setting(
+        0.0, "how much the outputs of the float network count beside the labels; 0: not at all", NOT_NEGATIVE
+    )
+    bf16: bool = setting(
+        False,
+        "convolutions multiply in bfloat16 and add up in float32, quicker on a CPU with AMX: counts and "
+        "weights of up to 8 bits stay exact, gradients do not, nor does an input of more",
+        flag="finetune_bf16",
+    )
+    held_out: float = setting(
+        0.0,
+        "share of the training set that finetuning does not see: the epoch that scores best on it is kept "
+        "(0: the last one)",
+        BELOW_ONE,
+    )
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,9 @@ class Streamed(Data):
 
     stream: Stream | None = None
 
+    def _can_be_split(self) -> bool:
+        return False
+
     def _reason_to_stay(self) -> str:
         return "its batches are trained on as they come"
 

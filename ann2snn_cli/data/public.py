@@ -38,6 +38,7 @@ class Public:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     augmented: bool = False  # unless a user says otherwise
+    shift: int = 1  # pixels; what fills its image and is centred in it, as these do, is not moved further
     mirrored: bool = False
 
 
@@ -51,6 +52,7 @@ PUBLIC = {
         mean=(0.49139968, 0.48215841, 0.44653091),
         std=(0.24703223, 0.24348513, 0.26158784),
         augmented=True,
+        shift=4,
         mirrored=True,
     ),
     "cifar100": Public(
@@ -60,6 +62,7 @@ PUBLIC = {
         mean=(0.50707516, 0.48654887, 0.44091784),
         std=(0.26733429, 0.25643846, 0.27615047),
         augmented=True,
+        shift=4,
         mirrored=True,
     ),
 }
@@ -94,8 +97,8 @@ def load(name: str, root: Path) -> Data:
     data = from_tensors(
         name, _tensors(train), _tensors(test), where=str(home), classes=len(names), class_names=names
     )
-    moved, mirrored = public.augmented, public.mirrored
-    return replace(data, mean=public.mean, std=public.std, augmented=moved, mirrored=mirrored)
+    data = replace(data, augmented=public.augmented, shift=public.shift, mirrored=public.mirrored)
+    return replace(data, mean=public.mean, std=public.std)
 
 
 def _archives(reader: Any) -> list[tuple[list[str], str]]:

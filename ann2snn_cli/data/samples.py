@@ -91,7 +91,8 @@ class Data:
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()  # per channel of values in 0..1; batches are (x - mean) / std; none: as is
     std: tuple[float, ...] = ()
-    augmented: bool = False  # training images are moved by up to 4 pixels at random, other ones each epoch
+    augmented: bool = False  # training images are moved by up to `shift` pixels at random, anew each epoch
+    shift: int = 4
     mirrored: bool = False  # a mirrored image has the same label: where they are moved, half are mirrored
     task: str | Task = "classification"  # what labels mean: a name in TASKS, or a task of a user's own
     labelled: bool = True  # False: the labels are zeros that nobody gave, and nothing is trained on them
@@ -148,6 +149,22 @@ class Data:
         """Samples to test on."""
         return self.test.size
 
+    def held_out(self, share: float, seed: int) -> tuple[Data, Data]:
+        """The same without this share of the training samples, and with these as its test split."""
+        count = max(1, round(share * self.train_size))
+        if count >= self.train_size or not self._can_be_split():
+            raise UsageError(
+                f"{Setting('held_out', share)}: no part of the training set can be held out",
+                where=str(Setting("held_out")),
+                remedy="leave it out" + (", or give a smaller share" if self._can_be_split() else ""),
+            )
+        order = torch.randperm(self.train_size, generator=_generator(seed, -3))
+        unseen, seen = (PartOfSplit(self.train, part.sort().values) for part in order.tensor_split((count,)))
+        return replace(self, train=seen), replace(self, test=unseen)
+
+    def _can_be_split(self) -> bool:
+        return True
+
     def train_batches(self, batch_size: int, seed: int, epoch: int, num_workers: int = 0) -> Iterator[Batch]:
         """The train split once, in an order (and with shifts) that depend on seed and epoch alone."""
         random = _generator(seed, epoch)
@@ -155,7 +172,9 @@ class Data:
         parts = _without_single(torch.split(order, batch_size))
         for x, labels in self.train.batches(parts, num_workers, _stream(seed, epoch)):
             if self.augmented:
-                x = trees.map_leaves(lambda images: _moved(images, random, mirrored=self.mirrored), x)
+                x = trees.map_leaves(
+                    lambda images: _moved(images, random, self.shift, mirrored=self.mirrored), x
+                )
             yield self._scaled(x), labels
 
     def test_batches(self, batch_size: int, num_workers: int = 0) -> Iterator[Batch]:
@@ -281,7 +300,7 @@ def _without_single(batches: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return batches
 
 
-def _moved(x: Tensor, random: torch.Generator, by: int = 4, *, mirrored: bool) -> Tensor:
+def _moved(x: Tensor, random: torch.Generator, by: int, *, mirrored: bool) -> Tensor:
     """Each image moved by up to `by` pixels, black coming in from outside; half of them mirrored, if so."""
     samples, _, height, width = x.shape
     top, left = torch.randint(2 * by + 1, (2, samples, 1), generator=random)

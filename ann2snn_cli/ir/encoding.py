@@ -44,11 +44,19 @@ def step_by_step(graph: Graph) -> Graph:
 def reencoded(graph: Graph, encoding: Encoding | None, seed: int | None = None) -> Graph:
     """An SNN that is shown its samples otherwise than it was converted for; its own way where none is asked.
 
-    Frames and images have the same integers. An SNN that was converted for spikes takes nothing else.
+    Frames and images have the same integers. An SNN that was converted for spikes takes nothing else. A seed
+    is for spikes by chance alone.
     """
     own = encoding_of(graph)
+    encoding = encoding or own
+    if seed is not None and encoding is not Encoding.POISSON:
+        raise UsageError(
+            f"{Setting('seed', seed)} does nothing where nothing is left to chance",
+            where=str(Setting("seed", seed)),
+            remedy=f"give {Setting('encoding', 'poisson')} too, or leave it out",
+        )
     seed = _seed_of(graph) if seed is None else seed
-    if encoding is None or (encoding is own and seed == _seed_of(graph)):
+    if encoding is own and seed == _seed_of(graph):
         return graph
     if own is Encoding.POISSON and encoding is not own:
         raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -35,6 +35,30 @@ def _dtype(graph: Graph, node: Node, bound: Bound, summed: bool) -> torch.dtype:
 
 
 @contextmanager
+def short_products(*, wanted: bool = True) -> Iterator[None]:
+    """Convolutions on a CPU round factors to bfloat16, 8 bits, and add up their products in float32.
+
+    So products of integers up to 256 are exact, and quick where the CPU has instructions for them (AMX).
+    """
+    with _convolutions_of_a_cpu("bf16") if wanted else nullcontext():
+        yield
+
+
+@contextmanager
+def _convolutions_of_a_cpu(precision: str) -> Iterator[None]:
+    switch = getattr(torch.backends.mkldnn, "conv", None)  # torch 2.8 has none
+    if switch is None:
+        yield
+        return
+    before = switch.fp32_precision
+    switch.fp32_precision = precision
+    try:
+        yield
+    finally:
+        switch.fp32_precision = before
+
+
+@contextmanager
 def plain_arithmetic() -> Iterator[None]:
     """Convolutions and matrix products add up exact products, whatever a caller has set.
 
@@ -45,7 +69,7 @@ def plain_arithmetic() -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(enabled=False, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=False, allow_tf32=False), _convolutions_of_a_cpu("ieee"):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

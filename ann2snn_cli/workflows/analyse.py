@@ -152,7 +152,7 @@ def _converted(prepared: Named, steps: int, progress: Progress) -> tuple[Convers
         progress.begin(f"T = {steps}: {label}", ticks)
 
     listener = Listener(begin, tick=progress.advance)
-    conversion = convert.pipelined(replace(prepared, settings=asked), listener, delays=(0, steps))
+    conversion = prepare.pipelined(replace(prepared, settings=asked), listener, delays=(0, steps))
     evaluation = convert.evaluated(
         replace(prepared, settings=asked), conversion, progress, f"T = {steps}: evaluate"
     )

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ann2snn_cli.catalog import Weights
-from ann2snn_cli.config import KEYS, MODES_TO_COMPARE, Calibrate, Finetune, Settings, as_dict, delay_name
+from ann2snn_cli.config import KEYS, MODES_TO_COMPARE, Calibrate, Settings, as_dict, delay_name
 from ann2snn_cli.config.fields import refuse
-from ann2snn_cli.errors import Setting, UnsupportedNetwork, UsageError, as_argument
+from ann2snn_cli.errors import Setting, UsageError, as_argument
 from ann2snn_cli.pipeline import Listener
 from ann2snn_cli.stages.analyse import pictures
 from ann2snn_cli.types import Headline
 from ann2snn_cli.words import count_of
-from ann2snn_cli.workflows import convert, prepare
+from ann2snn_cli.workflows import comparison, convert, prepare
 from ann2snn_cli.workflows.evaluate import ANN, QUANTIZED, Evaluation
-from ann2snn_cli.workflows.folders import ResultFolder, as_csv
+from ann2snn_cli.workflows.folders import as_csv
 from ann2snn_cli.workflows.prepare import Named
 from ann2snn_cli.workflows.report import SILENT, Progress, Report, Spell
 
@@ -99,17 +99,9 @@ class CompareModesReport(Report):
 def compare_modes(request: CompareModesRequest, progress: Progress = SILENT) -> CompareModesReport:
     """Convert for every mode, score after every step, and write a picture and its numbers."""
     modes = _read(request.modes)
-    progress.begin("load the network and the data")
-    prepared = prepare.by_name(replace(request.settings, finetune=Finetune(epochs=0)))
-    folder = ResultFolder.of(prepared, "modes", request.save_dir, request.overwrite)
-    folder.refuse_loss(progress)
-    for line in (prepared.weights_line, *prepared.notes):
-        progress.line(line)
+    prepared, folder = comparison.begun(request, "modes", progress)
     report = _measured(prepared, modes, progress)
-    contents = _contents(report)
-    report = replace(report, files=tuple(folder.path / name for name in contents))
-    notes = folder.write(contents, report.to_json(request.spell), progress)
-    return replace(report, notes=notes)
+    return comparison.written(report, _contents(report), folder, request.spell, progress)
 
 
 def _read(modes: Sequence[str]) -> tuple[str, ...]:
@@ -157,21 +149,15 @@ def _scored(prepared: Named, mode: str, progress: Progress) -> Evaluation:
         progress.begin(f"mode {mode}: {label}", ticks)
 
     delays = (0, prepared.settings.timing.timesteps)
-    conversion = convert.pipelined(asked, Listener(begin, tick=progress.advance), delays)
+    conversion = prepare.pipelined(asked, Listener(begin, tick=progress.advance), delays)
     return convert.evaluated(asked, conversion, progress, f"mode {mode}: evaluate", by_step=True)
 
 
 def _of_mode(score: Evaluation, network: str) -> ModeScores:
     """Its numbers; refused where the task has none for such outputs."""
-    by_step, quantized = score.by_step, score.headlines[QUANTIZED]
-    known = tuple(value for value in by_step if value is not None)
-    if quantized is None or score.headlines[ANN] is None or len(known) < len(by_step):
-        raise UnsupportedNetwork(
-            f"there is no {score.headline.name} to compare: its outputs are none of which there is one",
-            where=network,
-            remedy="give a network with a score for each class, or with the numbers of a regression",
-        )
-    return ModeScores(known, quantized)
+    comparison.known(score.headlines[ANN], score.headline, network)
+    by_step = (comparison.known(value, score.headline, network) for value in score.by_step)
+    return ModeScores(tuple(by_step), comparison.known(score.headlines[QUANTIZED], score.headline, network))
 
 
 # Files ---------------------------------------------------------------------------------------------

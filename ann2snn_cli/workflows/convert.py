@@ -44,6 +44,7 @@ from ann2snn_cli.workflows.report import (
     plain,
 )
 from ann2snn_cli.workflows.saved import origin
+from ann2snn_cli.workflows.within_latency import within_latency
 
 # What measuring the damage and recording a pack ask of an engine, whatever the samples.
 STEP_BY_STEP = engines.Request((), watch=lambda node, activity: None, potentials=True)
@@ -58,6 +59,7 @@ class ConvertRequest:
     resume: bool = False  # go on with a finetuning that was interrupted
     overwrite: bool = False  # replace files that are not ours
     spell: Spell = as_argument  # how settings are named in the summary that is written
+    latency: int | None = None  # the most steps until the answer is there; None: T and D are the settings'
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     if request.settings.save.save_file:
         named_pth(Path(request.settings.save.save_file))
     progress.begin("load the network and the data")
-    prepared = prepare.by_name(request.settings)
+    prepared, chosen = _in_time(prepare.by_name(request.settings), request, progress)
     outputs = Outputs.of(prepared.settings, prepared.name)
     outputs.clear(progress)
     outputs.refuse_loss(request.overwrite)
@@ -134,7 +136,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     prepared = replace(prepared, settings=outputs.named_in(prepared.settings))
     hardware = f"hardware {prepared.hardware.name}" if prepared.hardware else "no hardware limits"
     progress.line(f"{prepared.name} on {prepared.dataset}, {hardware}, device {prepared.device}")
-    for line in (prepared.weights_line, *prepared.notes):
+    for line in (prepared.weights_line, *prepared.notes, *chosen):
         progress.line(line)
     state = Interrupted.of(
         outputs.state, prepared.settings, prepared.weights.sha256 if prepared.weights else ""
@@ -146,6 +148,7 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
         conversion, damage = converted(prepared, listener, delays=(0, prepared.settings.timing.timesteps))
         evaluation = evaluated(prepared, conversion, progress)
     report = _report(prepared, conversion, damage, evaluation)
+    report = replace(report, notes=(*chosen, *report.notes))
     provenance = replace(
         provenance_of(prepared, conversion, damage, request.spell),
         notes=tuple(plain([*report.notes, *report.warnings], request.spell)),
@@ -155,6 +158,14 @@ def convert(request: ConvertRequest, progress: Progress = SILENT) -> ConvertRepo
     report = _written(report, provenance, prepared, outputs, request, progress)
     state.path.unlink(missing_ok=True)
     return report
+
+
+def _in_time(prepared: Named, request: ConvertRequest, progress: Progress) -> tuple[Named, tuple[str, ...]]:
+    """With T and D for the latency that was asked for, and why these; as it is where none was."""
+    if request.latency is None:
+        return prepared, ()
+    settings, note = within_latency(prepared, request.latency, progress.begin, progress.advance)
+    return replace(prepared, settings=settings), (note,)
 
 
 def _refuse_idle_resume(request: ConvertRequest) -> None:
@@ -172,24 +183,9 @@ def converted(
 ) -> tuple[Conversion, Damage]:
     """The conversion itself and the damage it does: of what was found by name, or of objects in Python."""
     tell = listener or Listener()
-    conversion = pipelined(prepared, tell, delays)
+    conversion = prepare.pipelined(prepared, tell, delays)
     tell.stage("measure the damage", measuring.batches(prepared))
     return conversion, measuring.measured(prepared, conversion, tell.tick)
-
-
-def pipelined(prepared: Prepared, listener: Listener | None = None, delays: Iterable[int] = ()) -> Conversion:
-    """What the pipeline makes of it, with graphs of their own for other delays."""
-    return pipeline.convert(
-        prepared.network,
-        prepared.data,
-        prepared.settings,
-        hardware=prepared.hardware,
-        device=prepared.device,
-        loss=prepared.loss,
-        rules=prepared.rules,
-        listener=listener,
-        delays=delays,
-    )
 
 
 def provenance_of(

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ann2snn_cli import trees
-from ann2snn_cli.config import Settings, as_dict
+from ann2snn_cli.config import KEYS, Settings, as_dict
+from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.stages import simulate as engines
 from ann2snn_cli.stages.quantize.finetune import Finetuning
@@ -72,6 +73,12 @@ class ConvertPartReport(Report):
 
 def convert_part(request: ConvertPartRequest, progress: Progress = SILENT) -> ConvertPartReport:
     """Split the network that the settings name, train it if asked for, score it, and write the part's SNN."""
+    for name in ("on", "distill", "held_out", "bf16"):
+        key = KEYS[f"finetune.{name}"]
+        if key.of(request.settings) != key.default:
+            raise UsageError(
+                f"{Setting(key.flag)} does nothing with {Setting('layers')}", remedy="leave one of them out"
+            )
     progress.begin("load the network and the data")
     prepared = prepare.by_name(request.settings)
     named = by_default(prepared.settings, prepared.name)
@@ -103,7 +110,8 @@ def convert_part(request: ConvertPartRequest, progress: Progress = SILENT) -> Co
 def _train(partial: PartialNetwork, prepared: Named, progress: Progress) -> None:
     """The loop that a user would write: the loss of the task, `optimizer`, the rates of finetuning."""
     settings, task = prepared.settings, task_named(prepared.data.task)
-    recipe = Finetuning(settings.finetune.epochs, settings.finetune.lr)
+    chosen = settings.finetune
+    recipe = Finetuning(chosen.epochs, chosen.lr, schedule=chosen.schedule)
     partial.train()
     for epoch in range(recipe.epochs):
         report = EpochReport(epoch + 1, recipe.epochs, recipe.lr_at(epoch))

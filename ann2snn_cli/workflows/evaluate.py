@@ -133,7 +133,7 @@ class _Tally:
 
     def __post_init__(self) -> None:
         steps = self.graph.timing.timesteps
-        variants = [QUANTIZED, *(delay_name(delay, steps) for delay in delays_of(self.graph))]
+        variants = [QUANTIZED, *(delay_name(delay, steps) for delay in self._delays())]
         if self.network is not None:
             variants.insert(0, ANN)
         self.metrics = {variant: self.task.metric() for variant in variants}
@@ -164,10 +164,14 @@ class _Tally:
     def _runs(self, x: Inputs) -> dict[int, Simulation]:
         """The SNN at every delay; at its own with all that is asked of it."""
         found = {self.graph.timing.delay: self._own(x)}
-        for delay in delays_of(self.graph):
+        for delay in self._delays():
             if delay not in found:
                 found[delay] = self._other(x, delay)
         return found
+
+    def _delays(self) -> tuple[int, ...]:
+        """Those that reports speak of, and all for which there are graphs."""
+        return tuple(dict.fromkeys((*delays_of(self.graph), *self.by_delay)))
 
     def _own(self, x: Inputs) -> Simulation:
         request = Request(x, self.graph.timing.delay, by_step=self.wants_steps, counts=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 from ann2snn_cli.config import delay_name
 from ann2snn_cli.ir.graph import Graph
-from ann2snn_cli.ir.ops import Population
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,13 @@ class Latency:
 
 def latency(graph: Graph) -> Latency:
     """The latency of a SPIKING graph."""
-    depth: dict[str, int] = {}
+    return Latency(graph.timing.timesteps, depth(graph))
+
+
+def depth(graph: Graph) -> int:
+    """Populations on the longest way through the network, at any level."""
+    found: dict[str, int] = {}
     for node in graph.nodes:
-        before = max((depth[name] for name in node.inputs), default=0)
-        depth[node.name] = before + isinstance(node.op, Population)
-    return Latency(graph.timing.timesteps, max(depth.values(), default=0))
+        before = max((found[name] for name in node.inputs), default=0)
+        found[node.name] = before + node.op.fires
+    return max(found.values(), default=0)

@@ -300,3 +300,20 @@ def _refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
                 where=str(Setting(key.flag)),
                 remedy="leave it out",
             )
+
+
+def pipelined(
+    prepared: Prepared, listener: pipeline.Listener | None = None, delays: Iterable[int] = ()
+) -> pipeline.Conversion:
+    """What the pipeline makes of it, with graphs of their own for other delays."""
+    return pipeline.convert(
+        prepared.network,
+        prepared.data,
+        prepared.settings,
+        hardware=prepared.hardware,
+        device=prepared.device,
+        loss=prepared.loss,
+        rules=prepared.rules,
+        listener=listener,
+        delays=delays,
+    )

@@ -94,6 +94,7 @@ def load(
     schedule: Schedule | None = None,
     delay: int | None = None,
     encoding: Encoding | None = None,
+    seed: int | None = None,
     rules: str = "",
     progress: Progress = SILENT,
 ) -> Saved:
@@ -105,7 +106,7 @@ def load(
     graph, provenance = read(path, rules)
     own = graph.timing.delay
     asked = chosen_delay(graph.timing.timesteps, schedule, delay)
-    graph = reencoded(replace(graph, contract=graph.timing.with_delay(asked)), encoding)
+    graph = reencoded(replace(graph, contract=graph.timing.with_delay(asked)), encoding, seed)
     return Saved(path, graph, Provenance.from_plain(provenance), own, file_notes(path))
 
 

@@ -28,6 +28,7 @@ class SimulateRequest:
     settings: Settings
     schedule: Schedule | None = None
     delay: int | None = None
+    seed: int | None = None  # of spikes by chance; None: that of the conversion
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def simulate(request: SimulateRequest, progress: Progress = SILENT) -> SimulateR
         schedule=request.schedule,
         delay=request.delay,
         encoding=settings.timing.encoding,
+        seed=request.seed,
         rules=settings.rules,
         progress=progress,
     )

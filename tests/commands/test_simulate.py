@@ -1,5 +1,6 @@
 """`simulate`: a converted network runs from its file alone: accuracy against time, firing rates."""
 
+import json
 import re
 
 import pytest
@@ -193,3 +194,17 @@ def test_a_mismatch_of_the_twins_is_exit_code_4(converted, ann2snn, monkeypatch)
 
     monkeypatch.setattr("ann2snn_cli.workflows.simulate.refuse_mismatch", disagree)
     assert ann2snn("simulate", "tiny_snn.pth").code == 4
+
+
+def test_simulate_takes_a_seed_for_spikes_by_chance(example, ann2snn, in_folder):
+    """The same seed gives the same scores; where nothing is drawn a seed is refused."""
+    with in_folder(example[0]):
+        words = ("simulate", "example_net_snn.pth", "--test_samples", "60", "--json")
+        found = [
+            json.loads(ann2snn(*words, "--encoding", "poisson", "--seed", seed).out)["scores"]["stepwise"]
+            for seed in ("1", "1", "2")
+        ]
+        refused = ann2snn(*words, "--seed", "1")
+    assert found[0] == found[1] != found[2]
+    assert refused.code == 2
+    assert "--seed 1 does nothing" in refused.err

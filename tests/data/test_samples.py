@@ -325,6 +325,22 @@ def test_augmentation_can_be_asked_for_and_left_out():
     assert not moved.with_augmentation(False).augmented
 
 
+def test_some_of_the_training_set_can_be_held_out():
+    """A share of it becomes a test split; the rest is trained on; together they are all of it, once."""
+    whole = numbered(40)
+    seen, unseen = whole.held_out(0.25, seed=1)
+    held, rest = labels(unseen.test_batches(7)), labels(seen.train_batches(7, 0, 0))
+
+    assert (len(held), len(rest)) == (10, 30)
+    assert sorted(held + rest) == sorted(labels(whole.train_batches(40, 0, 0)))
+    assert labels(whole.held_out(0.25, seed=1)[1].test_batches(40)) == held
+    assert labels(whole.held_out(0.25, seed=2)[1].test_batches(40)) != held
+    assert labels(seen.test_batches(40)) == labels(whole.test_batches(40))
+    assert whole.held_out(0.001, seed=0)[1].test_size == 1
+    with pytest.raises(UsageError, match="no part of the training set can be held out"):
+        numbered(2).held_out(0.9, seed=0)
+
+
 @pytest.mark.parametrize(
     "data",
     [

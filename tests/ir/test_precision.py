@@ -6,7 +6,7 @@ import torch
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
 from ann2snn_cli.ir.ops import Input, Integrate, IntegrateFire, Linear, MaxPool, Opaque, Ref
-from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic
+from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic, short_products
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.simulate import simulate
 
@@ -138,3 +138,33 @@ def test_no_setting_of_a_caller_makes_sums_inexact():
         assert rounds() == found
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def convolved(x, weight):
+    """A convolution in float32."""
+    return torch.nn.functional.conv2d(x, weight, padding=1)
+
+
+def test_short_products_of_small_integers_are_exact():
+    """Factors of up to 256 have 8 bits; their products are added up in float32."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 257, (4, 16, 8, 8), generator=generator).float()
+    weight = torch.randint(-127, 128, (8, 16, 3, 3), generator=generator).float()
+    with short_products():
+        found = convolved(x, weight)
+    assert torch.equal(found.double(), convolved(x.double(), weight.double()))
+
+
+def test_plain_arithmetic_is_exact_whatever_products_were_asked_for():
+    """Inside it all 10 bits of an integer count, and after it short products are as short as before."""
+    x, weight = torch.full((4, 16, 8, 8), 513.0), torch.full((8, 16, 3, 3), 127.0)
+    before = convolved(x, weight)
+    with short_products():
+        short = convolved(x, weight)
+        with plain_arithmetic():
+            plain = convolved(x, weight)
+        again = convolved(x, weight)
+
+    assert torch.equal(plain.double(), convolved(x.double(), weight.double()))
+    assert torch.equal(short, again)
+    assert torch.equal(convolved(x, weight), before)

@@ -1,8 +1,12 @@
 """Finetuning trains the very network that is exported (SPEC 8)."""
 
+from functools import partial
+from types import MappingProxyType
+
 import pytest
 import torch
 
+from ann2snn_cli.config.recipes import Decay
 from ann2snn_cli.errors import BadFile, BadWeights
 from ann2snn_cli.ir.contract import Contract
 from ann2snn_cli.ir.graph import Graph, Level, Node
@@ -10,8 +14,9 @@ from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Add, Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.calibrate import calibrate
-from ann2snn_cli.stages.quantize.finetune import Finetuning, finetune
-from ann2snn_cli.stages.quantize.weights import quantize
+from ann2snn_cli.stages.quantize.finetune import Finetuning, Judge, Training, distance, finetune
+from ann2snn_cli.stages.quantize.phases import phases
+from ann2snn_cli.stages.quantize.weights import quantize, with_bits
 from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.tasks import task_named
@@ -56,11 +61,17 @@ def batches(epoch):
         yield x[part], y[part]
 
 
-def trained(recipe, **options):
+def trained(recipe, quantizing=MappingProxyType({}), **options):
     """The graph after finetuning, and its reports."""
     reports = []
     graph = finetune(
-        quantized(), batches, recipe, loss=TASK.loss, metric=TASK.metric, report=reports.append, **options
+        quantized(**quantizing),
+        batches,
+        recipe,
+        loss=TASK.loss,
+        metric=TASK.metric,
+        report=reports.append,
+        **options,
     )
     return graph, reports
 
@@ -268,3 +279,107 @@ def test_another_forward_pass_is_what_is_trained():
 
     assert asked == [Level.QUANTIZED] * 3  # 96 samples in batches of 32
     assert reports[0].loss == pytest.approx(torch.tensor(3.0).log().item())  # of three equal scores
+
+
+def test_a_cosine_falls_to_nothing_step_by_step():
+    """With the number of samples each step has its rate; without it each epoch."""
+    recipe = Finetuning(epochs=2, lr=0.1, schedule=Decay.COSINE)
+
+    assert [recipe.lr_at(done) for done in (0, 0.5, 1, 1.5, 2)] == pytest.approx(
+        [0.1, 0.0853553, 0.05, 0.0146447, 0], abs=1e-6
+    )
+    rates = {}
+    for samples_known in (None, 96):
+        seen = rates.setdefault(samples_known, [])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Training, "_set_rate", lambda self, done, seen=seen: seen.append(done))
+            trained(recipe, samples=samples_known)
+    assert rates == {None: [0, 0, 0, 1, 1, 1], 96: pytest.approx([0, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3])}
+
+
+def test_distillation_draws_outputs_to_those_of_the_teacher():
+    """Where the teacher counts alone, outputs come as near to it as labels would have taken them away."""
+    x, _ = samples()
+    start = quantized(bits=8)
+    wanted = run_counts(integers(start), x)[0].flip(1)  # as no label would have it
+
+    def teacher(x):
+        with torch.no_grad():
+            return (run_counts(integers(start), x)[0].flip(1),)
+
+    def error(recipe, **options):
+        graph = finetune(start, batches, recipe, loss=TASK.loss, metric=TASK.metric, **options)
+        return float((run_counts(integers(graph), x)[0] - wanted).square().mean() / wanted.var())
+
+    untaught = error(Finetuning(epochs=15, lr=0.1))
+    taught = error(Finetuning(epochs=15, lr=0.1, distill=5.0), teacher=teacher)
+
+    assert taught < 0.5 * untaught
+
+
+def test_the_distance_to_the_teacher_has_no_unit():
+    """The mean square error as a share of the variance: outputs twice as large are as far away."""
+    a, b = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 2.0]])
+
+    assert float(distance((a,), (b,))) == pytest.approx(0.25)  # 1/2 of variance 2
+    assert float(distance((2 * a,), (2 * b,))) == pytest.approx(0.25)
+
+
+def judged(scores, epochs=3, **options):
+    """A training whose epochs score so; its graph, which epoch was kept and with what score."""
+    given, kept = iter(scores), []
+    judge = Judge(lambda graph: next(given), lambda epoch, score: kept.append((epoch, score)))
+    graph, _ = trained(Finetuning(epochs=epochs, lr=0.05), judge=judge, **options)
+    return graph, kept
+
+
+def test_the_best_epoch_is_kept():
+    """The graph after the epoch that the judge scored highest; of equals the later one."""
+    graph, kept = judged([0.1, 0.9, 0.5])
+    states = []
+    judged([0.1, 0.9, 0.5], save=lambda state: states.append(torch_copy(state)))
+    assert kept == [(2, 0.9)]
+    assert judged([0.9, 0.9, 0.5])[1] == [(2, 0.9)]
+    assert torch.equal(learned(graph)["conv.weight"], states[1]["leaves"]["conv.weight"])
+    assert not torch.equal(learned(graph)["conv.weight"], states[2]["leaves"]["conv.weight"])
+
+
+def test_resuming_remembers_the_best_epoch():
+    """A training that stopped after its best epoch gives that epoch all the same."""
+    states = []
+    whole, _ = judged([0.9, 0.5, 0.1], save=lambda state: states.append(torch_copy(state)))
+
+    resumed, kept = judged([0.1], resume=states[1])
+
+    assert kept == [(1, 0.9)]
+    assert all(torch.equal(value, learned(whole)[key]) for key, value in learned(resumed).items())
+
+
+def test_bfloat16_changes_gradients_alone():
+    """The loss of the first step is nearly that of exact products: an input alone has more than 8 bits."""
+    first, losses = [next(batches(0))], []
+    for bf16 in (False, True):
+        finetune(
+            quantized(), lambda epoch: first, Finetuning(epochs=1, bf16=bf16), loss=TASK.loss,
+            metric=TASK.metric, report=lambda report: losses.append(report.loss),
+        )  # fmt: skip
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("channel_wise", [False, True])
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_one_bit_by_way_of_more_resumes_as_if_it_had_not_stopped(stop, channel_wise):
+    """Each phase has its own grid, steps and clips; at the end all weights have one bit."""
+    recipe = Finetuning(epochs=5, lr=0.05, phases=phases(1, 5))
+    options = {
+        "quantizing": {"bits": 1, "channel_wise": channel_wise},
+        "with_bits": partial(with_bits, channel_wise=channel_wise),
+    }
+    states = []
+    whole, reports = trained(recipe, save=lambda state: states.append(torch_copy(state)), **options)
+    resumed, _ = trained(recipe, resume=states[stop - 1], **options)
+
+    assert [state["bits"] for state in states] == [4, 2, 1, 1, 1]
+    assert {node.op.bits for node in whole.nodes if isinstance(node.op, Conv | Linear)} == {1}
+    assert [report.lr for report in reports][:3] == [0.05] * 3
+    assert all(torch.equal(value, learned(whole)[key]) for key, value in learned(resumed).items())

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ann2snn_cli.stages.analyse.errors import LayerError
 from ann2snn_cli.types import Headline
@@ -75,6 +75,37 @@ def score_against_steps(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     dotted = Line2D([], [], color=QUIET, linestyle=":", label="quantized ANN of a mode")
     _legend_beside(axes, f"mode, {headline.name} after {count}", [dotted])
+    return _png(figure)
+
+
+def score_against_latency(
+    title: str,
+    headline: Headline,
+    curves: Mapping[int, Sequence[tuple[int, float, int]]],
+    quantized: Mapping[int, float],
+    ann: float,
+) -> bytes:
+    """A curve a number of steps T: (latency, score, delay); its quantized network dotted, the ANN dashed."""
+    figure, axes = _figure(title, width=8.4)
+    scale = 100 if headline.is_share else 1
+    for number, (steps, points) in enumerate(curves.items()):
+        color, mark = MANY[number % len(MANY)], MARKS[number % len(MARKS)]
+        in_order = sorted(points)
+        scores = [scale * score for _, score, _ in in_order]
+        axes.axhline(scale * quantized[steps], color=color, linestyle=":", linewidth=1)
+        axes.plot([each[0] for each in in_order], scores, color=color, marker=mark, label=f"T = {steps}")
+        for waited, score, delay in in_order:
+            axes.annotate(
+                f"D={delay}", (waited, scale * score), xytext=(0, 6), textcoords="offset points",
+                fontsize=7, color=color, ha="center",
+            )  # fmt: skip
+    axes.axhline(scale * ann, color=INK, linestyle="--", linewidth=1, label=f"ANN  {headline.shown(ann)}")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_xlabel("latency: steps until the answer is there")
+    axes.set_ylabel(f"{headline.heading} on the test set{' (%)' if headline.is_share else ''}")
+    dotted = Line2D([], [], color=QUIET, linestyle=":", label="quantized ANN of a T")
+    _legend_beside(axes, "steps", [dotted])
     return _png(figure)
 
 

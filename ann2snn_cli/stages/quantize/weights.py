@@ -35,6 +35,13 @@ def quantize(
             graph = _with_one_unit(graph, error)
 
 
+@stage(Level.QUANTIZED, Level.QUANTIZED)
+def with_bits(graph: Graph, bits: int, *, channel_wise: bool = False) -> Graph:
+    """Needs QUANTIZED; gives QUANTIZED: the same master weights on grids of so many bits."""
+    synapses = [(node.name, node.op) for node in graph.nodes if isinstance(node.op, Synapse)]
+    return _with_steps(graph.with_ops({name: replace(op, bits=bits) for name, op in synapses}), channel_wise)
+
+
 def _with_steps(graph: Graph, channel_wise: bool) -> Graph:
     """Steps are chosen in order: a layer absorbs the units that follow from the steps before it."""
     labels = branches(graph)
