@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -50,10 +49,8 @@ def files_table(files: Sequence[FileEntry]) -> str:
 
 
 def _terminal_width() -> int | None:
-    """Of the terminal, or what COLUMNS says; None where the result goes elsewhere."""
-    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
-        return shutil.get_terminal_size().columns
-    return None
+    """Of the terminal, or what COLUMNS says of it; None where the result goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _width(column: Column) -> int:

@@ -1,5 +1,7 @@
 """Tables: as wide as a terminal at most, whole lines in a log."""
 
+import sys
+
 import pytest
 
 from ann2snn_cli.commands.tables import table
@@ -16,9 +18,20 @@ def words(text):
     return sorted(text.replace("-", " ").split())
 
 
-def test_a_log_gets_whole_lines(monkeypatch):
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of so many columns, or with None none; whatever a shell says of another."""
+
+    def become(columns):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: columns is not None)
+        monkeypatch.setenv("COLUMNS", str(columns or 10))
+
+    return become
+
+
+def test_a_log_gets_whole_lines(terminal):
     """Where there is no terminal nothing is folded, however long it is."""
-    monkeypatch.delenv("COLUMNS", raising=False)
+    terminal(None)
     assert table(HEADERS, ROWS).splitlines() == [
         "layer   spikes  remedy",
         "------  ------  ---------------------------------------------------------------",
@@ -27,9 +40,9 @@ def test_a_log_gets_whole_lines(monkeypatch):
     ]
 
 
-def test_on_a_terminal_the_widest_words_are_folded(monkeypatch):
+def test_on_a_terminal_the_widest_words_are_folded(terminal):
     """Below each other in their column."""
-    monkeypatch.setenv("COLUMNS", "48")
+    terminal(48)
     assert table(HEADERS, ROWS).splitlines() == [
         "layer   spikes  remedy",
         "------  ------  --------------------------------",
@@ -40,13 +53,13 @@ def test_on_a_terminal_the_widest_words_are_folded(monkeypatch):
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 79, 200])
-def test_no_line_is_wider_and_no_word_is_lost(monkeypatch, width):
+def test_no_line_is_wider_and_no_word_is_lost(terminal, width):
     """Columns that do not fit beside each other stand below each other, with the first one repeated."""
     headers = ["layer", *(f"rule_{number}" for number in range(7))]
     rows = [[f"layer{number}", *range(number * 1000, number * 1000 + 7)] for number in range(3)]
-    monkeypatch.delenv("COLUMNS", raising=False)
+    terminal(None)
     whole = table(headers, rows)
-    monkeypatch.setenv("COLUMNS", str(width))
+    terminal(width)
     found = table(headers, rows)
     assert max(map(len, found.splitlines())) <= width
     parts = found.split("\n\n")
@@ -55,7 +68,7 @@ def test_no_line_is_wider_and_no_word_is_lost(monkeypatch, width):
     assert (len(parts) == 1) == (width >= max(map(len, whole.splitlines())))
 
 
-def test_a_table_without_rows_is_its_headings(monkeypatch):
+def test_a_table_without_rows_is_its_headings(terminal):
     """Nothing to fold."""
-    monkeypatch.setenv("COLUMNS", "20")
+    terminal(20)
     assert table(["name", "what"], []).splitlines() == ["name  what", "----  ----"]
