@@ -1,5 +1,6 @@
 """What all tests share: one core for each process of the suite, and a small network with its data."""
 
+import gc
 import os
 import signal
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from ann2snn_cli.config import Settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+gc.freeze()  # torch's millions of objects are searched for cycles no more
+gc.set_threshold(50_000)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is in the background so
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -17,7 +17,7 @@ from ann2snn_cli.stages.simulate import simulate
 from ann2snn_cli.stages.threshold import threshold
 from ann2snn_cli.stages.trace import trace
 
-SIZES = {"resnet18": 64, "vgg16_bn": 32, "mobilenet_v2": 64, "googlenet": 64, "densenet": 64}
+SIZES = {"resnet18": 64, "vgg11_bn": 32, "mobilenet_v2": 64, "googlenet": 64, "densenet": 64}
 
 
 # t, c, n, s of MobileNetV2: no expansion; a stride and a residual; a wider block without either.
@@ -34,7 +34,7 @@ def architecture(name):
     network = getattr(torchvision.models, name)(weights=None, **options)
     if name == "googlenet":
         network.inception4b = network.inception4c = network.inception5a = nn.Identity()
-    if name == "vgg16_bn":  # its own classifier has 120 million weights
+    if name == "vgg11_bn":  # its own classifier has 120 million weights
         network.classifier = nn.Sequential(
             nn.Linear(512 * 49, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 10)
         )

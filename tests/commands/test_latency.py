@@ -3,12 +3,11 @@
 import json
 
 
-def test_on_the_command_line_the_choice_is_written(trained, in_folder, ann2snn):
+def test_on_the_command_line_the_choice_is_written(tiny, ann2snn):
     """In the settings, so that they repeat the run; and in the notes."""
-    with in_folder(trained):
-        words = ("-e", "0", "--vectors", "0", "--save_file", "quick.pth", "--json")
-        done = ann2snn("convert", "./tiny.py", "--latency", "6", *words)
-        refused = ann2snn("convert", "./tiny.py", "--latency", "6", "--layers", "0")
+    words = ("-e", "0", "--vectors", "0", "--json")
+    done = ann2snn("convert", "./tiny.py", "--latency", "6", *words)
+    refused = ann2snn("convert", "./tiny.py", "--latency", "6", "--layers", "0")
     document = json.loads(done.out)
     assert document["latency_steps"] <= 6
     assert document["settings"]["timing"]["timesteps"] == document["timesteps"] <= 6

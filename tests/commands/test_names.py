@@ -50,7 +50,7 @@ def test_a_mistyped_name_is_answered_without_torch(words, said):
         ("ann2snn check example_net --hardware v", ["v1"]),
         ("ann2snn convert example_net --ann_weight tutorial", ["tutorial_cnn-digits"]),
         ("ann2snn convert example_net --reset_mode ", ["subtraction", "zero"]),
-        ("ann2snn convert example_net --mode m", ["max", "mse"]),
+        ("ann2snn convert example_net --mode m", ["max", "mse", "match"]),
         ("ann2snn compare-m", ["compare-modes"]),
     ],
 )

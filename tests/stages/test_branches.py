@@ -195,7 +195,11 @@ def test_what_is_finetuned_is_what_is_exported(name, channel_wise):
         return outputs[0].square().mean()
 
     after = finetune(
-        before, lambda epoch: [(x[:32], None)], Finetuning(epochs=2, lr=0.1), loss=loss, metric=NoMetric
+        before,
+        lambda epoch: [(x[:32], torch.zeros(32))],
+        Finetuning(epochs=2, lr=0.1),
+        loss=loss,
+        metric=NoMetric,
     )
 
     synapse = next(node.name for node in before if getattr(node.op, "branch", None) is not None)
