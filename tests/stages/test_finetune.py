@@ -14,7 +14,7 @@ from ann2snn_cli.ir.integers import integers
 from ann2snn_cli.ir.ops import Add, Conv, Input, Integrate, IntegrateFire, Linear, Relu, Reshape
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.stages.calibrate import calibrate
-from ann2snn_cli.stages.quantize.finetune import Finetuning, Judge, Training, distance, finetune
+from ann2snn_cli.stages.quantize.finetune import LONGEST, Finetuning, Judge, Training, distance, finetune
 from ann2snn_cli.stages.quantize.phases import phases
 from ann2snn_cli.stages.quantize.weights import quantize, with_bits
 from ann2snn_cli.stages.simulate import simulate
@@ -112,6 +112,18 @@ def test_what_finetune_was_handed_stays():
     finetune(graph, batches, Finetuning(epochs=1, lr=0.1), loss=TASK.loss, metric=TASK.metric)
 
     assert all(torch.equal(value, before[key]) for key, value in learned(graph).items())
+
+
+def test_no_gradient_is_long_beside_what_it_changes():
+    """A loss times a million moves weights no further than a share of their length, at any rate."""
+    recipe, before = Finetuning(epochs=1, lr=0.01, momentum=0.0, wd=0.0), learned(quantized())
+    steps = len(list(batches(0)))
+    graph = finetune(
+        quantized(), batches, recipe, loss=lambda *found: 1e6 * TASK.loss(*found), metric=TASK.metric
+    )  # fmt: skip
+    for key in ("conv.weight", "fc.weight"):
+        moved = (learned(graph)[key] - before[key]).norm() / before[key].norm()
+        assert 0.01 * LONGEST * 0.5 < moved <= 0.01 * LONGEST * steps * 1.01
 
 
 def test_no_epochs_change_nothing():

@@ -26,10 +26,8 @@ def whole(*shape, low=-127, high=127):
 
 CONVS = {
     "plain": (Conv(whole(24, 16, 3, 3), padding=(1, 1)), (16, 9, 7)),
-    "stride, dilation": (
-        Conv(whole(8, 16, 3, 3), stride=(2, 1), padding=(2, 0), dilation=(2, 1)),
-        (16, 9, 7),
-    ),
+    "stride": (Conv(whole(8, 16, 3, 3), stride=(2, 1), padding=(2, 0)), (16, 9, 7)),
+    "a tap has no dilation": (Conv(whole(8, 16, 3, 1), padding=(1, 2), dilation=(1, 3)), (16, 9, 7)),
     "groups": (Conv(whole(32, 8, 3, 3), groups=4), (32, 5, 5)),
     "one axis": (Conv(whole(16, 8, 3), stride=(2,), padding=(1,), dilation=(1,)), (8, 11)),
 }
@@ -50,6 +48,12 @@ def test_a_convolution_in_8_bits_is_the_integer_convolution(name):
 
 
 ON_A_GPU = CONVS | {
+    "stride, dilation": (
+        Conv(whole(8, 16, 3, 3), stride=(2, 1), padding=(2, 0), dilation=(2, 1)),
+        (16, 9, 7),
+    ),
+    "stride": (Conv(whole(8, 16, 3, 3), stride=(2, 1), padding=(2, 0)), (16, 9, 7)),
+    "a tap has no dilation": (Conv(whole(8, 16, 3, 1), padding=(1, 2), dilation=(1, 3)), (16, 9, 7)),
     "channels and outputs in no multiple of 8": (Conv(whole(9, 13, 3, 2), stride=(1, 2)), (13, 9, 7)),
     "few pixels": (Conv(whole(9, 8, 1, 1)), (8, 1, 1)),
 }
@@ -122,8 +126,17 @@ def test_sums_that_float32_does_not_hold_are_made_of_two_parts(kind):
         (Linear(torch.full((1, 2**18), 127)), Span(0, 255), Span(0, 2**33)),
         (Linear(whole(4, 16) / 2), BYTES, WIDE),
         (Conv(whole(8, 16, 3, 3), transposed=True), BYTES, WIDE),
+        (Conv(whole(8, 16, 3, 3), dilation=(2, 1)), BYTES, WIDE),
     ],
-    ids=["wide weights", "negative inputs", "wide inputs", "wide sums", "real weights", "transposed"],
+    ids=[
+        "wide weights",
+        "negative inputs",
+        "wide inputs",
+        "wide sums",
+        "real weights",
+        "transposed",
+        "dilated: oneDNN errs",
+    ],
 )
 def test_what_would_not_be_exact_is_refused(op, given, gives):
     """By its weights, by what it is given, by what it gives, or by its kind."""

@@ -3,7 +3,9 @@
 The forward pass is `ir/integers.py` and, unless another is given, the closed form of `ir/run.py`: the very
 network that is exported, with gradients passed straight through every rounding. What is learned: the float
 master weights, the biases, every step α and every clip A. Steps and clips are learned by their logarithm, so
-that they stay positive, with LSQ's scale on their gradients (Esser et al. 2020).
+that they stay positive, with LSQ's scale on their gradients (Esser et al. 2020). A gradient that is long
+beside what it changes is shortened: folded batch norms make some a hundred times longer than others, and one
+step of such a one undoes what training learned.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ Forward = Callable[[Graph, Inputs], Outputs]  # of a QUANTIZED graph whose numbe
 
 
 WithBits = Callable[[Graph, int], Graph]  # a QUANTIZED graph on another grid
+
+LONGEST = 0.3  # length of a gradient, beside that of what it changes
 
 
 def closed_form(graph: Graph, x: Inputs) -> Outputs:
@@ -152,11 +156,13 @@ class Training:
         self.best: dict[str, Any] | None = None  # the score of the best epoch, its number, its leaves
         self.leaves: dict[str, nn.Parameter] = {}
         self.rates: dict[str, float] = {}  # of a logarithm: √(LSQ's gradient scale)
+        self.sizes: dict[str, float] = {}  # the length of what a gradient changes
         for node in graph.nodes:
             for name, value, rate in _learned(node.op, math.prod(node.shape), graph.timing.timesteps):
                 key = f"{node.name}.{name}"
                 leaf = torch.zeros_like(value) if rate is not None else value.detach().clone()
                 self.leaves[key] = nn.Parameter(leaf)
+                self.sizes[key] = _size(node.op, name, value, rate)
                 if rate is not None:
                     self.rates[key] = rate
         decayed = [leaf for key, leaf in self.leaves.items() if key.endswith(".weight")]
@@ -205,6 +211,7 @@ class Training:
                     value = value + self.recipe.distill * distance(outputs, self.teacher(x))
                 self.optimizer.zero_grad()
                 value.backward()  # type: ignore[no-untyped-call]
+            self._shorten()
             self.optimizer.step()
             number = float(value.detach())
             if not math.isfinite(number):
@@ -219,6 +226,12 @@ class Training:
             if tick is not None:
                 tick()
         return report.ended(metric)
+
+    def _shorten(self) -> None:
+        """No gradient is longer than a share of what it changes."""
+        for key, leaf in self.leaves.items():
+            if leaf.grad is not None:
+                leaf.grad.mul_((LONGEST * self.sizes[key] / leaf.grad.norm()).clamp(max=1.0).nan_to_num(1.0))
 
     def _set_rate(self, done: float) -> None:
         for group in self.optimizer.param_groups:
@@ -252,6 +265,7 @@ class Training:
             "best": self.best,
             "bits": self.bits,
             "start": {key: value for key, value in self._values() if key in self.rates},
+            "sizes": self.sizes,
             "optimizer": self.optimizer.state_dict(),
         }
 
@@ -282,6 +296,7 @@ class Training:
             if {key: leaf.shape for key, leaf in state["leaves"].items()} != shapes:
                 raise BadFile("the saved finetuning belongs to another network", remedy=remedy)
             self._set_leaves(state["leaves"])
+            self.sizes = {key: float(state["sizes"][key]) for key in self.leaves}
             self.best = state["best"]
             self.optimizer.load_state_dict(state["optimizer"])
             return range(self.recipe.epochs + 1).index(state["epochs_done"])
@@ -294,6 +309,16 @@ def distance(outputs: Outputs, wanted: Outputs) -> Tensor:
     pairs = [(found.flatten(1), aim.flatten(1)) for found, aim in zip(outputs, wanted, strict=True)]
     shares = [(found - aim).square().mean() / aim.var().clamp_min(1e-12) for found, aim in pairs]
     return torch.stack(shares).mean()
+
+
+def _size(op: Op, name: str, value: Tensor, rate: float | None) -> float:
+    """The length of what a gradient changes; a bias is measured by the clip of what it is added to."""
+    if rate is not None:
+        return math.sqrt(value.numel()) / rate
+    if name == "bias":
+        clip = op.clip if isinstance(op, Relu) else None
+        return math.inf if clip is None else float((torch.ones_like(value) * clip).detach().norm())
+    return float(value.detach().norm()) or math.inf  # weights of zero have yet to get a length
 
 
 def _learned(op: Op, neurons: int, timesteps: int) -> list[tuple[str, Tensor, float | None]]:
