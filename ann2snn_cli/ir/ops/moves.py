@@ -76,7 +76,8 @@ class Gather(Move):
     def _gathered(self, x: Tensor, shape: Shape, padding: float) -> Tensor:
         """Index -1 reads the padding, which is put behind the input."""
         padded = F.pad(x.flatten(1), (0, 1), value=padding)
-        return padded[:, self.index.flatten()].reshape(x.shape[0], *shape)
+        index = self.index.flatten().remainder(padded.shape[1])
+        return padded.gather(1, index.expand(len(x), -1)).reshape(x.shape[0], *shape)
 
 
 @dataclass(frozen=True, eq=False)

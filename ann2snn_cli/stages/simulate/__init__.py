@@ -8,7 +8,8 @@ from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.engine import Engine, Request, Simulation, Watch
 from ann2snn_cli.ir.graph import Graph
 from ann2snn_cli.ir.ops import own_neuron
-from ann2snn_cli.stages.simulate.folded import CountsEngine, FoldedEngine
+from ann2snn_cli.stages.simulate.counts import CountsEngine
+from ann2snn_cli.stages.simulate.folded import FoldedEngine
 from ann2snn_cli.stages.simulate.fused import FusedEngine
 from ann2snn_cli.stages.simulate.reference import ReferenceEngine
 from ann2snn_cli.stages.simulate.triton import TritonEngine, is_interpreted

@@ -20,12 +20,11 @@ from torch.nn import functional as F
 
 from ann2snn_cli.ir.ops import Conv, Linear, Synapse
 from ann2snn_cli.ir.span import Span
+from ann2snn_cli.stages.simulate.onednn import PackedConv, counts_exactly, is_trusted, neutral, with_two_axes
 
 LARGEST_WEIGHT = 127
 LARGEST_SUM = 2**24
-FEWEST_CHANNELS = 8  # of fewer float32 is as fast
 MATRIX_STEP, FEWEST_ROWS = 8, 32  # of matrices on a GPU
-WHOLE_VECTOR = 8  # channels of a group; fewer take other ways in oneDNN
 CPU = torch.device("cpu")
 
 Product = Callable[[Tensor], Tensor]  # of uint8 values, [batch, ...]
@@ -33,14 +32,25 @@ Product = Callable[[Tensor], Tensor]  # of uint8 values, [batch, ...]
 
 def product(op: Synapse, given: Span, gives: Span) -> Product | None:
     """The op in 8-bit integers, where that is exact for inputs and results within these spans; else None."""
+    found = _found(op, given)
+    if found is None or gives.reach < LARGEST_SUM:
+        return found and found[0]
+    return _in_halves(*found, int(given.high))
+
+
+def packed_conv(op: Synapse, given: Span, gives: Span) -> PackedConv | None:
+    """The same of a convolution by oneDNN, which makes counts of its sums, too."""
+    found = product(op, given, gives)
+    return found if isinstance(found, PackedConv) and counts_exactly() else None
+
+
+def _found(op: Synapse, given: Span) -> tuple[Product, int] | None:
     if given.low < 0:
         return None
     if op not in _PREPARED:  # what is kept of an op may not hold the op itself: it would never be forgotten
         _PREPARED[op] = (_prepared(op), _reach(op.weight)) if _fits(op) else None
     found = _PREPARED[op]
-    if found is None or given.high > largest_input(op.weight.device):
-        return None
-    return found[0] if gives.reach < LARGEST_SUM else _in_halves(*found, int(given.high))
+    return None if found is None or given.high > largest_input(op.weight.device) else found
 
 
 def _in_halves(whole: Product, reach: int, largest: int) -> Product | None:
@@ -93,17 +103,16 @@ def _fits(op: Synapse) -> bool:
     weight = op.weight
     if weight.is_floating_point() or weight.device.type not in _KINDS or not isinstance(op, Conv | Linear):
         return False
-    if isinstance(op, Conv) and (op.transposed or len(op.kernel) > 2 or weight.shape[1] < FEWEST_CHANNELS):
-        return False
-    if isinstance(op, Conv) and not (_trusted(op) if weight.device.type == "cpu" else op.groups == 1):
+    if isinstance(op, Conv) and (op.transposed or len(op.kernel) > 2 or not _has_kernels(op)):
         return False
     return bool(weight.abs().max() <= LARGEST_WEIGHT)
 
 
-def _trusted(op: Conv) -> bool:
-    """Of some dilated and some narrow ones oneDNN gives other numbers, or reads beyond their inputs."""
-    _, _, (stride, _, dilation) = _with_two_axes(op)
-    return max(dilation) == 1 and (op.weight.shape[1] >= WHOLE_VECTOR or stride[0] == stride[1])
+def _has_kernels(op: Conv) -> bool:
+    """Of whole groups of channels on a GPU."""
+    if op.weight.device.type == "cpu":
+        return is_trusted(op)
+    return op.groups == 1 and op.weight.shape[1] >= MATRIX_STEP
 
 
 def _prepared(op: Synapse) -> Product:
@@ -111,44 +120,11 @@ def _prepared(op: Synapse) -> Product:
     return conv(op) if isinstance(op, Conv) else linear(op)
 
 
-def _with_two_axes(op: Conv) -> tuple[int, Tensor, list[list[int]]]:
-    """How many axes are missing; the weight, and stride, padding and dilation, with two axes.
-
-    Of one spatial axis it is one of two, the first of them 1.
-    """
-    missing = 2 - len(op.kernel)
-    dilation = [step if taps > 1 else 1 for step, taps in zip(op.dilation, op.kernel, strict=True)]
-    geometry = [
-        [*[default] * missing, *values]
-        for default, values in ((1, op.stride), (0, op.padding), (1, dilation))
-    ]
-    return missing, op.weight.unsqueeze(2) if missing else op.weight, geometry
-
-
 # By oneDNN ------------------------------------------------------------------------------------------
 
 
-def _conv(op: Conv) -> Product:
-    """The weights packed as oneDNN wants them."""
-    missing, weight, (stride, padding, dilation) = _with_two_axes(op)
-    weight = weight.to(torch.int8)
-    ones, zeros = _neutral(weight.shape[0])
-    groups = op.groups
-    packed = torch.ops.onednn.qconv_prepack(weight, ones, 1.0, 0, stride, padding, dilation, groups, None)
-
-    def run(x: Tensor) -> Tensor:
-        x = x.unsqueeze(2) if missing else x
-        y: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            x.contiguous(memory_format=torch.channels_last), 1.0, 0, packed, ones, zeros, None,
-            stride, padding, dilation, groups, 1.0, 0, torch.float32, "none", [], "",
-        )  # fmt: skip
-        return y.squeeze(2) if missing else y
-
-    return run
-
-
 def _linear(op: Synapse) -> Product:
-    ones, zeros = _neutral(op.weight.shape[0])
+    ones, zeros = neutral(op.weight.shape[0])
     packed = torch.ops.onednn.qlinear_prepack(op.weight.to(torch.int8).contiguous(), None)
 
     def run(x: Tensor) -> Tensor:
@@ -160,17 +136,12 @@ def _linear(op: Synapse) -> Product:
     return run
 
 
-def _neutral(channels: int) -> tuple[Tensor, Tensor]:
-    """Scales of 1 and zero points of 0."""
-    return torch.ones(channels), torch.zeros(channels, dtype=torch.int32)
-
-
 # By products of matrices ----------------------------------------------------------------------------
 
 
 def conv_by_matrices(op: Conv) -> Product:
     """A row for every pixel of every sample: the values that it reads, by tap and channel."""
-    missing, weight, ((s, t), (p, q), (d, e)) = _with_two_axes(op)
+    missing, weight, ((s, t), (p, q), (d, e)) = with_two_axes(op)
     outs, ins, *kernel = weight.shape
     reach = (d * (kernel[0] - 1) + 1, e * (kernel[1] - 1) + 1)
     filled = -ins % MATRIX_STEP
@@ -216,6 +187,6 @@ def _multiplied_by(matrix: Tensor) -> Product:
 
 
 _KINDS: dict[str, tuple[Callable[[Conv], Product], Callable[[Synapse], Product]]] = {
-    "cpu": (_conv, _linear),
+    "cpu": (PackedConv, _linear),
     "cuda": (conv_by_matrices, linear_by_matrices),
 }

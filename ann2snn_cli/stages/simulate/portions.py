@@ -21,6 +21,7 @@ from ann2snn_cli.ir.ops.base import LinearOp, Place
 from ann2snn_cli.ir.ops.moves import Move
 from ann2snn_cli.ir.precision import EXACT_FLOAT32, exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import bind_inputs
+from ann2snn_cli.ir.span import Span
 from ann2snn_cli.stages.simulate import int8, pools
 from ann2snn_cli.stages.simulate.answer import joined
 
@@ -152,10 +153,12 @@ class Plan:
         """The synapse in 8-bit integers, where that is exact."""
         if not isinstance(node.op, Synapse) or node.name in self.graph.real:
             return None
+        return int8.product(node.op, *self.spans(node))
+
+    def spans(self, node: Node) -> tuple[Span, Span]:
+        """What it is given at once, and what it gives: sums over all steps, or what is passed on in one."""
         given, gives = (self.bounds[name] for name in (node.inputs[0], node.name))
-        if node.name in self.summed:
-            return int8.product(node.op, given.total, gives.total)
-        return int8.product(node.op, given.passed_on, gives.passed_on)
+        return (given.total, gives.total) if node.name in self.summed else (given.passed_on, gives.passed_on)
 
     def admit(self, node: Node, revised: Node) -> None:
         """Another bias was not in the proof: float64 where it is larger than what the proof leaves free."""
