@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import errno
 import gc
@@ -49,11 +50,25 @@ class Failure:
 def run() -> None:
     """Run the program. When a command has ended, no signal changes its exit code any more."""
     gc.set_threshold(50_000)  # torch makes millions of objects: to search them for cycles takes a second
+    _keep_freed_memory()
     code = main()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()  # or the interpreter searches them once more, before it ends: another second
     sys.exit(code)
+
+
+def _keep_freed_memory() -> None:
+    """Large tensors get the memory of those before them; glibc alone gives it back and clears it each time.
+
+    That takes a sixth of the time of a conversion, and a third of a short training.
+    """
+    mmap_threshold, trim_threshold = -3, -1
+    if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # another system or C library
+            libc = ctypes.CDLL(None)
+            libc.mallopt(mmap_threshold, 2**30)
+            libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""D = T: a convolution, what is added to it, and the population behind it, in one pass over bytes."""
+"""D = T: a population in one pass over its sums; over bytes, with its convolution and what is added to it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ EXACT = 2**24  # integers up to this are exact in float32
 class Layer:
     """What a population reads, and how its counts come of it."""
 
-    conv: PackedConv
+    conv: PackedConv | None  # None: it is given the sums
     ending: Ending
     reads: tuple[str, ...]  # what is convolved, and what is added to it
     inner: tuple[str, ...]  # nodes that nobody else reads
 
     def counts(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Of all samples, in bytes."""
+        if self.conv is None:
+            return self.ending.counts(x)
         x = x.to(torch.uint8)
-        return (
-            self.conv.counts(x, self.ending)
-            if other is None
-            else self.conv.counts_with(x, other, self.ending)
-        )
+        if other is None:
+            return self.conv.counts(x, self.ending)
+        return self.conv.counts_with(x, other, self.ending)
 
 
 def layer_of(plan: Plan, fire: Node) -> Layer | None:
@@ -43,12 +43,19 @@ def layer_of(plan: Plan, fire: Node) -> Layer | None:
     if not isinstance(fire.op, IntegrateFire) or plan.graph.has_float_weights or fire.name in plan.graph.real:
         return None
     found = (_made(plan, fire, *terms) for terms in _terms(plan.graph, fire))
-    return next((layer for layer in found if layer is not None), None)
+    return next((layer for layer in found if layer is not None), _of_sums(plan, fire))
+
+
+def _of_sums(plan: Plan, fire: Node) -> Layer | None:
+    (feeder,) = plan.graph.fed_by(fire)
+    if feeder.name in plan.graph.real or plan.spans(feeder)[1].reach >= EXACT:
+        return None
+    ending = _ending(plan, fire, [feeder], [torch.ones(())])
+    return None if ending is None else Layer(None, ending, (feeder.name,), ())
 
 
 def _terms(graph: Graph, fire: Node) -> Iterator[tuple[tuple[str, ...], list[Node], list[Tensor]]]:
-    """Ways to read what a population reads: the names of inner nodes; a convolution, and what is added to it;
-    and what each counts for."""
+    """Names of inner nodes; a convolution, and what is added to it; and what each counts for."""
     (feeder,) = graph.fed_by(fire)
     if isinstance(feeder.op, Conv):
         yield (feeder.name,), [feeder], [torch.ones(())]

@@ -1,4 +1,4 @@
-"""Convolutions of bytes by oneDNN: their sums in float32, or the counts of neurons behind them, in one pass.
+"""Counts of neurons in one pass; convolutions of bytes by oneDNN, with or without these counts at their end.
 
 A count is ⌊q/θ⌋, limited to 0 to T, of an integer q = a·U + c, where U is the convolution's sum. That is
 round((q − (θ−1)/2)/θ), and what is rounded is never nearer than 1/(2θ) to the middle of two integers. So
@@ -18,6 +18,7 @@ from ann2snn_cli.ir.ops import Conv
 
 WHOLE_VECTOR = 8  # channels of a group; fewer take other ways in oneDNN
 LARGEST_COUNT = 255  # that a byte holds
+ELEMENTS = 1 << 16  # that stay in a cache
 ROUNDINGS, MORE_ROUNDINGS = 3, 5  # of a scale, a product and a sum; with a second summand
 
 
@@ -54,6 +55,15 @@ class Ending:
     bias: Tensor
     share: Tensor | None  # of another summand; None: there is none
     most: int
+
+    def counts(self, sums: Tensor) -> Tensor:
+        """Of sums alone, in bytes: of a few samples at once, which stay in a cache."""
+        found = torch.empty_like(sums, dtype=torch.uint8)
+        size = max(1, ELEMENTS * len(sums) // max(1, sums.numel()))
+        scale, bias = (value.reshape(-1, *[1] * (sums.dim() - 2)) for value in (self.scale, self.bias))
+        for some, counts in zip(torch.split(sums, size), torch.split(found, size), strict=True):
+            counts.copy_(torch.addcmul(bias, some.float(), scale).clamp_(0, self.most).round_())
+        return found
 
     @staticmethod
     def of(

@@ -157,7 +157,7 @@ class Plan:
 
     def spans(self, node: Node) -> tuple[Span, Span]:
         """What it is given at once, and what it gives: sums over all steps, or what is passed on in one."""
-        given, gives = (self.bounds[name] for name in (node.inputs[0], node.name))
+        given, gives = (self.bounds[name] for name in ((*node.inputs, node.name)[0], node.name))
         return (given.total, gives.total) if node.name in self.summed else (given.passed_on, gives.passed_on)
 
     def admit(self, node: Node, revised: Node) -> None:
