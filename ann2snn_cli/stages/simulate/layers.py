@@ -85,10 +85,9 @@ def _ending(plan: Plan, fire: Node, nodes: list[Node], weights: list[Tensor]) ->
     """What makes counts of the sums of these nodes."""
     assert isinstance(fire.op, IntegrateFire)
     op, steps = fire.op, plan.contract.timesteps
-    shown = [1 if node.name in plan.summed else steps for node in nodes[:1]]
-    factors = [
-        weight * 2**op.fraction_bits * times for weight, times in zip(weights, [*shown, 1], strict=False)
-    ]
+    factors = [weight * 2**op.fraction_bits for weight in weights]
+    if nodes[0].name not in plan.summed:  # the same at every step, it is computed once
+        factors[0] = factors[0] * steps
     values = [_by_channel(value, fire.shape) for value in (op.threshold, op.bias, op.initial, *factors)]
     known = [value for value in values if value is not None]
     reach = max((plan.bounds[node.name].total.reach for node in nodes[1:]), default=0.0)
