@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ from ann2snn_cli.types import Inputs, Loss, Outputs
 from ann2snn_cli.workflows import prepare
 from ann2snn_cli.workflows.convert import converted, provenance_of
 from ann2snn_cli.workflows.damage import warning
+
+if TYPE_CHECKING:
+    from ann2snn_cli.stages.simulate.exported import Programs
 
 
 class DamageWarning(UserWarning):
@@ -86,6 +89,25 @@ class SpikingNetwork(GraphModule):
         that it never resets. A copy, for `torch.save`; `torch.load` reads it by its safe default.
         """
         return self._state.to_plain()
+
+    def export_step(self) -> Programs:
+        """One step for `torch.export.save`: the first, and any later one; they run without ann2snn.
+
+            first, later = (program.module() for program in snn.export_step())
+            outputs, state = first({"input": x}, {})
+            outputs, state = later({"input": x}, state)
+
+        `outputs` are added up over the steps: divided by their number they are those of `step`. Needs D = 0.
+        """
+        from ann2snn_cli.stages.simulate import exported  # torch.export takes a second to import
+
+        graph = step_by_step(self.graph)
+        if encoding_of(self.graph) is Encoding.POISSON:
+            raise UsageError(
+                "every step draws other spikes from its samples, and an exported step knows no number",
+                remedy="convert with the encoding direct, and give spikes as samples: later(spikes, state)",
+            )
+        return exported.programs(graph)
 
     def sequence(self, x: Any, **asked: Any) -> Simulation:
         """What is shown changes from step to step: x is [T, samples, ...], of several inputs each is.

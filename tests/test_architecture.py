@@ -51,7 +51,7 @@ HOMES = {
     "matplotlib": ["stages/analyse/*"],
     "GPUtil": ["devices.py"],
     "triton": ["stages/simulate/triton/kernel.py"],
-    "torch.export": ["stages/trace.py", "stages/trace/*"],
+    "torch.export": ["stages/trace.py", "stages/trace/*", "stages/simulate/exported.py"],
     "sklearn": ["data.py", "data/*"],
     "torchvision": ["data.py", "data/*"],
     "pycocotools": ["tasks/average_precision.py"],

@@ -279,3 +279,41 @@ def test_unknown_modules_run_within_the_snn_among_neurons_and_operators():
     _, outputs = stepped(snn, [x] * 64)
     torch.testing.assert_close(outputs[0][-1], snn(x))
     assert Ref(0) in snn.graph.of(Opaque)[0].op.args
+
+
+def test_an_exported_step_runs_without_ann2snn():
+    """C3: two programs of torch.export, saved and loaded; of any number of samples, as `step` bit for bit."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(36, 3),
+    ).eval()  # fmt: skip
+    snn = ann2snn_cli.convert(network, torch.rand(16, 1, 8, 8), timesteps=64)
+    first, later = (saved_and_loaded(program) for program in snn.export_step())
+    for samples in (1, 5):
+        snn.reset()
+        x = torch.rand(samples, 1, 8, 8)
+        outputs, state = first({"input": x}, {})
+        assert torch.equal(outputs[0], snn.step(x))
+        for step in range(2, 20):
+            x = torch.rand(samples, 1, 8, 8)
+            outputs, state = later({"input": x}, state)
+            assert torch.equal(outputs[0] / step, snn.step(x))
+        assert torch.equal(state["2"]["potential"], snn.state["nodes"]["2"]["potential"])
+
+
+def saved_and_loaded(program):
+    """As another process gets it."""
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    return torch.export.load(file).module()
+
+
+def test_a_step_that_gives_no_answer_is_not_exported():
+    """With a delay the first steps pass nothing on; spikes by chance want the number of the step."""
+    with pytest.raises(UsageError, match="one step gives no answer"):
+        tiny(delay=2).export_step()
+    by_chance = SpikingNetwork(encoded(tiny().graph, Encoding.POISSON))
+    with pytest.raises(UsageError, match="draws other spikes"):
+        by_chance.export_step()

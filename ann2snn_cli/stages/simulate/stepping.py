@@ -54,12 +54,21 @@ def step(graph: Graph, given: Mapping[str, Tensor], state: State) -> tuple[Outpu
     """Needs SPIKING, D = 0; gives the outputs after this step, count·unit/t, and the state then."""
     number = state.step + 1
     _refuse(graph, given, state)
+    with torch.no_grad(), plain_arithmetic():
+        now = State(number, advanced(graph, given, state.nodes, number))
+        return outputs(graph, now), now
+
+
+def advanced(
+    graph: Graph, given: Mapping[str, Tensor], before: Mapping[str, Held], number: int
+) -> dict[str, Held]:
+    """What the nodes hold after this step, given what they held before it."""
     nodes: dict[str, Held] = {}
 
     def compute(node: Node, xs: list[Tensor]) -> Tensor:
         if isinstance(node.op, Input):
             return node.op.at(given[node.name].double(), number)
-        held = state.nodes.get(node.name, {})
+        held = before.get(node.name, {})
         own = {what: x for what, x in held.items() if what != COUNT}
         y, own_now = node.op.advance(xs, own, number, graph.place(node))
         if _is_counted(graph, node):
@@ -68,9 +77,8 @@ def step(graph: Graph, given: Mapping[str, Tensor], state: State) -> tuple[Outpu
             nodes[node.name] = own_now
         return y
 
-    with torch.no_grad(), plain_arithmetic():
-        sweep(graph, compute)
-        return outputs(graph, State(number, nodes)), State(number, nodes)
+    sweep(graph, compute)
+    return nodes
 
 
 def outputs(graph: Graph, state: State) -> Outputs:
@@ -91,13 +99,19 @@ def most_steps(graph: Graph) -> int:
     return int(graph.timing.timesteps * EXACT_FLOAT64 / max(1.0, largest)) if isfinite(largest) else 2**53
 
 
-def _refuse(graph: Graph, given: Mapping[str, Tensor], state: State) -> None:
-    delay, samples = graph.timing.delay, len(next(iter(given.values())))
-    if delay:
+def refuse_delay(graph: Graph) -> None:
+    """What is stepped passes on at every step what it makes of it."""
+    if graph.timing.delay:
         raise UsageError(
-            f"the SNN fires D = {delay} steps after its input begins, so one step gives no answer yet",
+            f"the SNN fires D = {graph.timing.delay} steps after its input begins, so one step gives no"
+            " answer yet",
             remedy="give all steps at once, snn.sequence(x); or convert with the delay 0 (stepwise)",
         )
+
+
+def _refuse(graph: Graph, given: Mapping[str, Tensor], state: State) -> None:
+    refuse_delay(graph)
+    samples = len(next(iter(given.values())))
     if state.step >= most_steps(graph):
         raise UsageError(f"after {state.step} steps sums may exceed 2^53", remedy="begin anew: snn.reset()")
     if state.samples not in (None, samples):
