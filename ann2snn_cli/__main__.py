@@ -154,7 +154,7 @@ def _click_failure(raised: click.ClickException) -> Failure:
         elif near:
             remedy = f"did you mean {' or '.join(near)}? {remedy}"
         return Failure(f"no such option: {raised.option_name}", path, remedy, raised.exit_code)
-    what = raised.format_message().rstrip(".")
+    what = raised.format_message().rstrip(".").replace("a valid integer range", "a whole number")
     return Failure(what[:1].lower() + what[1:], path, remedy, raised.exit_code)
 
 

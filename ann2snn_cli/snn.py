@@ -98,6 +98,7 @@ class SpikingNetwork(GraphModule):
             outputs, state = later({"input": x}, state)
 
         `outputs` are added up over the steps: divided by their number they are those of `step`. Needs D = 0.
+        Samples are in float32, and as many in `later` as in the state; anew begins whoever calls `first`.
         """
         from ann2snn_cli.stages.simulate import exported  # torch.export takes a second to import
 
@@ -109,20 +110,41 @@ class SpikingNetwork(GraphModule):
             )
         return exported.programs(graph)
 
-    def sequence(self, x: Any, **asked: Any) -> Simulation:
+    def sequence(
+        self,
+        x: Any,
+        *,
+        delay: int | None = None,
+        schedule: Schedule | str | None = None,
+        by_step: bool = False,
+        counts: bool = False,
+        watch: Watch | None = None,
+        potentials: bool = False,
+        engine: str = engines.AUTO,
+    ) -> Simulation:
         """What is shown changes from step to step: x is [T, samples, ...], of several inputs each is.
 
-        Any delay will do. What is asked for is that of `simulate`: delay, by_step, counts, watch, ...
+        Any delay will do. What is asked for is that of `simulate`.
         """
         if encoding_of(self.graph) is Encoding.POISSON:
             raise UsageError(
                 "the SNN draws its spikes from images, and a sequence is what is shown itself",
                 remedy="show the images step by step: snn.step(x[t])",
             )
-        frames = trees.map_leaves(
-            lambda leaf: leaf.movedim(0, 1) if leaf.dim() > 1 else leaf, read_samples(x)
+        graph = encoded(self.graph, Encoding.FRAMES)
+        given = bind_inputs(graph, read_samples(x), time_first=True)
+        frames = {name: leaf.movedim(0, 1) for name, leaf in given.items()}
+        return self._simulated(
+            graph,
+            frames,
+            delay=delay,
+            schedule=schedule,
+            by_step=by_step,
+            counts=counts,
+            watch=watch,
+            potentials=potentials,
+            engine=engine,
         )
-        return self._simulated(encoded(self.graph, Encoding.FRAMES), frames, **asked)
 
     def _given(self, samples: Sequence[Any], by_name: Mapping[str, Any]) -> Any:
         """The inputs of a call: one, or several by their names."""
@@ -185,6 +207,9 @@ class SpikingNetwork(GraphModule):
         engine: str = engines.AUTO,
         **asked: Any,
     ) -> Simulation:
+        watch = asked.get("watch")
+        if watch is not None and not callable(watch):
+            raise TypeError(f"watch is a function of a node and its activity, not a {type(watch).__name__}")
         chosen = _delay(graph.timing.timesteps, schedule, delay)
         return engines.run(graph, Request(_as_taken(graph, x), chosen, **asked), engine)
 

@@ -246,6 +246,8 @@ def test_frames_go_the_whole_way_on_the_command_line(folder, capsys):
             assert any("shown as frames" in note for note in found["notes"])
     assert main(["convert", "net.py", *of, "-T", "4"]) == 1
     assert "--timesteps 8" in capsys.readouterr().err
+    assert main(["convert", "example_net", "--encoding", "frames"]) == 1  # its samples are images
+    assert "with --encoding frames the first axis of a sample is time" in capsys.readouterr().err
 
 
 def test_poisson_is_a_setting_of_convert_and_of_simulate(folder, capsys):

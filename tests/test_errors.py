@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parents[1] / "ann2snn_cli"
         (Setting("channel_wise", False), "--no_channel_wise", "channel_wise=False"),
         (Setting("overwrite", True), "--overwrite", "overwrite=True"),
         (Setting("allow", ("op", "pooling")), "--allow op --allow pooling", "allow=('op', 'pooling')"),
-        (Setting("save_file", "it's = {a}.pth"), "--save_file it's = {a}.pth", 'save_file="it\'s = {a}.pth"'),
+        (Setting("save_file", "my {a}.pth"), "--save_file 'my {a}.pth'", "save_file='my {a}.pth'"),
     ],
 )
 def test_a_setting_is_spelled_for_its_reader(setting, flag, argument):

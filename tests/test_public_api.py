@@ -261,6 +261,8 @@ def test_a_simulation_gives_what_is_asked_for(network, x):
     assert torch.equal(found.by_step[0][-1], found.outputs[0])
     assert all(torch.equal(act.train.sum(0), found.counts[name]) for name, act in seen.items())
     assert all(act.potentials is not None for act in seen.values())
+    with pytest.raises(TypeError, match="watch is a function of a node and its activity, not a list"):
+        snn.simulate(x, watch=["relu"])
 
 
 @pytest.mark.parametrize("form", [torch.Tensor.numpy, torch.Tensor.tolist, lambda x: x.double().numpy()])

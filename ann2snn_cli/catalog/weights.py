@@ -5,6 +5,7 @@ Nothing here imports torch until it is called: `ann2snn --help` and `ls` must no
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     except BadFile:
         raise
     except OSError as error:
+        if error.errno == errno.EINVAL:  # torch's search in a file that was cut
+            raise _unreadable(error, path, remedy) from None
         raise BadFile(f"cannot read it: {error.strerror or error}", where=str(path), remedy=remedy) from None
     except Exception as error:  # torch raises pickle's, zip's, its own and built-in errors for damaged files
         raise _unreadable(error, path, remedy) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from ann2snn_cli.errors import Setting, spelled
 
 
@@ -13,7 +15,7 @@ def as_flag(setting: Setting) -> str:
     if setting.value is False:
         return f"--no_{setting.name}"
     values = setting.value if isinstance(setting.value, tuple) else (setting.value,)
-    return " ".join(f"{flag} {value}" for value in values)
+    return " ".join(f"{flag} {quote(str(value))}" for value in values)
 
 
 def in_flags(text: str) -> str:

@@ -35,7 +35,7 @@ def whose_biases(settings: Settings, *, some: bool = True) -> str:
     """What was done to the biases of the rows of a table, each an SNN of its own; `some` have biases."""
     if not (settings.quantize.bias_correction and some):
         return "no biases were corrected, so all rows are of the same network"
-    return "the biases of each SNN are corrected for its own D, those of the quantized ANN not at all"
+    return "the biases of each SNN are corrected for its own D; the quantized ANN has those of D = T"
 
 
 def theorem(evaluation: Evaluation) -> str:

@@ -17,8 +17,11 @@ from ann2snn_cli.ir.ops import Input
 from ann2snn_cli.types import Inputs, Shape
 
 
-def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:
-    """The samples by the name of the input node they belong to: one tensor, several in order, or by name."""
+def bind_inputs(graph: Graph, x: Inputs, *, time_first: bool = False) -> dict[str, Tensor]:
+    """The samples by the name of the input node they belong to: one tensor, several in order, or by name.
+
+    Of frames the first axis counts samples, or where `time_first` says so the frames.
+    """
     names = [node.name for node in graph.inputs]
     if isinstance(x, Tensor):
         x = (x,)
@@ -32,7 +35,7 @@ def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:
     for node in graph.inputs:
         shape = tuple(given[node.name].shape)
         if isinstance(node.op, Input) and node.op.has_frames:
-            _refuse_other_frames(graph, node, shape)
+            _refuse_other_frames(graph, node, shape, time_first=time_first)
         elif len(shape) == 0 or shape[1:] != node.shape:
             wanted = ", ".join(map(str, ("samples", *node.shape)))
             what = f"the samples of input {node.name!r} have the shape {shape}, and not [{wanted}]"
@@ -40,18 +43,24 @@ def bind_inputs(graph: Graph, x: Inputs) -> dict[str, Tensor]:
     return given
 
 
-def _refuse_other_frames(graph: Graph, node: Node, shape: Shape) -> None:
+def _refuse_other_frames(graph: Graph, node: Node, shape: Shape, *, time_first: bool) -> None:
     """A sample of frames has one for each step."""
     steps = graph.contract.timesteps if graph.contract is not None else None
-    if shape[2:] == node.shape and len(shape) > 1 and shape[1] > 0 and steps in (None, shape[1]):
+    axes = ("frames", "samples") if time_first else ("samples", "frames")
+    time = axes.index("frames")
+    are_frames = shape[2:] == node.shape and len(shape) > 1 and shape[time] > 0
+    if are_frames and steps in (None, shape[time]):
         return
-    wanted = ", ".join(map(str, ("samples", "frames" if steps is None else steps, *node.shape)))
-    fits = shape[2:] == node.shape and len(shape) > 1 and shape[1] > 0
+    sizes = (steps if axis == "frames" and steps is not None else axis for axis in axes)
+    wanted = ", ".join(map(str, (*sizes, *node.shape)))
+    remedy = f"the first axis counts {axes[0]}, the second {axes[1]}"
+    if are_frames and shape[1 - time] == steps:
+        remedy = f"{remedy}: give x.swapaxes(0, 1)"
+    elif are_frames:
+        remedy = f"convert with {Setting('timesteps', shape[time])}, or give {steps} frames of each sample"
     raise BadData(
         f"the samples of input {node.name!r} have the shape {shape}, and not [{wanted}], a frame a step",
-        remedy=f"convert with {Setting('timesteps', shape[1])}, or give {steps} frames a sample"
-        if fits
-        else "the first axis counts samples, the second the frames of each",
+        remedy=remedy,
     )
 
 

@@ -14,7 +14,8 @@ from ann2snn_cli.catalog import NetworkSpec, Weights
 from ann2snn_cli.config import KEYS, Hardware, Settings, load_hardware
 from ann2snn_cli.data import Data
 from ann2snn_cli.data.collect import collect
-from ann2snn_cli.errors import Setting, UsageError
+from ann2snn_cli.errors import Setting, UnsupportedNetwork, UsageError
+from ann2snn_cli.ir.contract import Encoding
 from ann2snn_cli.ir.graph import Graph, Level
 from ann2snn_cli.stages.check import rule_names
 from ann2snn_cli.stages.simulate import AUTO, ENGINES
@@ -196,7 +197,13 @@ def _built(settings: Settings, spec: NetworkSpec, shapes: InputShapes, classes: 
     torch.manual_seed(settings.run.seed)
     shapes = pipeline.shown_in_a_step(shapes, settings)
     shape = shapes[0] if isinstance(shapes, tuple) and len(shapes) == 1 else shapes
-    return materialised(unwrapped(spec.build(shape, classes)), shapes)
+    try:
+        network = spec.build(shape, classes)
+    except UnsupportedNetwork as error:
+        if settings.timing.shown is Encoding.FRAMES:
+            error.remedy += f"; with {Setting('encoding', 'frames')} the first axis of a sample is time"
+        raise
+    return materialised(unwrapped(network), shapes)
 
 
 # Given as objects ----------------------------------------------------------------------------------

@@ -136,6 +136,16 @@ def test_truncated_file(path, zipped, part):
         catalog.load_weights(network(), path)
 
 
+@pytest.mark.parametrize("end", range(4000, 24000, 4000))
+def test_truncated_checkpoint_that_ships(path, end):
+    """Torch searches the cut file before its beginning: that is no error of reading."""
+    shipped = pathlib.Path(__file__).parents[2] / "checkpoints/example_net-digits.pth"
+    path.write_bytes(shipped.read_bytes()[:end])
+
+    with pytest.raises(BadFile, match="truncated, or not a torch file"):
+        catalog.load_weights(network(), path)
+
+
 def test_no_torch_file(path):
     """A text file is refused."""
     path.write_text("hello, this is no checkpoint")

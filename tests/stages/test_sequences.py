@@ -224,11 +224,13 @@ def test_what_has_no_meaning_in_steps_is_refused_with_what_to_do():
     with pytest.raises(BadData, match=r"step 2 is of 3 samples, .* of 2\n.*snn\.reset"):
         snn.step(torch.ones(3, 1))
     with pytest.raises(
-        BadData, match=r"\(1, 3, 1\), and not \[samples, 4, 1\], a frame a step\n.*timesteps=3"
+        BadData, match=r"\(3, 1, 1\), and not \[4, samples, 1\], a frame a step\n.*timesteps=3"
     ):
         snn.sequence(torch.ones(3, 1, 1))
+    with pytest.raises(BadData, match=r"counts frames, the second samples: give x\.swapaxes\(0, 1\)"):
+        snn.sequence(torch.ones(3, 4, 1))
     for x in (torch.ones(4), torch.ones(4, 1)):
-        with pytest.raises(BadData, match="the second the frames of each"):
+        with pytest.raises(BadData, match="the first axis counts frames, the second samples"):
             snn.sequence(x)
 
 

@@ -29,6 +29,10 @@ class Correction:
     @property
     def note(self) -> str:
         """In words."""
+        if not self.error_before:
+            return (
+                f"no bias to correct for a delay of {self.delay}: {self.samples} samples have exact outputs"
+            )
         return (
             f"bias correction for a delay of {self.delay} {'kept' if self.kept else 'not kept'}: mean output "
             f"error {self.error_before:.4g} -> {self.error_after:.4g} on {self.samples} calibration samples"
