@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
+import torch
 from torch import Tensor
 
 from ann2snn_cli.errors import BadData, Setting
@@ -98,12 +99,14 @@ def run_counts(
     x: Inputs,
     watch: Callable[[Node, Tensor], None] | None = None,
     fired: Mapping[str, Tensor] | None = None,
+    dtypes: Mapping[str, torch.dtype] | None = None,
 ) -> tuple[Tensor, ...]:
     """The quantized network: one integer forward whatever T, equal to the SNN of delay T (SPEC 5).
 
     Needs SPIKING and reset by subtraction. Returns real values, count·unit/T; `watch` is shown every node's
     counts. Runs in the input's floating type: exact in float64 (`ir/validate.py` holds the bound), and
-    differentiable for finetuning. `fired`: counts of populations that a simulation found; they take the place
+    differentiable for finetuning. Or each node in its own of `dtypes`, in which its sums are proved exact;
+    outputs are then in float64. `fired`: counts of populations that a simulation found; they take the place
     of those in closed form, and the gradients stay those of the closed form.
     """
     given, known = bind_inputs(graph, x), fired or {}
@@ -111,6 +114,9 @@ def run_counts(
     def compute(node: Node, xs: list[Tensor]) -> Tensor:
         if isinstance(node.op, Input):
             value = node.op.total(given[node.name], graph.timing.timesteps)
+        elif dtypes is not None:
+            value = node.op.sums([x.to(dtypes[node.name]) for x in xs], graph.place(node))
+            value = value.round() if value.dtype == torch.float32 else value  # as in `LinearOp.train`
         else:
             value = node.op.sums(xs, graph.place(node))
         if node.op.fires and node.name in known:
@@ -119,7 +125,8 @@ def run_counts(
             watch(node, value)
         return value
 
-    return decode(graph, sweep(graph, compute))
+    sums = sweep(graph, compute)
+    return decode(graph, sums if dtypes is None else {name: total.double() for name, total in sums.items()})
 
 
 def decode(graph: Graph, sums: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

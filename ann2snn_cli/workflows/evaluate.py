@@ -19,6 +19,7 @@ from ann2snn_cli.config import delay_name
 from ann2snn_cli.errors import VerificationMismatch
 from ann2snn_cli.ir.engine import Request, Simulation
 from ann2snn_cli.ir.graph import Graph
+from ann2snn_cli.ir.precision import exact_dtypes, plain_arithmetic
 from ann2snn_cli.ir.run import run_counts
 from ann2snn_cli.ir.validate import theorem_exception
 from ann2snn_cli.stages import simulate as engines
@@ -138,14 +139,16 @@ class _Tally:
             variants.insert(0, ANN)
         self.metrics = {variant: self.task.metric() for variant in variants}
         self.firing = Firing(self.graph)
+        every = [node.name for node in self.closed_form.nodes]
+        self.dtypes = exact_dtypes(self.closed_form, steps, summed=every)
         self.by_step = [self.task.metric() for _ in range(steps if self.wants_steps else 0)]
 
     def add(self, x: Inputs, labels: Labels) -> None:
         """Run every variant on a batch."""
         runs = self._runs(x)
         own, layerwise = runs[self.graph.timing.delay], runs[self.graph.timing.timesteps]
-        with torch.no_grad():
-            quantized = run_counts(self.closed_form, trees.map_leaves(Tensor.double, x))
+        with torch.no_grad(), plain_arithmetic():
+            quantized = run_counts(self.closed_form, trees.map_leaves(Tensor.double, x), dtypes=self.dtypes)
         self.metrics[QUANTIZED].update(quantized, labels)
         for delay, found in runs.items():
             self.metrics[delay_name(delay, self.graph.timing.timesteps)].update(found.outputs, labels)

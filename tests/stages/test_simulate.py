@@ -23,6 +23,7 @@ from ann2snn_cli.ir.ops import (
     Ref,
     Reshape,
 )
+from ann2snn_cli.ir.precision import exact_dtypes
 from ann2snn_cli.ir.run import run, run_counts
 from ann2snn_cli.ir.validate import validate
 from ann2snn_cli.stages.calibrate import calibrate
@@ -340,6 +341,9 @@ def test_at_the_delay_t_it_is_the_quantized_network(name, bits, timesteps, round
         assert bool((seen[name].train[1:] <= seen[name].train[:-1]).all()), name
     assert sum(counts[name].sum() for name in populations) > 0
     assert torch.equal(result.outputs[0], expected[0])
+    narrow = exact_dtypes(graph, timesteps, summed=[node.name for node in graph.nodes])
+    assert torch.float32 in narrow.values()
+    assert torch.equal(run_counts(graph, x, dtypes=narrow)[0], expected[0])
 
 
 @pytest.mark.parametrize("channel_wise", [False, True])
