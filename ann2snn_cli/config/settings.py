@@ -17,7 +17,10 @@ from ann2snn_cli.errors import Setting, UsageError
 from ann2snn_cli.ir.contract import MOST_TIMESTEPS, Encoding, Method, Pooling, Reset, Rounding
 
 LARGEST_RATE = 1e30  # what is larger has no room in float32, where an optimizer multiplies it
-WEIGHT_BITWIDTH = Rule("1 to 8 bits, or 32 (floats)", lambda bits: 1 <= bits <= 8 or bits == 32)
+MOST_WEIGHT_BITS = 8  # and 32, which are floats
+WEIGHT_BITWIDTH = Rule(
+    f"1 to {MOST_WEIGHT_BITS} bits, or 32 (floats)", lambda bits: 1 <= bits <= MOST_WEIGHT_BITS or bits == 32
+)
 TIMESTEPS = Rule(
     f"a whole number from 1 to {MOST_TIMESTEPS}: a count then has 16 bits, more than inputs and weights have",
     lambda steps: 1 <= steps <= MOST_TIMESTEPS,

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ann2snn_cli import trees
+from ann2snn_cli.config import MOST_WEIGHT_BITS
 from ann2snn_cli.errors import Setting
 from ann2snn_cli.pipeline import Conversion
 from ann2snn_cli.stages import simulate as engines
@@ -60,11 +61,18 @@ def warning(found: Damage) -> str:
     if found.resets_to_zero:
         other = Setting("reset_mode", "subtraction")
         return f"{off_by(_worst(found))}{where}: try {other}, which keeps what a reset to zero throws away"
-    bits = f"a larger {Setting('weight_bitwidth')}, {Setting('channel_wise', True)}, "
-    finer = f"more {Setting('timesteps')} or another {Setting('mode')}"
-    finer = finer if found.has_float_weights else bits + finer
     later = f"a larger {Setting('delay')} or more {Setting('timesteps')}"
-    return f"{off_by(_worst(found))}{where}: try {later if found.in_time else finer}"
+    return f"{off_by(_worst(found))}{where}: try {later if found.in_time else _finer(found)}"
+
+
+def _finer(found: Damage) -> str:
+    """What makes numbers finer, of that which is not so already."""
+    ways = [f"more {Setting('timesteps')}"]
+    if not (found.has_float_weights or found.is_channel_wise):
+        ways.insert(0, str(Setting("channel_wise", True)))
+    if not found.has_float_weights and (found.weight_bits or 0) < MOST_WEIGHT_BITS:
+        ways.insert(0, f"a larger {Setting('weight_bitwidth')}")
+    return f"{', '.join(ways)} or another {Setting('mode')}"
 
 
 def measured_line(found: Damage) -> str:

@@ -24,6 +24,8 @@ def test_more_bits_and_steps_do_less_damage(small_network, small_data, training_
     assert [bool(each.layer) for each in found] == [each.is_large for each in found]
     assert not found[0].is_large
     assert found[2].is_large
+    assert [each.weight_bits for each in found] == [8, 3, 1]
+    assert not any(each.is_channel_wise for each in found)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,16 @@ def test_more_bits_and_steps_do_less_damage(small_network, small_data, training_
         (
             Damage(0.4, 0.4, has_float_weights=True),
             "the outputs are off by 40 % of what varies between samples: try more timesteps or another mode",
+        ),
+        (
+            Damage(0.4, 0.4, weight_bits=8),
+            "the outputs are off by 40 % of what varies between samples: "
+            "try channel_wise=True, more timesteps or another mode",
+        ),
+        (
+            Damage(0.4, 0.4, weight_bits=4, is_channel_wise=True),
+            "the outputs are off by 40 % of what varies between samples: "
+            "try a larger weight_bitwidth, more timesteps or another mode",
         ),
         (
             Damage(0.1, float("inf"), "conv1", float("inf")),

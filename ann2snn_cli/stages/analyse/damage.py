@@ -19,7 +19,7 @@ from ann2snn_cli import trees
 from ann2snn_cli.ir.contract import Reset
 from ann2snn_cli.ir.engine import Request, Run
 from ann2snn_cli.ir.graph import Graph, Node
-from ann2snn_cli.ir.ops import Integrate, Population
+from ann2snn_cli.ir.ops import Integrate, IntegrateFire, Population, Synapse
 from ann2snn_cli.ir.run import run
 from ann2snn_cli.ir.validate import theorem_holds
 from ann2snn_cli.types import Inputs
@@ -41,6 +41,8 @@ class Damage:
     limit: float = LIMIT
     resets_to_zero: bool = False
     has_float_weights: bool = False
+    weight_bits: int | None = None  # of the layer that has most; None: no layer has weights
+    is_channel_wise: bool = False  # has a population thresholds of its channels?
 
     @property
     def is_large(self) -> bool:
@@ -91,9 +93,14 @@ def damage(
         if compares:
             _add(closed, closed.timing.timesteps, x, wanted, quantized, engine)
         _add(spiking, spiking.timing.delay, x, wanted, snn, engine)
-    found = _judged(spiking, quantized, snn)
-    resets_to_zero = spiking.timing.reset_mode is Reset.ZERO
-    return replace(found, resets_to_zero=resets_to_zero, has_float_weights=spiking.has_float_weights)
+    ops = [node.op for node in spiking.nodes]
+    return replace(
+        _judged(spiking, quantized, snn),
+        resets_to_zero=spiking.timing.reset_mode is Reset.ZERO,
+        has_float_weights=spiking.has_float_weights,
+        weight_bits=max((op.bits or 0 for op in ops if isinstance(op, Synapse)), default=None),
+        is_channel_wise=any(isinstance(op, IntegrateFire) and op.threshold.numel() > 1 for op in ops),
+    )
 
 
 def _measured(spiking: Graph, name: str) -> bool:
