@@ -110,41 +110,19 @@ class SpikingNetwork(GraphModule):
             )
         return exported.programs(graph)
 
-    def sequence(
-        self,
-        x: Any,
-        *,
-        delay: int | None = None,
-        schedule: Schedule | str | None = None,
-        by_step: bool = False,
-        counts: bool = False,
-        watch: Watch | None = None,
-        potentials: bool = False,
-        engine: str = engines.AUTO,
-    ) -> Simulation:
+    def sequence(self, x: Any, **asked: Any) -> Simulation:
         """What is shown changes from step to step: x is [T, samples, ...], of several inputs each is.
 
-        Any delay will do. What is asked for is that of `simulate`.
+        Any delay will do. What is asked for is that of `simulate`: delay, by_step, counts, watch, ...
         """
         if encoding_of(self.graph) is Encoding.POISSON:
             raise UsageError(
                 "the SNN draws its spikes from images, and a sequence is what is shown itself",
                 remedy="show the images step by step: snn.step(x[t])",
             )
-        graph = encoded(self.graph, Encoding.FRAMES)
-        given = bind_inputs(graph, read_samples(x), time_first=True)
+        given = bind_inputs(encoded(self.graph, Encoding.FRAMES), read_samples(x), time_first=True)
         frames = {name: leaf.movedim(0, 1) for name, leaf in given.items()}
-        return self._simulated(
-            graph,
-            frames,
-            delay=delay,
-            schedule=schedule,
-            by_step=by_step,
-            counts=counts,
-            watch=watch,
-            potentials=potentials,
-            engine=engine,
-        )
+        return self.simulate(frames, encoding=Encoding.FRAMES, **asked)
 
     def _given(self, samples: Sequence[Any], by_name: Mapping[str, Any]) -> Any:
         """The inputs of a call: one, or several by their names."""
@@ -185,33 +163,14 @@ class SpikingNetwork(GraphModule):
         `counts` for the spike counts of every population; `watch(node, activity)` is shown the train of every
         population, and its potentials if asked for.
         """
-        return self._simulated(
-            _encoded(self.graph, encoding, seed),
-            x,
-            delay=delay,
-            schedule=schedule,
-            by_step=by_step,
-            counts=counts,
-            watch=watch,
-            potentials=potentials,
-            engine=engine,
-        )
-
-    def _simulated(
-        self,
-        graph: Graph,
-        x: Any,
-        *,
-        delay: int | None = None,
-        schedule: Schedule | str | None = None,
-        engine: str = engines.AUTO,
-        **asked: Any,
-    ) -> Simulation:
-        watch = asked.get("watch")
         if watch is not None and not callable(watch):
             raise TypeError(f"watch is a function of a node and its activity, not a {type(watch).__name__}")
+        graph = _encoded(self.graph, encoding, seed)
         chosen = _delay(graph.timing.timesteps, schedule, delay)
-        return engines.run(graph, Request(_as_taken(graph, x), chosen, **asked), engine)
+        request = Request(
+            _as_taken(graph, x), chosen, by_step=by_step, counts=counts, watch=watch, potentials=potentials
+        )
+        return engines.run(graph, request, engine)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the `.pth` that `load` reads."""

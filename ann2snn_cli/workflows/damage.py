@@ -67,11 +67,13 @@ def warning(found: Damage) -> str:
 
 def _finer(found: Damage) -> str:
     """What makes numbers finer, of that which is not so already."""
-    ways = [f"more {Setting('timesteps')}"]
-    if not (found.has_float_weights or found.is_channel_wise):
-        ways.insert(0, str(Setting("channel_wise", True)))
-    if not found.has_float_weights and (found.weight_bits or 0) < MOST_WEIGHT_BITS:
-        ways.insert(0, f"a larger {Setting('weight_bitwidth')}")
+    ways = []
+    if not found.has_float_weights:
+        if (found.weight_bits or 0) < MOST_WEIGHT_BITS:
+            ways.append(f"a larger {Setting('weight_bitwidth')}")
+        if not found.is_channel_wise:
+            ways.append(str(Setting("channel_wise", True)))
+    ways.append(f"more {Setting('timesteps')}")
     return f"{', '.join(ways)} or another {Setting('mode')}"
 
 
